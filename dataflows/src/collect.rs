@@ -67,6 +67,15 @@ pub struct SinkDelta {
     pub diffs: Vec<i64>,
 }
 
+impl SinkDelta {
+    /// Adds a change of a row.
+    pub fn push(&mut self, key: &[u8], row: &[u8], diff: i64) {
+        self.keys.push(key);
+        self.rows.push(row);
+        self.diffs.push(diff);
+    }
+}
+
 impl HeapBytes for EpochOut {
     /// The bytes of the changes; counters take little.
     fn heap_bytes(&self) -> usize {
@@ -201,7 +210,9 @@ impl EpochOut {
     /// Counts the rows of the error table that this worker owns.
     pub fn count_errors(&mut self, table_id: u32) {
         let (rows, diffs) = std::mem::take(&mut self.errors);
-        rows.iter().zip(diffs).for_each(|(row, diff)| self.add_count(table_id, &stored_key(row), diff));
+        for (row, diff) in rows.iter().zip(diffs) {
+            self.add_count(table_id, &stored_key(row), diff);
+        }
     }
 
     /// Counts `n` records of `source`.

@@ -42,8 +42,12 @@ impl Mistake {
 
     /// Resolves the file's name, for users.
     pub fn named(self, files: &[SqlFile]) -> SqlError {
+        let file = match files.get(self.pos.file) {
+            Some(file) => file.name.clone(),
+            None => "topology".to_owned(),
+        };
         SqlError {
-            file: files.get(self.pos.file).map_or_else(|| "topology".to_owned(), |f| f.name.clone()),
+            file,
             line: self.pos.line,
             column: self.pos.column,
             message: name_invisible(self.message),
@@ -54,16 +58,24 @@ impl Mistake {
 
 /// Writes characters that nobody sees as `U+200B`: a message about one would not show it.
 fn name_invisible(text: String) -> String {
-    let invisible = |c: char| {
-        c.is_control() && !matches!(c, '\n' | '\t')
-            || matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2060}'..='\u{2064}' | '\u{feff}')
-    };
-    if !text.contains(invisible) {
+    if !text.contains(is_invisible) {
         return text;
     }
-    let shown = |c: char| if invisible(c) { format!("U+{:04X}", u32::from(c)) } else { c.to_string() };
-    text.chars().map(shown).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_invisible(c) {
+            true => shown.push_str(&format!("U+{:04X}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Returns true for a character that nobody sees, other than the end of a line and a tab.
+fn is_invisible(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+        || matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 impl std::error::Error for Mistake {}
@@ -105,10 +117,7 @@ impl SqlError {
     /// Formats the mistake with its source line and a caret under the place, for terminals.
     pub fn render(&self, files: &[SqlFile]) -> String {
         let mut out = format!("{}:{}:{}: {}", self.file, self.line, self.column, self.message);
-        let line = files.iter().find(|f| f.name == self.file).and_then(|f| {
-            f.text.lines().nth(usize::try_from(self.line.saturating_sub(1)).unwrap_or(usize::MAX))
-        });
-        if let Some(line) = line {
+        if let Some(line) = self.source_line(files) {
             let number = self.line.to_string();
             // Tabs before the caret are kept, so that it is under its character at any tab width.
             let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
@@ -119,6 +128,12 @@ impl SqlError {
             out.push_str(&format!("\n  {hint}"));
         }
         out
+    }
+
+    /// The line of the text in which the mistake is.
+    fn source_line<'f>(&self, files: &'f [SqlFile]) -> Option<&'f str> {
+        let file = files.iter().find(|f| f.name == self.file)?;
+        file.text.lines().nth(usize::try_from(self.line.saturating_sub(1)).unwrap_or(usize::MAX))
     }
 }
 

@@ -69,11 +69,7 @@ impl Plan {
     /// Returns true if some relation has a row before the first record: an aggregate without GROUP BY has one
     /// over no rows.
     pub fn has_initial_rows(&self) -> bool {
-        let single = |rel: &Rel| match &rel.op {
-            Op::Aggregate { keys, .. } | Op::GroupRows { keys, .. } => keys.is_empty(),
-            _ => false,
-        };
-        self.rels.iter().any(single)
+        self.rels.iter().any(Rel::has_initial_row)
     }
 
     /// For each source, the sources to read to their end before its first record: those that its rows are
@@ -157,6 +153,14 @@ impl Rel {
             inputs_expire: false,
             durable: false,
             owner: owner.to_owned(),
+        }
+    }
+
+    /// Returns true if it has a row over no rows.
+    fn has_initial_row(&self) -> bool {
+        match &self.op {
+            Op::Aggregate { keys, .. } | Op::GroupRows { keys, .. } => keys.is_empty(),
+            _ => false,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `aggregates` | GROUP BY with aggregates kept in accumulators: before, over and after its arrangement |
 //! | `group_rows` | GROUP BY with aggregates that need the rows of their group |
 //! | `windows` | functions over ordered partitions, top-N |
+//! | `operators` | shapes of operators: work on each message, and input by epoch |
 //! | `changes` | operator shared by aggregates and windows: emits output at the epochs of changes |
 //! | `joins` | joins by key, by key and time, and temporal joins |
 //! | `recursive` | WITH RECURSIVE, round by round |
@@ -26,6 +27,7 @@ pub mod export;
 pub mod group_rows;
 pub mod joins;
 pub mod linear;
+pub(crate) mod operators;
 mod recursive;
 pub mod windows;
 
@@ -45,9 +47,9 @@ use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
-use crate::plan::{Op, Plan, RelId, Scalar};
+use crate::plan::{Op, Plan, RelId};
 use crate::runtime::state_tables::StateTables;
-use aggregates::input::Grouping;
+use aggregates::input::{Grouping, expression_types};
 use aggregates::operator::Reduce;
 use batch::RelationType;
 use event_time::rule::ExpiredKeys;
@@ -117,6 +119,15 @@ impl Restore {
     }
 }
 
+/// Returns the types of the rows of a plan's relations.
+fn relation_types(plan: &Plan) -> Result<Vec<RelationType>, RunError> {
+    let mut types = Vec::with_capacity(plan.rels.len());
+    for rel in &plan.rels {
+        types.push(RelationType::new(&rel.schema)?);
+    }
+    Ok(types)
+}
+
 /// Renderer of one plan into one worker's dataflow.
 pub struct Renderer<'s, 'p> {
     scope: Scope<'s, u64>,
@@ -143,16 +154,14 @@ impl<'s, 'p> Renderer<'s, 'p> {
         start: Start,
         collector: Shared,
     ) -> Result<Renderer<'s, 'p>, RunError> {
-        let shapes = plan.rels.iter().map(|rel| RelationType::new(&rel.schema)).collect::<Result<_, _>>()?;
-        let probe = ProbeHandle::new();
         Ok(Renderer {
             scope,
             plan,
             state_tables,
             start,
             collector,
-            probe,
-            shapes,
+            probe: ProbeHandle::new(),
+            shapes: relation_types(plan)?,
             streams: vec![],
             watermarks: None,
             restores: vec![],
@@ -195,7 +204,6 @@ impl<'s, 'p> Renderer<'s, 'p> {
     /// Renders one relation; its inputs have lower ids and are rendered already.
     fn render_relation(&mut self, id: RelId, sources: &[Deltas<'s>]) -> Result<Deltas<'s>, RunError> {
         let plan = self.plan;
-        let stream = |streams: &Vec<Deltas<'s>>, input: &RelId| streams[*input].clone();
         match &plan.rels[id].op {
             Op::Source(at) => Ok(sources[*at].clone()),
             Op::Values(rows) => {
@@ -204,33 +212,27 @@ impl<'s, 'p> Renderer<'s, 'p> {
             }
             Op::Filter { input, predicate } => {
                 let errors = self.error_table(id)?;
-                Ok(linear::filter(
-                    stream(&self.streams, input),
-                    self.shapes[*input].clone(),
-                    predicate.clone(),
-                    errors,
-                ))
+                let (stream, shape) = (self.streams[*input].clone(), self.shapes[*input].clone());
+                Ok(linear::filter(stream, shape, predicate.clone(), errors))
             }
             Op::Project { input, exprs } => {
                 let errors = self.error_table(id)?;
                 let (from, to) = (self.shapes[*input].clone(), self.shapes[id].clone());
-                Ok(linear::project(stream(&self.streams, input), from, to, exprs.clone(), errors))
+                Ok(linear::project(self.streams[*input].clone(), from, to, exprs.clone(), errors))
             }
             Op::Unnest { input, column, outer } => {
                 let (from, to) = (self.shapes[*input].clone(), self.shapes[id].clone());
-                let input = stream(&self.streams, input);
-                Ok(linear::unnest(input, from, to, *column, *outer, self.collector.clone()))
+                let stream = self.streams[*input].clone();
+                Ok(linear::unnest(stream, from, to, *column, *outer, self.collector.clone()))
             }
             Op::Union { inputs } => {
-                let streams: Vec<_> = inputs.iter().map(|i| stream(&self.streams, i)).collect();
+                let streams: Vec<_> = inputs.iter().map(|input| self.streams[*input].clone()).collect();
                 Ok(self.scope.concatenate(streams))
             }
             // DISTINCT is a GROUP BY of all columns without aggregates.
             Op::Distinct { input } => {
-                let schema = plan.rels[*input].schema.clone();
-                let keys: Vec<Scalar> =
-                    schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
-                self.render_group_by(id, *input, Grouping::new(&schema, &keys, &[])?)
+                let grouping = Grouping::of_all_columns(&plan.rels[*input].schema)?;
+                self.render_group_by(id, *input, grouping)
             }
             Op::EmitOnClose { input, horizon } => self.render_emit_on_close(id, *input, horizon),
             Op::TemporalFilter { .. } => self.render_temporal_filter(id),
@@ -303,8 +305,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
     fn render_window(&mut self, id: RelId, input: RelId, window: &Window) -> Result<Deltas<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
         let schema = &self.plan.rels[input].schema;
-        let types: Result<Vec<_>, _> = window.partition.iter().map(|p| p.data_type(schema)).collect();
-        let partition = RowCodec::new(&types?)?;
+        let partition = RowCodec::new(&expression_types(schema, &window.partition)?)?;
         let (shape, errors) = (self.shapes[input].clone(), self.error_table(id)?);
         let place =
             PartitionLayout { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
@@ -315,33 +316,29 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let name = self.counter_name(id, "partitions");
         let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
         let codec = partition.clone();
-        let (over, collector) = (window.clone(), self.collector.clone());
-        let over = |expired| WindowOperator {
+        let mut operator = WindowOperator {
             input: shape,
-            window: over,
+            window: window.clone(),
             partition,
-            expired,
+            expired: None,
             name,
-            collector,
+            collector: self.collector.clone(),
             errors,
         };
-        match window.session().filter(|_| self.plan.settled.contains_key(&id)) {
+        match window.session() {
             // Rows of ended sessions are removed while their output stays: the change is held back.
-            Some(session) => {
+            Some(session) if self.plan.settled.contains_key(&id) => {
                 let of = (self.counter_name(id, "partitions"), self.collector.clone());
                 let row = self.shapes[input].codec.clone();
                 let sessions = Sessions::new(session, row, of);
                 self.connect_session_expiry(&arranged, removal_loop, sessions)?;
-                self.hold_back_expired(
-                    id,
-                    windows::operator::emit_windows(arranged, over(None))?,
-                    self.shapes[id].clone(),
-                )
+                let rows = windows::operator::emit_windows(arranged, operator)?;
+                self.hold_back_expired(id, rows, self.shapes[id].clone())
             }
-            None => {
+            _ => {
                 let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions);
-                let expired = self.connect_expiry(&[&arranged], removal_loop, of, codec)?;
-                windows::operator::emit_windows(arranged, over(expired))
+                operator.expired = self.connect_expiry(&[&arranged], removal_loop, of, codec)?;
+                windows::operator::emit_windows(arranged, operator)
             }
         }
     }

@@ -246,12 +246,16 @@ pub struct PackedMerger<R> {
 /// Maximum number of keys merged between two checks of the fuel.
 const KEYS_AT_ONCE: usize = 256;
 
+/// The epoch to which a compaction frontier permits advancing epochs.
+fn first_epoch(frontier: &[u64]) -> u64 {
+    // An empty frontier permits advancing every epoch: no epoch is read again.
+    frontier.first().copied().unwrap_or(u64::MAX)
+}
+
 impl<R: Diff> Merger<PackedBatch<R>> for PackedMerger<R> {
     fn new(first: &PackedBatch<R>, second: &PackedBatch<R>, frontier: AntichainRef<'_, u64>) -> Self {
-        // An empty frontier permits advancing every epoch: no epoch is read again.
-        let bound = |frontier: &[u64]| frontier.first().copied().unwrap_or(u64::MAX);
-        let since = [first.description.since(), second.description.since()];
-        let since = since.into_iter().map(|s| bound(s.elements())).max().unwrap_or(0).max(bound(&frontier));
+        let of_inputs = first_epoch(first.description.since()).max(first_epoch(second.description.since()));
+        let since = of_inputs.max(first_epoch(&frontier));
         let since_frontier = if since == u64::MAX { Antichain::new() } else { Antichain::from_elem(since) };
         let description = Description::new(first.lower().clone(), second.upper().clone(), since_frontier);
         let keys = PackedRows::room_of(&first.keys, &second.keys);
@@ -336,7 +340,9 @@ impl<R: Diff> PackedMerger<R> {
                 self.flush_block(source, block..key);
                 block = key + 1;
                 let before = self.result.value_ends.len();
-                values.for_each(|value| self.merge_value(&[(source, value)]));
+                for value in values {
+                    self.merge_value(&[(source, value)]);
+                }
                 if self.result.value_ends.len() > before {
                     self.result.push_key(source.keys.index(key));
                 }
@@ -375,8 +381,12 @@ impl<R: Diff> PackedMerger<R> {
             left.start += usize::from(order.is_le());
             right.start += usize::from(order.is_ge());
         }
-        left.for_each(|value| self.merge_value(&[(first, value)]));
-        right.for_each(|value| self.merge_value(&[(second, value)]));
+        for value in left {
+            self.merge_value(&[(first, value)]);
+        }
+        for value in right {
+            self.merge_value(&[(second, value)]);
+        }
     }
 
     /// Adds one value with the sum of its updates in all `sources`, unless they cancel.

@@ -15,7 +15,7 @@ use timely::progress::frontier::AntichainRef;
 
 use super::batch::PackedBatch;
 use super::rows::Diff;
-use super::updates::{Updates, by_key};
+use super::updates::{Updates, ValueUpdate, by_key};
 
 /// Chunker that passes arriving messages on unchanged.
 pub struct PassThrough<R> {
@@ -114,25 +114,11 @@ impl<R: Diff> Builder for PackedBuilder<R> {
 
     fn done(mut self, description: Description<u64>) -> PackedBatch<R> {
         // Capacity for the whole input, an upper bound: `by_key` adds up equal updates.
-        let room = |of: fn(&Updates<R>) -> (usize, usize)| {
-            self.parts.iter().map(of).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
-        };
-        let mut batch =
-            PackedBatch::with_capacity(description, room(Updates::keys_room), room(Updates::values_room));
+        let keys = add_rooms(self.parts.iter().map(Updates::keys_room));
+        let values = add_rooms(self.parts.iter().map(Updates::values_room));
+        let mut batch = PackedBatch::with_capacity(description, keys, values);
         by_key(&mut self.parts, |key, entries| {
-            let mut entries = entries.drain(..).peekable();
-            while let Some((value, epoch, diff)) = entries.next() {
-                // Only a value with a single update may share the update stored before it.
-                if entries.peek().is_none_or(|next| next.0 != value) {
-                    batch.push_single(epoch, diff);
-                } else {
-                    batch.push_update(epoch, diff);
-                    while let Some((_, epoch, diff)) = entries.next_if(|next| next.0 == value) {
-                        batch.push_update(epoch, diff);
-                    }
-                }
-                batch.push_value(value);
-            }
+            push_values(&mut batch, entries);
             batch.push_key(key);
         });
         batch.into_complete()
@@ -140,7 +126,35 @@ impl<R: Diff> Builder for PackedBuilder<R> {
 
     fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> PackedBatch<R> {
         let mut builder = Self::with_capacity(0, 0, 0);
-        chain.iter_mut().for_each(|chunk| builder.push(chunk));
+        for chunk in chain {
+            builder.push(chunk);
+        }
         builder.done(description)
+    }
+}
+
+/// Adds up numbers of items and of their bytes.
+fn add_rooms(rooms: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    let mut sum = (0, 0);
+    for (items, bytes) in rooms {
+        sum = (sum.0 + items, sum.1 + bytes);
+    }
+    sum
+}
+
+/// Adds the values of a key, with their updates, to a batch.
+fn push_values<R: Diff>(batch: &mut PackedBatch<R>, entries: &mut Vec<ValueUpdate<'_, R>>) {
+    let mut entries = entries.drain(..).peekable();
+    while let Some((value, epoch, diff)) = entries.next() {
+        // Only a value with a single update may share the update stored before it.
+        if entries.peek().is_none_or(|next| next.0 != value) {
+            batch.push_single(epoch, diff);
+        } else {
+            batch.push_update(epoch, diff);
+            while let Some((_, epoch, diff)) = entries.next_if(|next| next.0 == value) {
+                batch.push_update(epoch, diff);
+            }
+        }
+        batch.push_value(value);
     }
 }

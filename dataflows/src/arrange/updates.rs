@@ -5,6 +5,8 @@
 //! sorts once, when the epoch is complete, by the first eight bytes of the keys and then by the rest, and
 //! adds up equal updates.
 
+use std::cmp::Ordering;
+
 use schemas::memory::{HeapBytes, vector_bytes};
 use schemas::{MemoryPart, MemoryShare, Ownership, Rows};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,18 @@ pub struct Updates<R> {
 }
 
 impl<R> Updates<R> {
+    fn new(owner: u64, epoch: u64) -> Updates<R> {
+        Updates {
+            owner,
+            epoch,
+            keys: Rows::new(),
+            ends: vec![],
+            values: Rows::new(),
+            diffs: vec![],
+            memory: MemoryShare::default(),
+        }
+    }
+
     /// Returns the number of updates.
     pub fn len(&self) -> usize {
         self.diffs.len()
@@ -51,9 +65,13 @@ impl<R> Updates<R> {
 
     /// Returns key, value and diff of every update, in the order pushed.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], &R)> {
-        (0..self.keys.len()).flat_map(move |key| {
-            self.values_of_key(key).map(move |at| (self.keys.get(key), self.values.get(at), &self.diffs[at]))
-        })
+        (0..self.keys.len()).flat_map(move |key| self.updates_of_key(key))
+    }
+
+    /// Returns key, value and diff of every update of one key.
+    fn updates_of_key(&self, key: usize) -> impl Iterator<Item = (&[u8], &[u8], &R)> {
+        let values = self.values_of_key(key);
+        values.map(move |at| (self.keys.get(key), self.values.get(at), &self.diffs[at]))
     }
 
     fn values_of_key(&self, key: usize) -> std::ops::Range<usize> {
@@ -72,16 +90,7 @@ pub struct ExchangeBuffer<R> {
 impl<R> ExchangeBuffer<R> {
     /// Creates an empty buffer for the owners of all key groups.
     pub fn new(epoch: u64, ownership: &Ownership) -> ExchangeBuffer<R> {
-        let part = |owner| Updates {
-            owner,
-            epoch,
-            keys: Rows::new(),
-            ends: vec![],
-            values: Rows::new(),
-            diffs: vec![],
-            memory: MemoryShare::default(),
-        };
-        let parts = (0..ownership.workers() as u64).map(part).collect();
+        let parts = (0..ownership.workers() as u64).map(|owner| Updates::new(owner, epoch)).collect();
         ExchangeBuffer { parts, ownership: ownership.clone(), at: 0 }
     }
 
@@ -113,11 +122,16 @@ impl<R> ExchangeBuffer<R> {
 impl<R: HeapBytes> ExchangeBuffer<R> {
     /// Returns the updates, one item for each worker that has any.
     pub fn into_updates(self) -> impl Iterator<Item = Updates<R>> {
-        self.parts.into_iter().filter(|part| !part.is_empty()).map(|mut part| {
-            let bytes = part.heap_bytes();
-            part.memory.set(MemoryPart::Epochs, bytes);
-            part
-        })
+        self.parts.into_iter().filter(|part| !part.is_empty()).map(Updates::into_complete)
+    }
+}
+
+impl<R: HeapBytes> Updates<R> {
+    /// Completes the message: reports its memory.
+    fn into_complete(mut self) -> Updates<R> {
+        let bytes = self.heap_bytes();
+        self.memory.set(MemoryPart::Epochs, bytes);
+        self
     }
 }
 
@@ -140,32 +154,55 @@ pub fn by_key<R: Diff + Default>(
     mut visit: impl FnMut(&[u8], &mut Vec<ValueUpdate<'_, R>>),
 ) {
     // Diffs are moved out once, so that none is cloned while `parts` is borrowed by the entries.
-    let mut diffs: Vec<Vec<R>> = parts.iter_mut().map(|part| std::mem::take(&mut part.diffs)).collect();
-    let mut order: Vec<(u64, u32, u32)> = Vec::with_capacity(parts.iter().map(|p| p.keys.len()).sum());
-    for (at, part) in parts.iter().enumerate() {
-        order.extend((0..part.keys.len()).map(|key| (key_prefix(part.keys.get(key)), at as u32, key as u32)));
+    let (mut diffs, mut keys) = (Vec::with_capacity(parts.len()), 0);
+    for part in parts.iter_mut() {
+        diffs.push(std::mem::take(&mut part.diffs));
+        keys += part.keys.len();
     }
-    // The prefix decides most comparisons without reading the key's bytes.
-    let key = |entry: &(u64, u32, u32)| parts[entry.1 as usize].keys.get(entry.2 as usize);
-    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a).cmp(key(b))));
+    let parts = &*parts;
+    let mut order: Vec<KeyPlace> = Vec::with_capacity(keys);
+    for (at, part) in parts.iter().enumerate() {
+        for key in 0..part.keys.len() {
+            order.push((key_prefix(part.keys.get(key)), at as u32, key as u32));
+        }
+    }
+    order.sort_unstable_by(|a, b| compare_keys(parts, a, b));
     let mut entries: Vec<ValueUpdate<'_, R>> = Vec::new();
     let mut rest = &order[..];
     while let Some(first) = rest.first() {
         // The same key may come from several messages: its values are consolidated together.
-        let same = 1 + rest[1..].iter().take_while(|e| e.0 == first.0 && key(e) == key(first)).count();
-        for (_, at, key) in &rest[..same] {
+        let key = key_at(parts, first);
+        let same = 1 + rest[1..].iter().take_while(|e| e.0 == first.0 && key_at(parts, e) == key).count();
+        for (_, at, place) in &rest[..same] {
             let part = &parts[*at as usize];
-            for value in part.values_of_key(*key as usize) {
+            for value in part.values_of_key(*place as usize) {
                 let diff = std::mem::take(&mut diffs[*at as usize][value]);
                 entries.push((part.values.get(value), part.epoch, diff));
             }
         }
         consolidate_entries(&mut entries);
         if !entries.is_empty() {
-            visit(key(first), &mut entries);
+            visit(key, &mut entries);
             entries.clear();
         }
         rest = &rest[same..];
+    }
+}
+
+/// Prefix of a key, index of its message, and index of the key there.
+type KeyPlace = (u64, u32, u32);
+
+/// Returns the bytes of a key.
+fn key_at<'p, R>(parts: &'p [Updates<R>], place: &KeyPlace) -> &'p [u8] {
+    parts[place.1 as usize].keys.get(place.2 as usize)
+}
+
+/// Compares two keys.
+fn compare_keys<R>(parts: &[Updates<R>], a: &KeyPlace, b: &KeyPlace) -> Ordering {
+    // The prefix decides most comparisons without reading the key's bytes.
+    match a.0.cmp(&b.0) {
+        Ordering::Equal => key_at(parts, a).cmp(key_at(parts, b)),
+        unequal => unequal,
     }
 }
 

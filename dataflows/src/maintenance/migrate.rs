@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use schemas::{RowCodec, SchemaError};
+use schemas::{Decoder, RowCodec, SchemaError};
 use state::{Catalogue, Migration, Progress, Store, StoreOptions};
 
 use crate::error::RunError;
-use crate::plan::Plan;
+use crate::plan::{Plan, Source};
 use crate::render::Start;
 use crate::runtime::state_tables::StateTables;
 use crate::runtime::worker::{Setup, Topology};
@@ -43,9 +43,10 @@ pub fn migrate_state(dir: &Path, options: &StoreOptions, plan: &Arc<Plan>) -> Re
     let errors = state_tables.errors;
     let keys = arrangement_keys(&migration.scratch_dir(), plan, (state_tables, held))?;
     let rewritten = migration.rewrite(errors, |entry, stored| -> Result<usize, RunError> {
-        let codec = keys.get(&entry.id).ok_or_else(|| {
-            RunError::Broken(format!("{} is stored, and the plan does not restore it", entry.name))
-        })?;
+        let Some(codec) = keys.get(&entry.id) else {
+            let what = format!("{} is stored, and the plan does not restore it", entry.name);
+            return Err(RunError::Broken(what));
+        };
         Ok(codec.prefix_len(stored, codec.columns())?)
     })?;
     Ok(Migrated::Rewritten(rewritten))
@@ -62,7 +63,6 @@ fn arrangement_keys(
     if let Some(catalogue) = &catalogue {
         store.put_catalogue(catalogue)?;
     }
-    let no_decoder = |_: &crate::plan::Source| Err(SchemaError::Mismatch("no record is read".to_owned()));
     let setup = Setup {
         plan: plan.clone(),
         state_tables: Arc::new(state_tables),
@@ -79,4 +79,9 @@ fn arrangement_keys(
     let keys = timely::execute_directly(move |worker| Topology::arrangement_keys(worker, &setup))?;
     Store::wipe(scratch)?;
     Ok(keys)
+}
+
+/// Refuses to make the decoder of a source, of which no record is read.
+fn no_decoder(_: &Source) -> Result<Decoder, SchemaError> {
+    Err(SchemaError::Mismatch("no record is read".to_owned()))
 }

@@ -49,7 +49,8 @@ pub fn repair(setup: &Setup, commit_ms: i64) -> Result<Repaired, RunError> {
         findings: found.iter().map(|difference| difference.finding.clone()).collect(),
         ..Repaired::default()
     };
-    if found.iter().all(|difference| difference.changes.is_empty()) {
+    let changed: Vec<_> = found.iter().filter(|difference| !difference.changes.is_empty()).collect();
+    if changed.is_empty() {
         return Ok(repaired);
     }
     let held = setup.store.meta();
@@ -59,7 +60,7 @@ pub fn repair(setup: &Setup, commit_ms: i64) -> Result<Repaired, RunError> {
         progress: held.progress,
         ..Commit::default()
     };
-    for difference in found.iter().filter(|difference| !difference.changes.is_empty()) {
+    for difference in changed {
         add_changes(setup, difference, &mut commit)?;
     }
     for sink in &setup.plan.sinks {
@@ -99,8 +100,8 @@ fn add_changes(setup: &Setup, difference: &Difference, commit: &mut Commit) -> R
 
 /// The count in an entry of a counted table; 0 for no entry.
 fn count_in(count: &Option<Vec<u8>>) -> Result<i64, RunError> {
-    let broken = || RunError::Damaged("a row in the state has no count".into());
-    count.as_ref().map_or(Ok(0), |count| count_of(count).ok_or_else(broken))
+    let Some(count) = count else { return Ok(0) };
+    count_of(count).ok_or_else(|| RunError::Damaged("a row in the state has no count".into()))
 }
 
 /// Adds the changes that one sink is owed to the commit.
@@ -125,15 +126,15 @@ fn add_owed(
     let rows = changed_rows(difference)?;
     let delta = match sink.format {
         Format::Plain => {
-            let too_many: i64 = rows.iter().map(|(_, diff)| (-diff).max(0)).sum();
+            let (mut delta, mut too_many) = (SinkDelta::default(), 0_i64);
+            for (row, diff) in &rows {
+                match *diff {
+                    1.. => delta.push(&[], row, *diff),
+                    _ => too_many += -diff,
+                }
+            }
             if too_many > 0 {
                 repaired.too_many.insert(sink.name.clone(), too_many.unsigned_abs());
-            }
-            let mut delta = SinkDelta::default();
-            for (row, diff) in rows.iter().filter(|(_, diff)| *diff > 0) {
-                delta.keys.push(&[]);
-                delta.rows.push(row);
-                delta.diffs.push(*diff);
             }
             delta
         }
@@ -156,8 +157,11 @@ fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError
             let row = schemas::without_group(key).to_vec();
             rows.push((row, count_in(wanted)? - count_in(held)?));
         } else {
-            rows.extend(held.iter().map(|row| (row.clone(), -1)));
-            rows.extend(wanted.iter().map(|row| (row.clone(), 1)));
+            for (row, diff) in [(held, -1), (wanted, 1)] {
+                if let Some(row) = row {
+                    rows.push((row.clone(), diff));
+                }
+            }
         }
     }
     Ok(rows)
@@ -167,8 +171,11 @@ fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError
 fn derived_rows(difference: &Difference, out: &EpochOut) -> Vec<Vec<u8>> {
     let mut rows = Vec::new();
     if let Some((keys, diffs)) = out.counts.get(&difference.table_id) {
-        let held = keys.iter().zip(diffs).filter(|(_, diff)| **diff > 0);
-        rows.extend(held.map(|(key, _)| schemas::without_group(key).to_vec()));
+        for (key, diff) in keys.iter().zip(diffs) {
+            if *diff > 0 {
+                rows.push(schemas::without_group(key).to_vec());
+            }
+        }
     }
     if let Some((_, values)) = out.writes.get(&difference.table_id) {
         rows.extend(values.iter().flatten().map(<[u8]>::to_vec));
@@ -208,10 +215,9 @@ fn changes_by_key(
     let mut delta = SinkDelta::default();
     for (key, (before, after)) in &sides {
         for (row, diff) in [(before, -1), (after, 1)] {
-            let Some(row) = row else { continue };
-            delta.keys.push(key);
-            delta.rows.push(row);
-            delta.diffs.push(diff);
+            if let Some(row) = row {
+                delta.push(key, row, diff);
+            }
         }
     }
     Ok(delta)

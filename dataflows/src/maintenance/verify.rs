@@ -79,7 +79,6 @@ pub fn derivable(plan: &Plan, id: RelId) -> Derived {
 
 fn derivable_from(plan: &Plan, id: RelId, before: &[Derived]) -> Derived {
     let rel = &plan.rels[id];
-    let below = || rel.op.inputs().iter().map(|input| before[*input]).min().unwrap_or(Derived::Nothing);
     match &rel.op {
         Op::Source(at) => match &plan.sources[*at].keyed {
             Some(keyed) if keyed.retention_us.is_none() => Derived::All,
@@ -94,7 +93,7 @@ fn derivable_from(plan: &Plan, id: RelId, before: &[Derived]) -> Derived {
         Op::Join { .. } | Op::TemporalJoin { .. } if expires(plan, id) => Derived::Nothing,
         _ if rel.durable && expires(plan, id) => Derived::Part,
         _ if rel.durable => Derived::All,
-        _ => below(),
+        _ => rel.op.inputs().iter().map(|input| before[*input]).min().unwrap_or(Derived::Nothing),
     }
 }
 

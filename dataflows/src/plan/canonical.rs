@@ -46,21 +46,27 @@ impl Hash for Canonical {
 /// # Errors
 /// When an expression does not fit `input`.
 pub fn with_canonical_inputs(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-    let done = expr.transform_up(|e| {
-        let mut changed = false;
-        let children = e.children().into_iter().map(|child| {
-            let computed = !child.is::<Column>() && !child.is::<Literal>() && !child.is::<Canonical>();
-            let data_type = child.data_type(input)?;
-            if computed && (data_type.is_floating() || (is_time(&data_type) && child.is::<BinaryExpr>())) {
-                changed = true;
-                return Ok(Arc::new(Canonical { of: Arc::clone(child) }) as Arc<dyn PhysicalExpr>);
-            }
-            Ok(Arc::clone(child))
-        });
-        let children = children.collect::<Result<Vec<_>>>()?;
-        if changed { Ok(Transformed::yes(e.with_new_children(children)?)) } else { Ok(Transformed::no(e)) }
-    })?;
-    Ok(done.data)
+    Ok(expr.transform_up(|e| with_canonical_children(e, input))?.data)
+}
+
+/// Wraps every operand of `expr` that computes a float or a time.
+fn with_canonical_children(
+    expr: Arc<dyn PhysicalExpr>,
+    input: &Schema,
+) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
+    let mut changed = false;
+    let mut children: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
+    for child in expr.children() {
+        let computed = !child.is::<Column>() && !child.is::<Literal>() && !child.is::<Canonical>();
+        let data_type = child.data_type(input)?;
+        if computed && (data_type.is_floating() || (is_time(&data_type) && child.is::<BinaryExpr>())) {
+            changed = true;
+            children.push(Arc::new(Canonical { of: Arc::clone(child) }));
+        } else {
+            children.push(Arc::clone(child));
+        }
+    }
+    if changed { Ok(Transformed::yes(expr.with_new_children(children)?)) } else { Ok(Transformed::no(expr)) }
 }
 
 /// Brings computed values into canonical form.
@@ -78,13 +84,17 @@ pub fn canonical_values(array: ArrayRef) -> Result<ArrayRef> {
     schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
 }
 
-fn is_time(of: &DataType) -> bool {
+/// Returns true for TIMESTAMP and TIMESTAMPTZ.
+pub(crate) fn is_time(of: &DataType) -> bool {
     matches!(of, DataType::Timestamp(TimeUnit::Microsecond, _))
 }
 
 /// The expression without the wrappers around it.
 pub fn strip_canonical(expr: &Arc<dyn PhysicalExpr>) -> &Arc<dyn PhysicalExpr> {
-    expr.downcast_ref::<Canonical>().map_or(expr, |canonical| strip_canonical(&canonical.of))
+    match expr.downcast_ref::<Canonical>() {
+        Some(canonical) => strip_canonical(&canonical.of),
+        None => expr,
+    }
 }
 
 impl fmt::Display for Canonical {

@@ -6,14 +6,15 @@
 //! same fingerprint keep the same state. The address of a broker is not part of it; the topic that is
 //! read or written is. What is shown has SQL's words in place of the engine's (`words`).
 
+mod dot;
 mod fingerprint;
+mod json;
 mod words;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use arrow::datatypes::Schema;
-use serde_json::{Value, json};
 
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
@@ -46,8 +47,8 @@ pub fn explain(plan: &Plan, only: Option<&str>, form: Form) -> Option<String> {
     };
     Some(match form {
         Form::Text => as_text(plan, &shown, only),
-        Form::Json => format!("{:#}\n", as_json(plan, &shown, only)),
-        Form::Dot => as_dot(plan, &shown, only),
+        Form::Json => format!("{:#}\n", json::as_json(plan, &shown, only)),
+        Form::Dot => dot::as_dot(plan, &shown, only),
     })
 }
 
@@ -62,11 +63,18 @@ pub fn names(plan: &Plan) -> Vec<&str> {
 
 /// The relation of the view, sink or source of that name.
 fn rel_named(plan: &Plan, name: &str) -> Option<RelId> {
-    let view = plan.views.iter().find(|v| v.name == name).map(|v| v.rel);
-    let sink = || plan.sinks.iter().find(|s| s.name == name).map(|s| s.rel);
-    let source =
-        || plan.rels.iter().position(|r| matches!(r.op, Op::Source(i) if plan.sources[i].name == name));
-    view.or_else(sink).or_else(source)
+    if let Some(view) = plan.views.iter().find(|v| v.name == name) {
+        return Some(view.rel);
+    }
+    if let Some(sink) = plan.sinks.iter().find(|s| s.name == name) {
+        return Some(sink.rel);
+    }
+    plan.rels.iter().position(|r| matches!(r.op, Op::Source(i) if plan.sources[i].name == name))
+}
+
+/// Returns true if a view or sink of that name is shown: all are where `only` names none.
+fn is_shown(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| only == name)
 }
 
 /// A relation and all below it, ascending.
@@ -75,7 +83,9 @@ fn rels_below(plan: &Plan, root: RelId) -> Vec<RelId> {
     live[root] = true;
     for id in (0..=root).rev() {
         if live[id] {
-            plan.rels[id].op.inputs().into_iter().for_each(|i| live[i] = true);
+            for input in plan.rels[id].op.inputs() {
+                live[input] = true;
+            }
         }
     }
     (0..plan.rels.len()).filter(|id| live[*id]).collect()
@@ -107,7 +117,6 @@ const PROCTIME_TEXT: &str = "as it is in the epoch (exempt from what recomputati
 
 /// Name and arguments of a relation's operator. Fingerprints hash this text: it must stay as it is.
 fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
-    let list = |scalars: &[Scalar]| scalars.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (op, detail) = match &rel.op {
         Op::Source(i) => {
             (if plan.sources[*i].keyed.is_some() { "Table" } else { "Source" }, plan.sources[*i].name.clone())
@@ -115,18 +124,7 @@ fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
         Op::Values(rows) => ("Values", format!("{} rows", rows.num_rows())),
         Op::Filter { predicate, .. } => ("Filter", predicate.to_string()),
         Op::TemporalFilter { since, until, clock, .. } => ("Within", within_text(plan, since, until, clock)),
-        Op::Project { exprs, .. } => {
-            let named = exprs.iter().zip(rel.schema.fields()).map(|(e, f)| {
-                let text = e.to_string();
-                // A column that keeps its name is written once.
-                if text == format!("{}@{}", f.name(), e.as_column().unwrap_or(usize::MAX)) {
-                    text
-                } else {
-                    format!("{} = {text}", f.name())
-                }
-            });
-            ("Project", named.collect::<Vec<_>>().join(", "))
-        }
+        Op::Project { exprs, .. } => ("Project", projection_text(rel, exprs)),
         Op::Unnest { column, outer, .. } => (
             "Unnest",
             format!(
@@ -141,15 +139,13 @@ fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
             ("Close", final_when(plan, &rel.schema, (horizon.column, horizon)))
         }
         Op::Aggregate { keys, aggregates, .. } => {
-            let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
-            let aggregates = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
-            ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
+            let aggregates = named_columns(rel, keys.len(), aggregates);
+            ("Aggregate", format!("by [{}]: {aggregates}", comma_list(keys)))
         }
         Op::Window { window, .. } => window_text(rel, window),
         Op::GroupRows { keys, folds, .. } => {
-            let named = folds.iter().zip(rel.schema.fields().iter().skip(keys.len()));
-            let folds = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
-            ("Fold", format!("by [{}]: {folds}", list(keys)))
+            let folds = named_columns(rel, keys.len(), folds);
+            ("Fold", format!("by [{}]: {folds}", comma_list(keys)))
         }
         Op::Join { .. } => join_text(&rel.op),
         Op::TemporalJoin { .. } => temporal_join_text(plan, rel),
@@ -163,23 +159,45 @@ fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
     OperatorText { op, detail }
 }
 
+/// The texts of some items, with commas between them.
+fn comma_list<T: Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The items of an operator, each behind the name of its column; that of the first is `first`.
+fn named_columns<T: Display>(rel: &Rel, first: usize, items: &[T]) -> String {
+    let mut named = Vec::with_capacity(items.len());
+    for (item, field) in items.iter().zip(rel.schema.fields().iter().skip(first)) {
+        named.push(format!("{} = {item}", field.name()));
+    }
+    named.join(", ")
+}
+
+/// The expressions of a projection, each behind the name of its column.
+fn projection_text(rel: &Rel, exprs: &[Scalar]) -> String {
+    let mut named = Vec::with_capacity(exprs.len());
+    for (expr, field) in exprs.iter().zip(rel.schema.fields()) {
+        let text = expr.to_string();
+        // A column that keeps its name is written once.
+        if text == format!("{}@{}", field.name(), expr.as_column().unwrap_or(usize::MAX)) {
+            named.push(text);
+        } else {
+            named.push(format!("{} = {text}", field.name()));
+        }
+    }
+    named.join(", ")
+}
+
 /// The watermarks while which a row passes, in words.
 fn within_text(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> String {
-    // A time less a microsecond, or plus one, is how the other of "at" and "above" is written.
-    let at = |edge: &Edge, (even, odd): (&str, &str)| {
-        let (words, us) = if edge.us.rem_euclid(1_000) == 1 { (odd, edge.us - 1) } else { (even, edge.us) };
-        let moved = match us {
-            0 => String::new(),
-            1.. => format!(" plus {}", length_text(us)),
-            _ => format!(" less {}", length_text(us.saturating_neg())),
-        };
-        format!("{words} {}{moved}", edge.time)
-    };
-    let since = since.iter().map(|edge| at(edge, ("at or above", "above")));
-    let until = until.iter().map(|edge| at(edge, ("below", "at or below")));
-    let edges: Vec<String> = since.chain(until).collect();
-    let named = |source: &usize| plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
-    let clock: Vec<&str> = clock.iter().map(named).collect();
+    let mut edges = Vec::with_capacity(since.len() + until.len());
+    for edge in since {
+        edges.push(edge_text(edge, ("at or above", "above")));
+    }
+    for edge in until {
+        edges.push(edge_text(edge, ("below", "at or below")));
+    }
+    let clock: Vec<&str> = clock.iter().map(|source| source_name(plan, *source)).collect();
     let marks = if let [one] = *clock {
         format!("the watermark of {one}")
     } else {
@@ -188,16 +206,33 @@ fn within_text(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> 
     format!("while {marks} is {}", edges.join(" and "))
 }
 
+/// A time of a row less or plus a constant, behind its relation to the watermark in words.
+fn edge_text(edge: &Edge, (even, odd): (&str, &str)) -> String {
+    // A time less a microsecond, or plus one, is how the other of "at" and "above" is written.
+    let (words, us) = if edge.us.rem_euclid(1_000) == 1 { (odd, edge.us - 1) } else { (even, edge.us) };
+    let moved = match us {
+        0 => String::new(),
+        1.. => format!(" plus {}", length_text(us)),
+        _ => format!(" less {}", length_text(us.saturating_neg())),
+    };
+    format!("{words} {}{moved}", edge.time)
+}
+
+/// The name of the source at `source`.
+fn source_name(plan: &Plan, source: usize) -> &str {
+    plan.sources.get(source).map_or("a source", |s| s.name.as_str())
+}
+
 fn window_text(rel: &Rel, window: &Window) -> (&'static str, String) {
-    let list = |items: Vec<String>| items.join(", ");
-    let by = list(window.partition.iter().map(ToString::to_string).collect());
-    let order = list(window.order.iter().map(ToString::to_string).collect());
-    let columns = rel.schema.fields().iter().skip(rel.schema.fields().len() - window.functions.len());
-    let named = columns.zip(&window.functions).map(|(c, f)| format!("{} = {f}", c.name()));
-    let first =
-        window.first.as_ref().map(|f| format!(", first {} by {}", f.most, window.functions[f.function]));
-    let order = if order.is_empty() { "row".to_owned() } else { order };
-    ("Window", format!("by [{by}] order [{order}]{}: {}", first.unwrap_or_default(), list(named.collect())))
+    let by = comma_list(&window.partition);
+    let order = if window.order.is_empty() { "row".to_owned() } else { comma_list(&window.order) };
+    let first = match &window.first {
+        Some(first) => format!(", first {} by {}", first.most, window.functions[first.function]),
+        None => String::new(),
+    };
+    let before = rel.schema.fields().len() - window.functions.len();
+    let named = named_columns(rel, before, &window.functions);
+    ("Window", format!("by [{by}] order [{order}]{first}: {named}"))
 }
 
 fn join_text(op: &Op) -> (&'static str, String) {
@@ -205,10 +240,11 @@ fn join_text(op: &Op) -> (&'static str, String) {
         return ("Join", String::new());
     };
     let equals = if *null_equal { "is not distinct from" } else { "=" };
-    let on: Vec<String> =
-        left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} {equals} {r}")).collect();
-    let on = if on.is_empty() { "every pair".to_owned() } else { format!("on {}", on.join(" and ")) };
-    let residual = residual.as_ref().map(|r| format!(" where {r}")).unwrap_or_default();
+    let on = equal_keys_text(left_keys, right_keys, equals).unwrap_or_else(|| "every pair".to_owned());
+    let residual = match residual {
+        Some(residual) => format!(" where {residual}"),
+        None => String::new(),
+    };
     let name = match kind {
         JoinKind::Inner => "Join",
         JoinKind::Left => "LeftJoin",
@@ -219,13 +255,17 @@ fn join_text(op: &Op) -> (&'static str, String) {
     (name, format!("{on}{residual}"))
 }
 
+/// The condition that the keys of a join's sides are equal; None without keys.
+fn equal_keys_text(left: &[Scalar], right: &[Scalar], equals: &str) -> Option<String> {
+    let on: Vec<String> = left.iter().zip(right).map(|(l, r)| format!("{l} {equals} {r}")).collect();
+    if on.is_empty() { None } else { Some(format!("on {}", on.join(" and "))) }
+}
+
 fn temporal_join_text(plan: &Plan, rel: &Rel) -> (&'static str, String) {
     let Op::TemporalJoin { left, right, left_keys, right_keys, outer, when } = &rel.op else {
         return ("Lookup", String::new());
     };
-    let on: Vec<String> = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} = {r}")).collect();
-    let on = if on.is_empty() { "every row".to_owned() } else { format!("on {}", on.join(" and ")) };
-    let named = |side: &RelId, column: &usize| plan.rels[*side].schema.field(*column).name().clone();
+    let on = equal_keys_text(left_keys, right_keys, "=").unwrap_or_else(|| "every row".to_owned());
     let (name, when) = match when {
         When::ProcTime => (if *outer { "LeftLookup" } else { "Lookup" }, PROCTIME_TEXT.to_owned()),
         When::AsOf { left: l, right: r, nearest } => {
@@ -235,9 +275,10 @@ fn temporal_join_text(plan: &Plan, rel: &Rel) -> (&'static str, String) {
                 (true, true) => ("first", "after"),
                 (true, false) => ("first", "not before"),
             };
+            let (sought, given) = (&plan.rels[*right].schema, &plan.rels[*left].schema);
             (
                 if *outer { "LeftAsOfJoin" } else { "AsOfJoin" },
-                format!("the {} {} {} {}", which.0, named(right, r), which.1, named(left, l)),
+                format!("the {} {} {} {}", which.0, sought.field(*r).name(), which.1, given.field(*l).name()),
             )
         }
     };
@@ -306,7 +347,8 @@ fn durability(rel: &Rel) -> &'static str {
 /// The condition under which a row is final, in words.
 fn final_when(plan: &Plan, schema: &Schema, (column, horizon): (usize, &Horizon)) -> String {
     let column = schema.field(column).name();
-    let marks = horizon.marks.iter().map(|(source, lag)| {
+    let mut marks = Vec::with_capacity(horizon.marks.len());
+    for (source, lag) in &horizon.marks {
         // "At or below" a watermark is written in the plan as a lag of one microsecond less.
         let (words, lag) = if (lag + 1) % 1_000 == 0 { ("at or below", lag + 1) } else { ("below", *lag) };
         let moved = match lag {
@@ -314,10 +356,9 @@ fn final_when(plan: &Plan, schema: &Schema, (column, horizon): (usize, &Horizon)
             1.. => format!(" less {}", length_text(lag)),
             _ => format!(" plus {}", length_text(-lag)),
         };
-        let name = plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
-        format!("is {words} the watermark of {name}{moved}")
-    });
-    format!("{column} {}", marks.collect::<Vec<_>>().join(" and "))
+        marks.push(format!("is {words} the watermark of {}{moved}", source_name(plan, *source)));
+    }
+    format!("{column} {}", marks.join(" and "))
 }
 
 /// The retention of a view's rows, in words.
@@ -334,24 +375,8 @@ fn view_kept(plan: &Plan, view: &View) -> String {
 /// The condition under which a relation's state is dropped, in words.
 fn expiry_text(plan: &Plan, id: RelId) -> String {
     let rel = &plan.rels[id];
-    let inputs: Vec<&Schema> = rel.op.inputs().iter().map(|i| plan.rels[*i].schema.as_ref()).collect();
-    let horizon_text = |role: StateRole| {
-        let horizon = plan.expiry.get(&(id, role))?;
-        let schema = match role {
-            StateRole::Left => inputs.first()?,
-            StateRole::Right => inputs.get(1)?,
-            _ => rel.schema.as_ref(),
-        };
-        // A window's horizon counts its PARTITION BY expressions, unless it ends sessions.
-        let column = match &rel.op {
-            Op::Window { .. } if plan.settled.contains_key(&id) => horizon.column,
-            Op::Window { window, .. } => window.partition.get(horizon.column)?.as_column()?,
-            _ => horizon.column,
-        };
-        Some(final_when(plan, schema, (column, horizon)))
-    };
     let all = [StateRole::Groups, StateRole::Partitions, StateRole::Left, StateRole::Right];
-    let parts: Vec<String> = all.into_iter().filter_map(horizon_text).collect();
+    let parts: Vec<String> = all.into_iter().filter_map(|role| part_expiry(plan, id, role)).collect();
     if !parts.is_empty() {
         let but =
             if matches!(rel.op, Op::TemporalJoin { .. }) { ", but for the latest of each key" } else { "" };
@@ -375,6 +400,25 @@ fn expiry_text(plan: &Plan, id: RelId) -> String {
     }
 }
 
+/// The condition under which one part of a relation's state is dropped, in words; None where it is kept.
+fn part_expiry(plan: &Plan, id: RelId, role: StateRole) -> Option<String> {
+    let horizon = plan.expiry.get(&(id, role))?;
+    let rel = &plan.rels[id];
+    let inputs = rel.op.inputs();
+    let of = match role {
+        StateRole::Left => *inputs.first()?,
+        StateRole::Right => *inputs.get(1)?,
+        _ => id,
+    };
+    // A window's horizon counts its PARTITION BY expressions, unless it ends sessions.
+    let column = match &rel.op {
+        Op::Window { .. } if plan.settled.contains_key(&id) => horizon.column,
+        Op::Window { window, .. } => window.partition.get(horizon.column)?.as_column()?,
+        _ => horizon.column,
+    };
+    Some(final_when(plan, &plan.rels[of].schema, (column, horizon)))
+}
+
 /// Microseconds in the largest unit that divides them.
 fn length_text(us: i64) -> String {
     let units = [
@@ -385,12 +429,24 @@ fn length_text(us: i64) -> String {
         (1_000, "millisecond"),
     ];
     let fit = units.into_iter().find(|(unit, _)| us != 0 && us % unit == 0);
-    let (count, unit) = fit.map_or((us, "microsecond"), |(unit, name)| (us / unit, name));
+    match fit {
+        Some((unit, name)) => count_text(us / unit, name),
+        None => count_text(us, "microsecond"),
+    }
+}
+
+/// A number of things that are called `unit`.
+fn count_text(count: i64, unit: &str) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The names of some columns.
+fn column_names<'s>(schema: &'s Schema, columns: &[usize]) -> Vec<&'s str> {
+    columns.iter().map(|c| schema.field(*c).name().as_str()).collect()
+}
+
 fn names_of(schema: &Schema, columns: &[usize]) -> String {
-    format!("({})", columns.iter().map(|c| schema.field(*c).name().as_str()).collect::<Vec<_>>().join(", "))
+    format!("({})", column_names(schema, columns).join(", "))
 }
 
 fn keys_text(rel: &Rel) -> String {
@@ -405,7 +461,7 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     for id in shown {
         let rel = &plan.rels[*id];
         let OperatorText { op, detail } = shown_operator(plan, rel);
-        let inputs = rel.op.inputs().iter().map(|i| format!(" #{i}")).collect::<String>();
+        let inputs = inputs_text(&rel.op, '#');
         let space = if detail.is_empty() { "" } else { " " };
         let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
         let _ = writeln!(out, "     columns  {}", words::readable(&columns_text(&rel.schema)));
@@ -423,15 +479,15 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
             out.push_str(&source_text(&plan.sources[i]));
         }
     }
-    for view in plan.views.iter().filter(|v| only.is_none_or(|o| o == v.name)) {
-        let key = view.key.as_ref().map_or_else(
-            || "the whole row, counted".to_owned(),
-            |k| names_of(&plan.rels[view.rel].schema, k),
-        );
+    for view in plan.views.iter().filter(|v| is_shown(only, &v.name)) {
+        let key = match &view.key {
+            Some(key) => names_of(&plan.rels[view.rel].schema, key),
+            None => "the whole row, counted".to_owned(),
+        };
         let kept = view_kept(plan, view);
         let _ = writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}", view.name, view.rel);
     }
-    for sink in plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)) {
+    for sink in plan.sinks.iter().filter(|s| is_shown(only, &s.name)) {
         let key = if sink.key.is_empty() {
             String::new()
         } else {
@@ -450,18 +506,26 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     out
 }
 
+/// The numbers of an operator's inputs, each behind a blank and `mark`.
+fn inputs_text(op: &Op, mark: char) -> String {
+    op.inputs().iter().map(|input| format!(" {mark}{input}")).collect()
+}
+
+/// An input of a recursion: the number of its relation.
+fn recursive_input_text(input: &RecursiveInput) -> String {
+    format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" })
+}
+
 /// Writes the operators of a recursion's rounds.
 fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
-    let input =
-        |input: &RecursiveInput| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
-    writeln!(out, "     begins   {}", input(&of.base))?;
+    writeln!(out, "     begins   {}", recursive_input_text(&of.base))?;
     for (id, rel) in of.body.rels.iter().enumerate() {
         let OperatorText { op, detail } = shown_operator(&of.body, rel);
         let detail = match rel.op {
-            Op::Given(side) if side > 0 => of.sides.get(side - 1).map_or(detail, input),
+            Op::Given(side) if side > 0 => of.sides.get(side - 1).map_or(detail, recursive_input_text),
             _ => detail,
         };
-        let inputs = rel.op.inputs().iter().map(|i| format!(" .{i}")).collect::<String>();
+        let inputs = inputs_text(&rel.op, '.');
         let space = if detail.is_empty() { "" } else { " " };
         writeln!(out, "     round    .{id} {op}{inputs}{space}{detail}")?;
     }
@@ -496,95 +560,18 @@ fn key_of(source: &Source, word: &str) -> String {
 
 /// Connector and topic or path: names only, never credentials.
 fn connector_text(options: &BTreeMap<String, String>) -> String {
-    let of = |name: &str| options.get(name).map(String::as_str);
-    let at = of("topic").or_else(|| of("path")).map(|at| format!(" {at}")).unwrap_or_default();
-    format!("{}{at}", of("connector").unwrap_or("nothing"))
+    let connector = options.get("connector").map_or("nothing", String::as_str);
+    match options.get("topic").or(options.get("path")) {
+        Some(at) => format!("{connector} {at}"),
+        None => connector.to_owned(),
+    }
 }
 
 fn columns_text(schema: &Schema) -> String {
-    let column = |f: &arrow::datatypes::Field| {
-        format!("{} {}{}", f.name(), schemas::sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" })
-    };
-    schema.fields().iter().map(|f| column(f)).collect::<Vec<_>>().join(", ")
-}
-
-fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
-    let names_list = |schema: &Schema, key: &[usize]| {
-        json!(key.iter().map(|c| schema.field(*c).name().clone()).collect::<Vec<_>>())
-    };
-    let rels = shown.iter().map(|id| {
-        let rel = &plan.rels[*id];
-        let OperatorText { op, detail } = shown_operator(plan, rel);
-        let state = state_text(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry_text(plan, *id)}));
-        json!({
-            "id": id,
-            "operator": op,
-            "detail": detail,
-            "inputs": rel.op.inputs(),
-            "view": rel.owner,
-            "columns": rel.schema.fields().iter().map(|f| json!({"name": f.name(), "type": schemas::sql_type(f), "nullable": f.is_nullable()})).collect::<Vec<_>>(),
-            "keys": rel.unique.iter().map(|k| names_list(&rel.schema, k)).collect::<Vec<_>>(),
-            "append_only": rel.append_only,
-            "inputs_expire": rel.inputs_expire,
-            "state": state,
-            "round": rounds_json(&rel.op),
-            "fingerprint": fingerprint(plan, *id),
-        })
-    });
-    let views = plan.views.iter().filter(|v| only.is_none_or(|o| o == v.name)).map(|v| {
-        json!({"name": v.name, "relation": v.rel, "key": v.key.as_ref().map(|k| names_list(&plan.rels[v.rel].schema, k)),
-            "kept": view_kept(plan, v)})
-    });
-    let sinks = plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)).map(|s| {
-        json!({"name": s.name, "relation": s.rel, "format": s.format.word(), "encoding": s.encoding.word(),
-            "to": connector_text(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
-    });
-    json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
-}
-
-/// Operators of a recursion's rounds, a line each; null for other operators.
-fn rounds_json(op: &Op) -> Value {
-    let Op::Recursive(of) = op else { return Value::Null };
-    let mut text = String::new();
-    let _ = write_rounds(&mut text, of);
-    json!(text.lines().map(str::trim).collect::<Vec<_>>())
-}
-
-fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
-    let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut out = String::from("digraph topology {\n  rankdir = LR;\n  node [shape = box];\n");
-    for id in shown {
-        let rel = &plan.rels[*id];
-        let OperatorText { op, detail } = shown_operator(plan, rel);
-        let state = state_text(plan, rel).map(|_| format!("\\n{}", durability(rel))).unwrap_or_default();
-        let short: String = detail.chars().take(60).collect();
-        let style = if state.is_empty() { "" } else { ", style = bold" };
-        let _ = writeln!(
-            out,
-            "  r{id} [label = \"#{id} {op} [{}]\\n{}{state}\"{style}];",
-            quote(&rel.owner),
-            quote(&short)
-        );
-        for input in rel.op.inputs() {
-            let _ = writeln!(out, "  r{input} -> r{id};");
-        }
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let null = if field.is_nullable() { "" } else { " NOT NULL" };
+        columns.push(format!("{} {}{null}", field.name(), schemas::sql_type(field)));
     }
-    for (at, view) in plan.views.iter().enumerate().filter(|(_, v)| only.is_none_or(|o| o == v.name)) {
-        let _ = writeln!(
-            out,
-            "  v{at} [label = \"{}\", shape = cylinder];\n  r{} -> v{at};",
-            quote(&view.name),
-            view.rel
-        );
-    }
-    for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, s)| only.is_none_or(|o| o == s.name)) {
-        let _ = writeln!(
-            out,
-            "  s{at} [label = \"{}\", shape = cds];\n  r{} -> s{at};",
-            quote(&sink.name),
-            sink.rel
-        );
-    }
-    out.push_str("}\n");
-    out
+    columns.join(", ")
 }

@@ -41,7 +41,7 @@ impl Scalar {
 
     /// The position, when the expression is a plain column.
     pub fn as_column(&self) -> Option<usize> {
-        self.expr.downcast_ref::<Column>().map(|c| c.index())
+        self.expr.downcast_ref::<Column>().map(Column::index)
     }
 
     /// Type over `input`.

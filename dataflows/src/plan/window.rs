@@ -132,7 +132,7 @@ impl Window {
     pub fn looks_back(&self) -> Option<usize> {
         let first = self.order.first().filter(|order| !order.descending && !order.nulls_first)?;
         let back = self.functions.iter().all(Function::looks_back);
-        back.then(|| first.by.as_column()).flatten()
+        if back { first.by.as_column() } else { None }
     }
 
     /// Every expression of the window.
@@ -159,9 +159,6 @@ impl Window {
     /// When the function does not take its arguments or its frame.
     pub fn window_expr(&self, at: usize, input: &SchemaRef) -> Result<Option<Arc<dyn WindowExpr>>> {
         let Some(Function { call: Call::Other(other), .. }) = self.functions.get(at) else { return Ok(None) };
-        let exprs = |scalars: &[Scalar]| -> Vec<Arc<dyn PhysicalExpr>> {
-            scalars.iter().map(|s| Arc::clone(s.expr())).collect()
-        };
         let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::sort_expr).collect();
         let types = other.args.iter().map(|arg| arg.data_type(input)).collect::<Result<Vec<_>>>()?;
         let function = match &other.function {
@@ -175,17 +172,32 @@ impl Window {
         let made = create_window_expr(
             &function,
             other.function.name().to_owned(),
-            &exprs(&other.args),
-            &exprs(&self.partition),
+            &physical_exprs(&other.args),
+            &physical_exprs(&self.partition),
             &order,
             Arc::clone(&other.frame),
             Arc::clone(input),
             other.ignore_nulls,
             // `slide` has made DISTINCT part of the function where it matters.
             false,
-            other.filter.as_ref().map(|f| Arc::clone(f.expr())),
+            other.filter.as_ref().map(Scalar::expr).cloned(),
         );
         made.map(Some)
+    }
+}
+
+/// The physical expressions of some scalars.
+fn physical_exprs(scalars: &[Scalar]) -> Vec<Arc<dyn PhysicalExpr>> {
+    scalars.iter().map(Scalar::expr).cloned().collect()
+}
+
+impl Other {
+    /// The constant whole number that is the argument at `at`.
+    fn constant_arg(&self, at: usize) -> Option<i64> {
+        match self.args.get(at)?.expr().downcast_ref::<Literal>()?.value() {
+            ScalarValue::Int64(n) => *n,
+            _ => None,
+        }
     }
 }
 
@@ -214,14 +226,10 @@ impl Function {
     /// Returns true if rows behind a row, in order, have no part in its value.
     fn looks_back(&self) -> bool {
         let Call::Other(other) = &self.call else { return true };
-        let constant = |at: usize| match other.args.get(at)?.expr().downcast_ref::<Literal>()?.value() {
-            ScalarValue::Int64(n) => *n,
-            _ => None,
-        };
         let ends =
             matches!(other.frame.end_bound, WindowFrameBound::CurrentRow | WindowFrameBound::Preceding(_));
         match other.function.name() {
-            "lag" => other.args.len() < 2 || constant(1).is_some_and(|n| n >= 0),
+            "lag" => other.args.len() < 2 || other.constant_arg(1).is_some_and(|n| n >= 0),
             "first_value" | "last_value" | "nth_value" => ends,
             _ => matches!(other.function, WindowFunctionDefinition::AggregateUDF(_)) && ends,
         }

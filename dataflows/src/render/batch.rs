@@ -3,11 +3,13 @@
 //! Stateless steps work on Arrow columns; arrangements work on packed rows. A [`DeltaBatch`] holds the
 //! form its producer made, and is converted once, where the other form is first needed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::util::display::array_value_to_string;
 use schemas::{RowCodec, Rows};
 
 use crate::error::RunError;
@@ -57,14 +59,14 @@ impl RelationType {
     /// # Errors
     /// When a column cannot take the type the plan states.
     pub fn assemble(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, RunError> {
-        let columns = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| {
+        let mut assembled = Vec::with_capacity(columns.len());
+        for (column, field) in columns.into_iter().zip(self.schema.fields()) {
             let fits = column.data_type() == field.data_type();
             let column = if fits { column } else { cast(&column, field.data_type())? };
-            Ok(schemas::canonical(column)?)
-        });
-        let columns = columns.collect::<Result<Vec<_>, RunError>>()?;
+            assembled.push(schemas::canonical(column)?);
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), assembled, &options)?)
     }
 
     /// Returns the rows of a batch as columns.
@@ -86,11 +88,7 @@ impl RelationType {
         match batch.data {
             Data::Packed(rows) => Ok(rows),
             // The encoder takes the number of rows from the columns, so rows without columns are made here.
-            Data::Arrow(batch) if batch.num_columns() == 0 => {
-                let mut rows = Rows::new();
-                (0..batch.num_rows()).for_each(|_| rows.push(&[]));
-                Ok(rows)
-            }
+            Data::Arrow(batch) if batch.num_columns() == 0 => Ok(empty_rows(batch.num_rows())),
             Data::Arrow(batch) => Ok(self.codec.encode(batch.columns())?),
         }
     }
@@ -102,6 +100,11 @@ impl DeltaBatch {
         DeltaBatch { data: Data::Arrow(batch), diffs }
     }
 
+    /// Creates a batch of packed rows with diffs.
+    pub fn from_packed(rows: Rows, diffs: Vec<i64>) -> DeltaBatch {
+        DeltaBatch { data: Data::Packed(rows), diffs }
+    }
+
     /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.diffs.len()
@@ -111,6 +114,24 @@ impl DeltaBatch {
     pub fn is_empty(&self) -> bool {
         self.diffs.is_empty()
     }
+}
+
+/// Converts packed rows and their diffs to a batch for each epoch.
+pub(super) fn packed_batches(parts: BTreeMap<u64, (Rows, Vec<i64>)>) -> Vec<(u64, DeltaBatch)> {
+    let mut batches = Vec::with_capacity(parts.len());
+    for (epoch, (rows, diffs)) in parts {
+        batches.push((epoch, DeltaBatch::from_packed(rows, diffs)));
+    }
+    batches
+}
+
+/// Returns packed rows of no columns.
+pub(super) fn empty_rows(count: usize) -> Rows {
+    let mut rows = Rows::new();
+    for _ in 0..count {
+        rows.push(&[]);
+    }
+    rows
 }
 
 /// Keeps the rows for which `keep` is true.
@@ -137,6 +158,27 @@ pub fn select_rows(
 /// Never for a mask of the array's length.
 pub fn select_array(array: &dyn Array, keep: &BooleanArray) -> Result<ArrayRef, RunError> {
     Ok(filter(array, keep)?)
+}
+
+/// Unmarks the rows at which a column is NULL.
+pub(super) fn unmark_nulls(marks: &mut [bool], column: &ArrayRef) {
+    // `logical_nulls` also covers arrays whose NULLs are not in their own bitmap.
+    let Some(nulls) = column.logical_nulls() else { return };
+    for (row, mark) in marks.iter_mut().enumerate() {
+        *mark &= nulls.is_valid(row);
+    }
+}
+
+/// Returns the text of the first value of a column; no text where it has none.
+pub(super) fn first_value_text(column: &ArrayRef) -> String {
+    array_value_to_string(column, 0).unwrap_or_default()
+}
+
+/// Describes a packed key for the error table, as `name (value, ...)`.
+pub(super) fn describe_packed(name: &str, codec: &RowCodec, key: &[u8]) -> String {
+    let columns = codec.decode(std::iter::once(key)).unwrap_or_default();
+    let values: Vec<String> = columns.iter().map(first_value_text).collect();
+    format!("{name} ({})", values.join(", "))
 }
 
 /// Returns true if a packed key holds a NULL, which is a zero byte at the start of a column.

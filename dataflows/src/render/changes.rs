@@ -43,14 +43,16 @@ pub fn emit_changes<'s, R: Diff>(
         name,
         move |capability, _| {
             let alone = single && owns_single;
-            let mut initial = alone.then(|| capability.delayed(&first));
+            let mut initial = if alone { Some(capability.delayed(&first)) } else { None };
             // Upper bound of the batches processed so far.
             let mut upper = Antichain::from_elem(0u64);
             move |(input, frontier), output| {
                 let (mut batches, mut held) = (Vec::new(), None);
                 // The capability of the first message covers all epochs of the batches read here.
                 input.for_each(|capability, data| {
-                    held.get_or_insert_with(|| capability.retain(0));
+                    if held.is_none() {
+                        held = Some(capability.retain(0));
+                    }
                     for batch in data.drain(..) {
                         upper.clone_from(batch.upper());
                         batches.push(batch);
@@ -58,7 +60,7 @@ pub fn emit_changes<'s, R: Diff>(
                 });
                 // A batch may arrive before the frontier shows that the first epoch is complete.
                 let complete = !frontier.less_equal(&first) || !upper.less_equal(&first);
-                let start = initial.take_if(|_| complete);
+                let start = if complete { initial.take() } else { None };
                 if !batches.is_empty() || start.is_some() {
                     let out = match step(&mut trace, batches, start.is_some()) {
                         Ok(out) => out,

@@ -5,16 +5,14 @@
 //! send. Two rows at once under a key proven unique break an invariant of the plan and stop the worker
 //! before the commit.
 
-use std::collections::BTreeMap;
-
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
 use super::batch::{DeltaBatch, RelationType};
 use super::linear::Deltas;
+use super::operators::{OpenEpochs, each_message, owner_of};
 use schemas::{RowCodec, stored_key};
 
 use crate::arrange::updates::{ExchangeBuffer, Updates, ValueUpdate, by_key};
@@ -65,47 +63,39 @@ impl ExportKey {
 pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Result<Stream<'s, u64, Vec<()>>, RunError> {
     let ownership = export.collector.borrow().ownership();
     let (shape, after) = (export.shape.clone(), export.after);
-    let key = export.key.as_deref().map(|columns| ExportKey::new(&shape, columns)).transpose()?;
+    let key = match &export.key {
+        Some(columns) => Some(ExportKey::new(&shape, columns)?),
+        None => None,
+    };
     let fail = export.collector.clone();
-    let packed = stream.unary::<CapacityContainerBuilder<Vec<Updates<i64>>>, _, _, _>(
-        Pipeline,
-        "ExportKeys",
-        move |_, _| {
-            move |input, output| {
-                input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                    // Dropped before the exchange: the restored state already contains this output.
-                    if *time.time() <= after {
-                        return;
-                    }
-                    let mut session = output.session(&time);
-                    for batch in batches.drain(..) {
-                        let mut outgoing = ExchangeBuffer::new(*time.time(), &ownership);
-                        match split_keys(&shape, key.as_ref(), batch, &mut outgoing) {
-                            Ok(()) => outgoing.into_updates().for_each(|updates| session.give(updates)),
-                            Err(error) => fail.borrow_mut().fail(error),
+    let packed: Stream<'s, u64, Vec<Updates<i64>>> =
+        each_message(stream, Pipeline, "ExportKeys", move |time, batches, output| {
+            // Dropped before the exchange: the restored state already contains this output.
+            if *time.time() <= after {
+                return;
+            }
+            let mut session = output.session(&time);
+            for batch in batches.drain(..) {
+                let mut outgoing = ExchangeBuffer::new(*time.time(), &ownership);
+                match split_keys(&shape, key.as_ref(), batch, &mut outgoing) {
+                    Ok(()) => {
+                        for updates in outgoing.into_updates() {
+                            session.give(updates);
                         }
                     }
-                });
+                    Err(error) => fail.borrow_mut().fail(error),
+                }
             }
-        },
-    );
-    let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
+        });
     let done = packed.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
-        exchange,
+        Exchange::new(owner_of),
         "Export",
         move |_, _| {
-            let mut pending: BTreeMap<u64, (Vec<Updates<i64>>, Capability<u64>)> = BTreeMap::new();
+            let mut pending = OpenEpochs::<Vec<Updates<i64>>>::new();
             move |(input, frontier), _output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let entry = pending.entry(*time.time()).or_insert_with(|| (Vec::new(), time.retain(0)));
-                    entry.0.append(updates);
-                });
-                while let Some(entry) = pending.first_entry() {
-                    if frontier.less_equal(entry.key()) {
-                        break;
-                    }
-                    // The capability is held until the hand-over: the probe must not pass the epoch before.
-                    let (epoch, (updates, _capability)) = entry.remove_entry();
+                input.for_each(|time, updates| pending.input_at(&time).append(updates));
+                // The capability is held until the hand-over: the probe must not pass the epoch before.
+                while let Some((epoch, _capability, updates)) = pending.take_complete(&[frontier]) {
                     if let Err(error) = export.hand_over(epoch, updates) {
                         export.collector.borrow_mut().fail(error);
                     }
@@ -168,7 +158,7 @@ impl Export {
                 if self.key.is_none() {
                     out.add_count(*table_id, &stored, rows[0].2);
                 } else {
-                    let row = rows.iter().find(|row| row.2 > 0).map(|row| row.0);
+                    let row = rows.iter().find_map(|row| (row.2 > 0).then_some(row.0));
                     out.write_total(*table_id, &stored, row);
                 }
             }
@@ -195,9 +185,13 @@ impl Export {
 
 /// Returns true if a key's changes remove at most one row and insert at most one.
 fn one_row_at_most(rows: &[ValueUpdate<'_, i64>]) -> bool {
-    let diffs = || rows.iter().map(|row| row.2);
-    rows.len() <= 2
-        && diffs().all(|diff| diff.abs() == 1)
-        && diffs().sum::<i64>().abs() <= 1
-        && diffs().filter(|diff| *diff > 0).count() <= 1
+    let (mut inserted, mut removed) = (0, 0);
+    for (_, _, diff) in rows {
+        match *diff {
+            1 => inserted += 1,
+            -1 => removed += 1,
+            _ => return false,
+        }
+    }
+    inserted <= 1 && removed <= 1
 }

@@ -4,18 +4,20 @@
 //! fail go to the error table with expression, message and values, under their own diff, so that the
 //! retraction of such a row fails the same way and removes the entry; all other rows are passed on.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take;
+use datafusion_common::DataFusionError;
 use schemas::Ownership;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::source;
-use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
 use timely::dataflow::{Scope, Stream};
 use timely::order::Product;
 use timely::progress::Timestamp;
 
-use super::batch::{DeltaBatch, RelationType, select_rows};
+use super::batch::{DeltaBatch, RelationType, first_value_text, select_rows};
+use super::operators::{Output, each_message};
 use crate::arrange::rows::Diff;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::collect::Shared;
@@ -76,8 +78,8 @@ impl Errors {
         if self.silent {
             return;
         }
-        let text = |t: &str| -> ArrayRef { std::sync::Arc::new(arrow::array::StringArray::from(vec![t])) };
-        let columns = [text(&self.owner), text(expression), text(message), text(values)];
+        let columns =
+            [text_column(&self.owner), text_column(expression), text_column(message), text_column(values)];
         match self.codec.encode(&columns) {
             Ok(rows) => self.collector.borrow_mut().at(epoch).add_error(rows.get(0), diff),
             Err(error) => self.collector.borrow_mut().fail(error.into()),
@@ -97,8 +99,7 @@ impl Errors {
         diffs: Vec<i64>,
     ) -> Result<(Vec<ArrayRef>, RecordBatch, Vec<i64>), RunError> {
         // Usual case: the whole batch succeeds in one evaluation.
-        let whole: Result<Vec<_>, _> = exprs.iter().map(|e| e.evaluate(&batch)).collect();
-        if let Ok(columns) = whole {
+        if let Ok(columns) = evaluate_all(exprs, &batch) {
             return Ok((columns, batch, diffs));
         }
         // The single-row result wins: in a batch, AND/OR may evaluate operands that short-circuiting skips
@@ -107,9 +108,12 @@ impl Errors {
         let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); exprs.len()];
         for (row, good) in good.iter_mut().enumerate() {
             let one = batch.slice(row, 1);
-            let values = exprs.iter().map(|e| e.evaluate(&one).map_err(|error| (e, error)));
-            match values.collect::<Result<Vec<_>, _>>() {
-                Ok(values) => columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value)),
+            match evaluate_all(exprs, &one) {
+                Ok(values) => {
+                    for (column, value) in columns.iter_mut().zip(values) {
+                        column.push(value);
+                    }
+                }
                 Err((expr, error)) => {
                     let message = error.strip_backtrace();
                     self.record_failure(epoch, &expr.to_string(), &message, &describe_row(&one), diffs[row]);
@@ -119,10 +123,31 @@ impl Errors {
             }
         }
         let (batch, diffs) = select_rows(&batch, &diffs, &BooleanArray::from(good))?;
-        let columns = exprs.iter().zip(columns).map(|(e, values)| e.concat_values(&batch.schema(), &values));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        Ok((columns, batch, diffs))
+        let mut evaluated = Vec::with_capacity(exprs.len());
+        for (expr, values) in exprs.iter().zip(columns) {
+            evaluated.push(expr.concat_values(&batch.schema(), &values)?);
+        }
+        Ok((evaluated, batch, diffs))
     }
+}
+
+fn text_column(text: &str) -> ArrayRef {
+    Arc::new(StringArray::from(vec![text]))
+}
+
+/// Evaluates expressions over a batch; a failure comes with its expression.
+fn evaluate_all<'a>(
+    exprs: &[&'a Scalar],
+    batch: &RecordBatch,
+) -> Result<Vec<ArrayRef>, (&'a Scalar, DataFusionError)> {
+    let mut columns = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        match expr.evaluate(batch) {
+            Ok(column) => columns.push(column),
+            Err(error) => return Err((*expr, error)),
+        }
+    }
+    Ok(columns)
 }
 
 /// Returns constant rows, present from epoch `first` on. Only worker 0 emits them, once.
@@ -130,7 +155,7 @@ pub fn constant_rows<'s>(scope: &Scope<'s, u64>, rows: RecordBatch, first: u64) 
     let rows = (scope.index() == 0).then_some(rows);
     source(*scope, "Values", move |capability, _| {
         let mut rows = rows.map(|rows| (capability.delayed(&first), rows));
-        move |output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<DeltaBatch>>>| {
+        move |output: &mut Output<'_, u64, DeltaBatch>| {
             if let Some((time, rows)) = rows.take() {
                 let diffs = vec![1; rows.num_rows()];
                 output.session(&time).give(DeltaBatch::from_columns(rows, diffs));
@@ -143,7 +168,7 @@ pub fn constant_rows<'s>(scope: &Scope<'s, u64>, rows: RecordBatch, first: u64) 
 pub fn describe_row(row: &RecordBatch) -> String {
     let mut out = String::new();
     for (field, column) in row.schema().fields().iter().zip(row.columns()) {
-        let value = arrow::util::display::array_value_to_string(column, 0).unwrap_or_default();
+        let value = first_value_text(column);
         if !out.is_empty() {
             out.push_str(", ");
         }
@@ -163,17 +188,17 @@ pub fn to_updates<'s, R: Diff>(
     make: impl Fn(u64, &Ownership, DeltaBatch) -> Result<ExchangeBuffer<R>, RunError> + 'static,
 ) -> Stream<'s, u64, Vec<Updates<R>>> {
     let ownership = collector.borrow().ownership();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, name, move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match make(*time.time(), &ownership, batch) {
-                        Ok(outgoing) => outgoing.into_updates().for_each(|updates| session.give(updates)),
-                        Err(error) => collector.borrow_mut().fail(error),
+    each_message(stream, Pipeline, name, move |time, batches, output| {
+        let mut session = output.session(&time);
+        for batch in batches.drain(..) {
+            match make(*time.time(), &ownership, batch) {
+                Ok(outgoing) => {
+                    for updates in outgoing.into_updates() {
+                        session.give(updates);
                     }
                 }
-            });
+                Err(error) => collector.borrow_mut().fail(error),
+            }
         }
     })
 }
@@ -204,18 +229,14 @@ pub fn map_batches<'s, T: EpochTime>(
     collector: Shared,
     mut step: impl FnMut(u64, DeltaBatch) -> Result<DeltaBatch, RunError> + 'static,
 ) -> Batches<'s, T> {
-    stream.unary(Pipeline, name, move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match step(time.time().epoch(), batch) {
-                        Ok(batch) if batch.is_empty() => {}
-                        Ok(batch) => session.give(batch),
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
+    each_message(stream, Pipeline, name, move |time, batches, output| {
+        let mut session = output.session(&time);
+        for batch in batches.drain(..) {
+            match step(time.time().epoch(), batch) {
+                Ok(batch) if batch.is_empty() => {}
+                Ok(batch) => session.give(batch),
+                Err(error) => collector.borrow_mut().fail(error),
+            }
         }
     })
 }
@@ -231,9 +252,9 @@ pub fn filter<'s, T: EpochTime>(
     map_batches(stream, "Filter", collector, move |epoch, delta| {
         let batch = shape.decode_columns(&delta)?;
         let (mask, batch, diffs) = errors.evaluate(epoch, &[&predicate], batch, delta.diffs)?;
-        let mask = mask[0]
-            .as_boolean_opt()
-            .ok_or_else(|| RunError::Broken(format!("{predicate} is not boolean")))?;
+        let Some(mask) = mask[0].as_boolean_opt() else {
+            return Err(RunError::Broken(format!("{predicate} is not boolean")));
+        };
         let (batch, diffs) = select_rows(&batch, &diffs, mask)?;
         Ok(DeltaBatch::from_columns(batch, diffs))
     })
@@ -267,10 +288,9 @@ pub fn unnest<'s, T: EpochTime>(
 ) -> Batches<'s, T> {
     map_batches(stream, "Unnest", collector, move |_, delta| {
         let batch = input.decode_columns(&delta)?;
-        let list = batch
-            .column(column)
-            .as_list_opt::<i32>()
-            .ok_or_else(|| RunError::Broken("UNNEST of what is no list".into()))?;
+        let Some(list) = batch.column(column).as_list_opt::<i32>() else {
+            return Err(RunError::Broken("UNNEST of what is no list".into()));
+        };
         let (mut rows, mut items, mut diffs) = (vec![], vec![], vec![]);
         for row in 0..list.len() {
             let range = list.value_offsets()[row]..list.value_offsets()[row + 1];
@@ -289,28 +309,21 @@ pub fn unnest<'s, T: EpochTime>(
         }
         // `items` indexes the lists' values, `rows` the batch: other columns repeat for each item.
         let (rows, items) = (UInt32Array::from(rows), UInt32Array::from(items));
-        let columns = (0..batch.num_columns())
-            .map(|i| {
-                if i == column {
-                    take(list.values(), &items, None)
-                } else {
-                    take(batch.column(i), &rows, None)
-                }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (at, values) in batch.columns().iter().enumerate() {
+            let taken =
+                if at == column { take(list.values(), &items, None) } else { take(values, &rows, None) };
+            columns.push(taken?);
+        }
         Ok(DeltaBatch::from_columns(output.assemble(columns, diffs.len())?, diffs))
     })
 }
 
 /// Drops batches at or before `epoch`, which the restored state already contains.
 pub fn drop_restored<'s>(stream: Deltas<'s>, epoch: u64) -> Deltas<'s> {
-    stream.unary(Pipeline, "Cut", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                if *time.time() > epoch {
-                    output.session(&time).give_container(batches);
-                }
-            });
+    each_message(stream, Pipeline, "Cut", move |time, batches, output| {
+        if *time.time() > epoch {
+            output.session(&time).give_container(batches);
         }
     })
 }

@@ -22,18 +22,18 @@ use differential_dataflow::operators::join::join_traces;
 use differential_dataflow::{AsCollection, VecCollection};
 use schemas::{RowCodec, Rows};
 use timely::container::{CapacityContainerBuilder, PushInto};
-use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Concatenate, Enter};
+use timely::dataflow::{Scope, Stream};
 use timely::order::Product;
 
-use super::Renderer;
-use super::batch::{Data, DeltaBatch, RelationType};
+use super::batch::{DeltaBatch, RelationType};
 use super::joins::kinds::{key_columns, one_key};
 use super::joins::pairs::{self, Guard, JoinSide};
 use super::linear::{self, Batches, Deltas, EpochTime, Errors};
+use super::operators::each_message;
+use super::{Renderer, relation_types};
 use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::{JoinKind, Op, Plan, Recursive, RecursiveInput, RelId, Scalar};
@@ -46,6 +46,11 @@ type Row = Vec<u8>;
 type RowCollection<'s, T> = VecCollection<'s, T, Row, i64>;
 /// Packed rows by packed key.
 type KeyedCollection<'s, T> = VecCollection<'s, T, (Row, Row), i64>;
+/// The updates of a keyed collection.
+type KeyedStream<'s, T> = Stream<'s, T, Vec<((Row, Row), T, i64)>>;
+
+/// Change of a derived row in a round.
+type DerivedChange = ((Row, Fate), Round, i64);
 
 /// Outcome of a derived row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -69,9 +74,11 @@ impl<'s> Renderer<'s, '_> {
         };
         let shape = self.shapes[id].clone();
         let base = pack_stream(self.counted_input(&of.base)?, shape.clone(), self.collector.clone());
-        let sides = of.sides.iter().map(|side| self.counted_input(side)).collect::<Result<Vec<_>, _>>()?;
-        let shapes =
-            of.body.rels.iter().map(|rel| RelationType::new(&rel.schema)).collect::<Result<Vec<_>, _>>()?;
+        let mut sides = Vec::with_capacity(of.sides.len());
+        for side in &of.sides {
+            sides.push(self.counted_input(side)?);
+        }
+        let shapes = relation_types(&of.body)?;
         let (errors, scope) = (self.error_table(id)?, self.scope);
         let derived = scope.scoped::<Round, _, _>("Recursive", |inner| {
             // Rows fed to the variable appear in `last` one round later.
@@ -89,16 +96,10 @@ impl<'s> Renderer<'s, '_> {
             let next = pack_stream(rounds.next_round(last)?, shape.clone(), self.collector.clone());
             let derived = count_rows(base.enter(inner).concat(next), of.distinct, &rounds.name);
             // Only rows of rounds within the limit feed the next round.
-            let on = |((_, fate), time, _): &((Row, Fate), Round, i64)| {
-                *fate == Fate::Kept && time.inner <= Recursive::ROUNDS
-            };
-            variable.set(derived.inner.clone().filter(on).as_collection().map(|(row, _)| row));
+            let feeding = derived.inner.clone().filter(feeds_next_round).as_collection();
+            variable.set(feeding.map(|(row, _)| row));
             // Rows derived beyond the limit leave the scope as errors.
-            let late = |((row, fate), time, diff): ((Row, Fate), Round, i64)| {
-                let late = fate == Fate::Kept && time.inner > Recursive::ROUNDS;
-                ((row, if late { Fate::TooLate } else { fate }), time, diff)
-            };
-            Ok::<_, RunError>(derived.inner.map(late).as_collection().leave(scope))
+            Ok::<_, RunError>(derived.inner.map(mark_late).as_collection().leave(scope))
         })?;
         let recursion = RecursionOutput {
             name: of.name.clone(),
@@ -121,13 +122,25 @@ impl<'s> Renderer<'s, '_> {
         let own = RelationType::new(&Schema::new(shape.schema.fields()[..width].to_vec()))?;
         Ok(linear::map_batches(stream, "Counted", self.collector.clone(), move |_, delta| {
             let batch = shape.decode_columns(&delta)?;
-            let counts = batch.column(width).as_primitive_opt::<Int64Type>();
-            let counts = counts.ok_or_else(|| RunError::Broken("a count is no number".into()))?;
+            let Some(counts) = batch.column(width).as_primitive_opt::<Int64Type>() else {
+                return Err(RunError::Broken("a count is no number".into()));
+            };
             let diffs = delta.diffs.iter().zip(counts.values()).map(|(diff, count)| diff * count).collect();
             let rows = own.assemble(batch.columns()[..width].to_vec(), batch.num_rows())?;
             Ok(DeltaBatch::from_columns(rows, diffs))
         }))
     }
+}
+
+/// Returns true for a row of the result that is derived within the limit of rounds.
+fn feeds_next_round(((_, fate), time, _): &DerivedChange) -> bool {
+    *fate == Fate::Kept && time.inner <= Recursive::ROUNDS
+}
+
+/// Marks a row of the result that is derived beyond the limit of rounds.
+fn mark_late(((row, fate), time, diff): DerivedChange) -> DerivedChange {
+    let late = fate == Fate::Kept && time.inner > Recursive::ROUNDS;
+    ((row, if late { Fate::TooLate } else { fate }), time, diff)
 }
 
 /// Counts rows for the result: once for UNION, as often as derived, up to the limit, for UNION ALL.
@@ -137,7 +150,10 @@ fn count_rows<'i>(
     name: &str,
 ) -> VecCollection<'i, Round, (Row, Fate), i64> {
     rows.map(|row| (row, ())).reduce_named(name, move |_, times, out| {
-        let times = times.first().map_or(0, |(_, times)| *times);
+        let times = match times {
+            [(_, times), ..] => *times,
+            [] => 0,
+        };
         match distinct {
             true => out.push((Fate::Kept, 1)),
             // A negative count is an overflow: the row was derived more often than the number type holds.
@@ -165,27 +181,22 @@ impl RecursionOutput {
         rows: VecCollection<'s, u64, (Row, Fate), i64>,
         operator: String,
     ) -> Deltas<'s> {
-        rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tell", move |_, _| {
-            move |input, output| {
-                input.for_each(|capability, rows: &mut Vec<((Row, Fate), u64, i64)>| {
-                    let capability = capability.retain(0);
-                    // Rows of one message may be of several epochs.
-                    let mut kept: BTreeMap<u64, (Rows, Vec<i64>)> = BTreeMap::new();
-                    for ((row, fate), epoch, diff) in rows.drain(..) {
-                        if fate == Fate::Kept {
-                            let kept = kept.entry(epoch).or_default();
-                            kept.0.push(&row);
-                            kept.1.push(diff);
-                        } else if let Err(error) = self.put_failure(epoch, &row, fate, diff) {
-                            self.collector.borrow_mut().fail(error);
-                        }
-                    }
-                    for (epoch, (rows, diffs)) in kept {
-                        self.collector.borrow_mut().at(epoch).count_touched(&operator, diffs.len() as u64);
-                        let batch = DeltaBatch { data: Data::Packed(rows), diffs };
-                        output.session(&capability.delayed(&epoch)).give(batch);
-                    }
-                });
+        each_message(rows.inner, Pipeline, "Tell", move |capability, rows, output| {
+            let capability = capability.retain(0);
+            // Rows of one message may be of several epochs.
+            let mut kept: BTreeMap<u64, (Rows, Vec<i64>)> = BTreeMap::new();
+            for ((row, fate), epoch, diff) in rows.drain(..) {
+                if fate == Fate::Kept {
+                    let kept = kept.entry(epoch).or_default();
+                    kept.0.push(&row);
+                    kept.1.push(diff);
+                } else if let Err(error) = self.put_failure(epoch, &row, fate, diff) {
+                    self.collector.borrow_mut().fail(error);
+                }
+            }
+            for (epoch, (rows, diffs)) in kept {
+                self.collector.borrow_mut().at(epoch).count_touched(&operator, diffs.len() as u64);
+                output.session(&capability.delayed(&epoch)).give(DeltaBatch::from_packed(rows, diffs));
             }
         })
     }
@@ -194,7 +205,7 @@ impl RecursionOutput {
     fn put_failure(&self, epoch: u64, row: &[u8], fate: Fate, diff: i64) -> Result<(), RunError> {
         let mut rows = Rows::new();
         rows.push(row);
-        let one = self.shape.decode_columns(&DeltaBatch { data: Data::Packed(rows), diffs: vec![diff] })?;
+        let one = self.shape.decode_columns(&DeltaBatch::from_packed(rows, vec![diff]))?;
         let message = match fate {
             Fate::TooOften => format!("the row came more than {} times; more do not count", Recursive::TIMES),
             _ => format!("the recursion went beyond {} rounds", Recursive::ROUNDS),
@@ -291,19 +302,15 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         else {
             return Err(RunError::Broken("not a join".into()));
         };
-        // Given 0 is the previous round's rows, which are not the same in all rounds.
-        let given = |rel: usize| match self.body.rels[rel].op {
-            Op::Given(side @ 1..) => Some(side - 1),
-            _ => None,
-        };
-        let flipped = given(*left).is_some();
+        let flipped = self.given_side(*left).is_some();
         let (moving, fixed) = if flipped {
             ((*right, right_keys), (*left, left_keys))
         } else {
             ((*left, left_keys), (*right, right_keys))
         };
-        let side = given(fixed.0).and_then(|side| self.sides.get(side));
-        let side = side.ok_or_else(|| RunError::Broken("a round is joined with itself".into()))?;
+        let Some(side) = self.given_side(fixed.0).and_then(|side| self.sides.get(side)) else {
+            return Err(RunError::Broken("a round is joined with itself".into()));
+        };
         // Rows with a NULL key stay where they are output without a match, or NULLs equal each other.
         let keeps = *null_equal || matches!(kind, JoinKind::Left | JoinKind::Anti);
         let (of_moving, of_fixed) =
@@ -327,11 +334,20 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         Ok(self.join_rows(join))
     }
 
+    /// Returns the position in `sides` of a relation of the body that is given from outside.
+    fn given_side(&self, rel: usize) -> Option<usize> {
+        match self.body.rels[rel].op {
+            // Given 0 is the previous round's rows, which are not the same in all rounds.
+            Op::Given(side @ 1..) => Some(side - 1),
+            _ => None,
+        }
+    }
+
     /// Returns the rows of a join: pairs, and for other than inner joins left rows with or without a match.
     fn join_rows(&self, of: RoundJoin<'p, 's, 'i>) -> Batches<'i, Round> {
         let rows = of.moving.clone().map(|(_, row)| row);
         let left_only = matches!(of.kind, JoinKind::Semi | JoinKind::Anti);
-        let pairs = (!left_only || of.residual.is_some()).then(|| self.passing_pairs(&of));
+        let pairs = if !left_only || of.residual.is_some() { Some(self.passing_pairs(&of)) } else { None };
         match (of.kind, &pairs) {
             (JoinKind::Semi, _) => self.to_batches(self.rows_with_match(&of, &rows, pairs.as_ref())),
             (JoinKind::Anti, _) | (_, None) => self.rows_without_match(&of, &rows, pairs.as_ref()),
@@ -394,23 +410,18 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
     /// Converts packed rows to batches of their rounds.
     fn to_batches(&self, rows: RowCollection<'i, Round>) -> Batches<'i, Round> {
         let (name, collector) = (self.name.clone(), self.collector.clone());
-        rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Batches", move |_, _| {
-            move |input, output| {
-                input.for_each(|capability, rows: &mut Vec<(Row, Round, i64)>| {
-                    let capability = capability.retain(0);
-                    // One message may hold several rounds: each gets a batch of its own.
-                    let mut parts: BTreeMap<Round, (Rows, Vec<i64>)> = BTreeMap::new();
-                    for (row, time, diff) in rows.drain(..) {
-                        let part = parts.entry(time).or_default();
-                        part.0.push(&row);
-                        part.1.push(diff);
-                    }
-                    for (time, (rows, diffs)) in parts {
-                        collector.borrow_mut().at(time.outer).count_touched(&name, diffs.len() as u64);
-                        let batch = DeltaBatch { data: Data::Packed(rows), diffs };
-                        output.session(&capability.delayed(&time)).give(batch);
-                    }
-                });
+        each_message(rows.inner, Pipeline, "Batches", move |capability, rows, output| {
+            let capability = capability.retain(0);
+            // One message may hold several rounds: each gets a batch of its own.
+            let mut parts: BTreeMap<Round, (Rows, Vec<i64>)> = BTreeMap::new();
+            for (row, time, diff) in rows.drain(..) {
+                let part = parts.entry(time).or_default();
+                part.0.push(&row);
+                part.1.push(diff);
+            }
+            for (time, (rows, diffs)) in parts {
+                collector.borrow_mut().at(time.outer).count_touched(&name, diffs.len() as u64);
+                output.session(&capability.delayed(&time)).give(DeltaBatch::from_packed(rows, diffs));
             }
         })
     }
@@ -441,25 +452,21 @@ fn pack_stream<'s, T: EpochTime + Lattice>(
     shape: RelationType,
     collector: Shared,
 ) -> RowCollection<'s, T> {
-    let packed = stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Packed", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for mut batch in batches.drain(..) {
-                    let diffs = std::mem::take(&mut batch.diffs);
-                    match shape.pack_rows(batch) {
-                        Ok(rows) => {
-                            let rows = rows.iter().zip(diffs);
-                            rows.for_each(|(row, diff)| {
-                                session.give((row.to_vec(), time.time().clone(), diff))
-                            });
+    let packed: Stream<'s, T, Vec<(Row, T, i64)>> =
+        each_message(stream, Pipeline, "Packed", move |time, batches, output| {
+            let mut session = output.session(&time);
+            for mut batch in batches.drain(..) {
+                let diffs = std::mem::take(&mut batch.diffs);
+                match shape.pack_rows(batch) {
+                    Ok(rows) => {
+                        for (row, diff) in rows.iter().zip(diffs) {
+                            session.give((row.to_vec(), time.time().clone(), diff));
                         }
-                        Err(error) => collector.borrow_mut().fail(error),
                     }
+                    Err(error) => collector.borrow_mut().fail(error),
                 }
-            });
-        }
-    });
+            }
+        });
     packed.as_collection()
 }
 
@@ -470,23 +477,19 @@ fn key_stream<'s, T: EpochTime + Lattice>(
     errors: Errors,
     collector: Shared,
 ) -> KeyedCollection<'s, T> {
-    let keyed = stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "JoinKeys", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match side.key_batch(&errors, time.time().epoch(), batch) {
-                        Ok(keyed) => {
-                            let pairs = keyed.keys.iter().zip(keyed.rows.iter()).zip(keyed.diffs);
-                            pairs.for_each(|((key, row), diff)| {
-                                session.give(((key.to_vec(), row.to_vec()), time.time().clone(), diff));
-                            });
+    let keyed: KeyedStream<'s, T> =
+        each_message(stream, Pipeline, "JoinKeys", move |time, batches, output| {
+            let mut session = output.session(&time);
+            for batch in batches.drain(..) {
+                match side.key_batch(&errors, time.time().epoch(), batch) {
+                    Ok(keyed) => {
+                        for ((key, row), diff) in keyed.keys.iter().zip(keyed.rows.iter()).zip(keyed.diffs) {
+                            session.give(((key.to_vec(), row.to_vec()), time.time().clone(), diff));
                         }
-                        Err(error) => collector.borrow_mut().fail(error),
                     }
+                    Err(error) => collector.borrow_mut().fail(error),
                 }
-            });
-        }
-    });
+            }
+        });
     keyed.as_collection()
 }

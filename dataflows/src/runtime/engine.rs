@@ -21,13 +21,13 @@ use state::{Progress, Store, StoreOptions};
 
 pub use folded::{Folded, SinkContent};
 
-use super::epoch::{Assembler, Pending, make_visible};
+use super::epoch::{Assembler, Pending, make_visible, source_watermark};
 use super::retention::Served;
 use super::state_tables::StateTables;
 use super::worker::{Command, MakeDecoder, Setup, Workers};
 use crate::collect::SinkDelta;
 use crate::error::RunError;
-use crate::plan::{Plan, Source};
+use crate::plan::Plan;
 use crate::render::Start;
 use crate::source::progress::SourceHead;
 use work::{Report, WorkerEvent};
@@ -112,16 +112,17 @@ impl Engine {
         let store = Arc::new(Store::open(opening.dir, &options)?);
         let state_tables = open_state_tables(plan, &store)?;
         let committed = store.meta();
-        let watermark = |source: &Source| {
-            let held = committed.progress.sources.get(&source.name).and_then(|s| s.watermark_us);
-            Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
-        };
+        let mut watermarks = Vec::with_capacity(plan.sources.len());
+        for source in &plan.sources {
+            let held = source_watermark(&committed.progress, &source.name);
+            watermarks.push(Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN))));
+        }
         let setup = Setup {
             plan: plan.clone(),
             state_tables: Arc::new(state_tables),
             store,
             start: Start { epoch: committed.epoch, whole: false, anew: false },
-            watermarks: plan.sources.iter().map(watermark).collect(),
+            watermarks,
             progress: Arc::new(committed.progress.clone()),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
             abort: Arc::new(AtomicBool::new(false)),
@@ -131,8 +132,9 @@ impl Engine {
         let mut partitions = opening.partitions;
         partitions.resize(plan.sources.len(), BTreeSet::new());
         for (source, partitions) in plan.sources.iter().zip(&mut partitions) {
-            let held = committed.progress.sources.get(&source.name);
-            partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
+            if let Some(held) = committed.progress.sources.get(&source.name) {
+                partitions.extend(held.partitions.keys().copied());
+            }
         }
         let heads = partitions.into_iter().map(new_head).collect();
         let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
@@ -177,7 +179,7 @@ impl Engine {
     /// When the worker has ended.
     pub fn feed(&mut self, source: usize, records: Records) -> Result<(), RunError> {
         let Some(last) = records.offsets.last() else { return Ok(()) };
-        let head = self.heads.get_mut(source).ok_or_else(|| no_source(source))?;
+        let head = self.open_head(source)?;
         head.read += records.len() as u64;
         head.next.insert(records.partition, last + 1);
         let partition = records.partition;
@@ -190,12 +192,20 @@ impl Engine {
     /// # Errors
     /// When the worker has ended.
     pub fn join(&mut self, source: usize, partition: i32) -> Result<(), RunError> {
-        if !self.heads.get_mut(source).ok_or_else(|| no_source(source))?.partitions.insert(partition) {
+        if !self.open_head(source)?.partitions.insert(partition) {
             return Ok(());
         }
         let name = &self.setup.plan.sources[source].name;
-        let floor = self.progress().sources.get(name).and_then(|s| s.watermark_us);
+        let floor = source_watermark(self.progress(), name);
         self.send(partition, Command::Join(source, partition, floor))
+    }
+
+    /// Returns the head of a source in the open epoch.
+    fn open_head(&mut self, source: usize) -> Result<&mut SourceHead, RunError> {
+        match self.heads.get_mut(source) {
+            Some(head) => Ok(head),
+            None => Err(RunError::Broken(format!("there is no source {source}"))),
+        }
     }
 
     /// Closes the open epoch.
@@ -203,8 +213,12 @@ impl Engine {
     /// # Errors
     /// When a worker has ended.
     pub fn close(&mut self) -> Result<(), RunError> {
-        let partitions = Arc::new(self.heads.iter().map(|head| head.partitions.clone()).collect());
-        let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
+        let (mut partitions, mut next) = (Vec::new(), Vec::new());
+        for head in &self.heads {
+            partitions.push(head.partitions.clone());
+            next.push(new_head(head.partitions.clone()));
+        }
+        let partitions = Arc::new(partitions);
         self.closed.add_head(self.open, std::mem::replace(&mut self.heads, next));
         for worker in 0..self.commands.len() {
             // A worker's own number stands for a partition that it reads.
@@ -252,7 +266,10 @@ impl Engine {
         match (plan.views.get(view), state_tables.views.get(view)) {
             (Some(view), Some(table_id)) => {
                 let entry = state_tables.retained().find(|entry| entry.id == *table_id);
-                let served = entry.map(|entry| Served::of(entry, self.progress())).transpose()?.flatten();
+                let served = match entry {
+                    Some(entry) => Served::of(entry, self.progress())?,
+                    None => None,
+                };
                 self.table_rows(*table_id, view.key.is_some(), served.as_ref())
             }
             _ => Err(RunError::Broken(format!("there is no view {view}"))),
@@ -282,10 +299,12 @@ impl Engine {
                 rows.push(value);
                 return Ok(());
             }
-            let count = state::count_of(value).filter(|count| *count > 0);
-            let count =
-                count.ok_or_else(|| RunError::Damaged("a view holds a row without a count".into()))?;
-            (0..count).for_each(|_| rows.push(row));
+            let Some(count @ 1..) = state::count_of(value) else {
+                return Err(RunError::Damaged("a view holds a row without a count".into()));
+            };
+            for _ in 0..count {
+                rows.push(row);
+            }
             Ok(())
         };
         self.setup.store.snapshot()?.scan(table_id, &[], visit)?;
@@ -295,8 +314,12 @@ impl Engine {
     /// Sends a command to the worker that reads a partition.
     fn send(&self, partition: i32, command: Command) -> Result<(), RunError> {
         let worker = partition.unsigned_abs() as usize % self.commands.len().max(1);
-        let ended = || RunError::Broken("a worker has ended".into());
-        self.commands.get(worker).ok_or_else(ended)?.send(command).map_err(|_| ended())
+        if let Some(commands) = self.commands.get(worker)
+            && commands.send(command).is_ok()
+        {
+            return Ok(());
+        }
+        Err(RunError::Broken("a worker has ended".into()))
     }
 
     /// Commits a complete epoch and makes it visible.
@@ -339,10 +362,6 @@ impl Drop for Engine {
 
 fn new_head(partitions: BTreeSet<i32>) -> SourceHead {
     SourceHead { partitions, ..SourceHead::default() }
-}
-
-fn no_source(at: usize) -> RunError {
-    RunError::Broken(format!("there is no source {at}"))
 }
 
 /// The state tables of the plan with the ids of the state's catalogue, which is written where it is new.

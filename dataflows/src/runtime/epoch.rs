@@ -141,7 +141,9 @@ impl Assembler {
         let progress = self.progress.clone();
         let commit = Commit { epoch, commit_ms, progress, writes, counts, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
-        workers.into_iter().for_each(|worker| assembled.add_worker(worker.out));
+        for worker in workers {
+            assembled.add_worker(worker.out);
+        }
         Ok(assembled)
     }
 
@@ -184,11 +186,16 @@ impl Assembler {
     }
 }
 
+/// The watermark of a source, where it has one.
+pub(super) fn source_watermark(progress: &Progress, source: &str) -> Option<i64> {
+    progress.sources.get(source)?.watermark_us
+}
+
 /// The watermark of a view of `sources`: their least; None while one of them has none, and without sources.
 fn view_watermark(progress: &Progress, plan: &Plan, sources: &BTreeSet<usize>) -> Option<i64> {
     let mut least: Option<i64> = None;
     for at in sources {
-        let watermark_us = progress.sources.get(&plan.sources[*at].name)?.watermark_us?;
+        let watermark_us = source_watermark(progress, &plan.sources[*at].name)?;
         least = Some(least.map_or(watermark_us, |least| least.min(watermark_us)));
     }
     least
@@ -197,10 +204,12 @@ fn view_watermark(progress: &Progress, plan: &Plan, sources: &BTreeSet<usize>) -
 impl Assembled {
     /// Adds one worker's changes and counts.
     fn add_worker(&mut self, out: EpochOut) {
-        let writes = out.writes.into_iter();
-        self.commit.writes.extend(writes.map(|(table_id, (keys, values))| Writes { table_id, keys, values }));
-        let counts = out.counts.into_iter();
-        self.commit.counts.extend(counts.map(|(table_id, (rows, diffs))| Counts { table_id, rows, diffs }));
+        for (table_id, (keys, values)) in out.writes {
+            self.commit.writes.push(Writes { table_id, keys, values });
+        }
+        for (table_id, (rows, diffs)) in out.counts {
+            self.commit.counts.push(Counts { table_id, rows, diffs });
+        }
         self.touched_by_worker.push(out.touched.values().sum());
         for (operator, rows) in out.touched {
             *self.touched.entry(operator).or_default() += rows;
@@ -219,7 +228,7 @@ impl Assembled {
 /// number.
 pub fn make_visible(setup: &Setup, epoch: u64, progress: &Progress) {
     for (source, shown) in setup.plan.sources.iter().zip(&setup.watermarks) {
-        if let Some(us) = progress.sources.get(&source.name).and_then(|held| held.watermark_us) {
+        if let Some(us) = source_watermark(progress, &source.name) {
             shown.store(us, Ordering::Release);
         }
     }

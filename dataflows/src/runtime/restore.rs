@@ -12,7 +12,7 @@ use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::render::Restore;
-use crate::render::batch::{Data, DeltaBatch};
+use crate::render::batch::DeltaBatch;
 use crate::source::held::Held;
 
 /// Restored rows or updates sent into the dataflow at once.
@@ -48,27 +48,29 @@ pub(super) fn restore_table(
     worker: &mut Worker,
 ) -> Result<(), RunError> {
     let mut rows = Rows::new();
-    let mut send = |rows: &mut Rows| {
-        let rows = std::mem::take(rows);
-        let diffs = vec![1; rows.len()];
-        handle.send(DeltaBatch { data: Data::Packed(rows), diffs });
-        // Bounds the rows in flight.
-        worker.step();
-    };
     scan_groups(store, table_id, owned, |_, value| {
         // A tombstone has no row.
         if let Some(row) = Held::row_of(value) {
             rows.push(row);
             if rows.len() >= RESTORED_PER_BATCH {
-                send(&mut rows);
+                send_rows(&mut rows, handle, worker);
             }
         }
         Ok(())
     })?;
     if !rows.is_empty() {
-        send(&mut rows);
+        send_rows(&mut rows, handle, worker);
     }
     Ok(())
+}
+
+/// Sends rows into the dataflow, each once.
+fn send_rows(rows: &mut Rows, handle: &mut Handle<DeltaBatch>, worker: &mut Worker) {
+    let rows = std::mem::take(rows);
+    let diffs = vec![1; rows.len()];
+    handle.send(DeltaBatch::from_packed(rows, diffs));
+    // Bounds the rows in flight.
+    worker.step();
 }
 
 /// The stored form of an arrangement.
@@ -110,7 +112,6 @@ fn restore_updates<R: Diff>(
     worker: &mut Worker,
     read: impl Fn(&[u8]) -> Option<R>,
 ) -> Result<(), RunError> {
-    let unreadable = || RunError::Damaged("an arrangement in the state is not readable".into());
     // Updates of earlier epochs are restored as one of the committed epoch.
     handle.advance_to(epoch);
     let mut outgoing = ExchangeBuffer::new(epoch, ownership);
@@ -119,18 +120,25 @@ fn restore_updates<R: Diff>(
         // The stored key is the key group, the packed key and the rest of the row.
         let stored = without_group(stored);
         let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
+        let Some(diff) = read(value) else {
+            return Err(RunError::Damaged("an arrangement in the state is not readable".into()));
+        };
         outgoing.push_key(key);
-        outgoing.push_value(rest, read(value).ok_or_else(unreadable)?);
+        outgoing.push_value(rest, diff);
         held += 1;
         // Bounds the updates in flight.
         if held % RESTORED_PER_BATCH == 0 {
             let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, ownership));
-            full.into_updates().for_each(|updates| handle.send(updates));
+            for updates in full.into_updates() {
+                handle.send(updates);
+            }
             worker.step();
         }
         Ok(())
     })?;
-    outgoing.into_updates().for_each(|updates| handle.send(updates));
+    for updates in outgoing.into_updates() {
+        handle.send(updates);
+    }
     worker.step();
     Ok(())
 }

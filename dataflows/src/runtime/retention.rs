@@ -31,9 +31,10 @@ impl Served {
     pub fn of(entry: &CatalogueEntry, progress: &Progress) -> Result<Option<Served>, RunError> {
         let Some(retention) = &entry.retention else { return Ok(None) };
         let Some(horizon) = retention.horizon(progress) else { return Ok(None) };
-        let broken = || RunError::Broken(format!("the state does not say which columns {} has", entry.name));
-        let schema =
-            schemas::schema_from_json(entry.schema.as_ref().ok_or_else(broken)?).map_err(|_| broken())?;
+        let Some(Ok(schema)) = entry.schema.as_ref().map(schemas::schema_from_json) else {
+            let message = format!("the state does not say which columns {} has", entry.name);
+            return Err(RunError::Broken(message));
+        };
         Ok(Some(Served { codec: RowCodec::of(&schema)?, column: retention.column, horizon }))
     }
 
@@ -65,13 +66,11 @@ struct RetainedView {
 impl Sweep {
     /// Makes a sweep over these views.
     pub fn new<'a>(entries: impl Iterator<Item = &'a CatalogueEntry>) -> Sweep {
-        let view = |entry: &CatalogueEntry| RetainedView {
-            entry: entry.clone(),
-            next: Vec::new(),
-            passing: None,
-            passed: None,
-        };
-        Sweep { views: entries.map(view).collect() }
+        let mut views = Vec::new();
+        for entry in entries {
+            views.push(RetainedView { entry: entry.clone(), next: Vec::new(), passing: None, passed: None });
+        }
+        Sweep { views }
     }
 
     /// The deletions to make with the next commit, which writes `written` changes: entries of views with a
@@ -117,7 +116,9 @@ impl Sweep {
             if copies.is_empty() {
             } else if view.entry.key.is_some() {
                 let mut values = Blobs::new();
-                copies.iter().for_each(|_| values.push(None));
+                for _ in &copies {
+                    values.push(None);
+                }
                 writes.push(Writes { table_id, keys, values });
             } else {
                 let diffs = copies.into_iter().map(|copies| -copies).collect();

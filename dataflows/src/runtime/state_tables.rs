@@ -102,8 +102,10 @@ impl StateTables {
             let key = (view.key.clone(), view.name.as_str());
             self.views.push(builder.add(StateTableKind::View, &view.name, print, schema, key));
             if let (Some(entry), Some(served)) = (builder.entries.last_mut(), &view.served) {
-                let mark = |(source, lag): &(usize, i64)| (plan.sources[*source].name.clone(), *lag);
-                let marks = served.marks.iter().map(mark).collect();
+                let mut marks = Vec::with_capacity(served.marks.len());
+                for (source, lag) in &served.marks {
+                    marks.push((plan.sources[*source].name.clone(), *lag));
+                }
                 entry.retention = Some(Retention { column: served.column, marks });
             }
         }
@@ -119,22 +121,28 @@ impl StateTables {
     /// # Errors
     /// When the operator is not durable.
     pub fn table_of(&self, rel: RelId, role: StateRole) -> Result<u32, RunError> {
-        self.roles
-            .get(&(rel, role))
-            .copied()
-            .ok_or_else(|| RunError::Broken(format!("relation {rel} has no durable {role:?}")))
+        match self.roles.get(&(rel, role)) {
+            Some(table_id) => Ok(*table_id),
+            None => Err(RunError::Broken(format!("relation {rel} has no durable {role:?}"))),
+        }
     }
 
     /// The roles of durable operators' states, with their catalogue entries.
     pub fn roles(&self) -> impl Iterator<Item = (RelId, StateRole, &CatalogueEntry)> {
-        let entry = |table_id: &u32| self.entries.iter().find(move |entry| entry.id == *table_id);
-        self.roles.iter().filter_map(move |((id, role), table_id)| Some((*id, *role, entry(table_id)?)))
+        self.roles
+            .iter()
+            .filter_map(move |((id, role), table_id)| Some((*id, *role, self.entry_of(*table_id)?)))
+    }
+
+    fn entry_of(&self, table_id: u32) -> Option<&CatalogueEntry> {
+        self.entries.iter().find(|entry| entry.id == table_id)
     }
 
     /// The state table of the changes that a repair owes a sink.
     pub fn sink(&self, name: &str) -> Option<u32> {
-        let mut sinks = self.entries.iter().filter(|entry| entry.kind == StateTableKind::Sink);
-        sinks.find(|entry| entry.name == name).map(|entry| entry.id)
+        let mut entries = self.entries.iter();
+        let sink = entries.find(|entry| entry.kind == StateTableKind::Sink && entry.name == name)?;
+        Some(sink.id)
     }
 
     /// The catalogue entries of views with a retention.
@@ -198,12 +206,15 @@ impl CatalogueBuilder<'_> {
         (key, blame): (Option<Vec<usize>>, &str),
     ) -> u32 {
         let held = self.held.and_then(|held| held.find(kind, name));
-        // A copy that became a state of its own has sinks without fingerprints: they fit any sink.
-        let open = |h: &CatalogueEntry| kind == StateTableKind::Sink && h.fingerprint.is_empty();
-        if self.held.is_some() && held.is_none_or(|h| h.fingerprint != fingerprint && !open(h)) {
+        let (fits, id) = match held {
+            // A copy that became a state of its own has sinks without fingerprints: they fit any sink.
+            Some(held) if kind == StateTableKind::Sink && held.fingerprint.is_empty() => (true, held.id),
+            Some(held) => (held.fingerprint == fingerprint, held.id),
+            None => (self.held.is_none(), self.entries.len() as u32 + 1),
+        };
+        if !fits {
             self.changed.insert(blame.to_string());
         }
-        let id = held.map_or(self.entries.len() as u32 + 1, |h| h.id);
         self.entries.push(CatalogueEntry {
             id,
             kind,

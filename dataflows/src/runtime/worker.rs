@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,9 +18,8 @@ use schemas::{Decoder, Outcome, Ownership, Records, RowCodec};
 use state::{Progress, Store};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Concat, Input, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle, Scope};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 pub use timely::worker::Worker;
 
 use super::restore::{restore_arrangement, restore_table};
@@ -32,6 +31,7 @@ use crate::plan::{Conflict, Op, Plan, Source};
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWatermark};
 use crate::render::linear::Deltas;
+use crate::render::operators::{each_message, owner_of};
 use crate::render::{Renderer, Restore, Start};
 use crate::source::ingest::{Ingest, Rejected};
 use crate::source::table::{Chunk, Packer, Table, table};
@@ -80,13 +80,20 @@ pub fn start<E: From<RunError>>(
 
 /// Drops a worker's dataflows without completing them.
 fn drop_dataflows(worker: &mut Worker) {
-    worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
 }
 
 /// The message of a panic.
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    match panic.downcast_ref::<String>() {
+        Some(text) => text.clone(),
+        None => "without a word".to_owned(),
+    }
 }
 
 /// Makes a source's decoder; each worker has its own.
@@ -219,18 +226,12 @@ impl Topology {
         let watermarks = restored_watermarks(setup);
         let dataflow = Dataflow::build(worker, setup, &collector, watermarks.clone())?;
         let Dataflow { feeds, tables, marks, errors, probe, restores } = dataflow;
-        let ingests = setup
-            .plan
-            .sources
-            .iter()
-            .map(|source| {
-                Ingest::new(
-                    source.clone(),
-                    (setup.decoder)(source)?,
-                    committed_marks(&setup.progress, &source.name),
-                )
-            })
-            .collect::<Result<Vec<_>, RunError>>()?;
+        let mut ingests = Vec::with_capacity(setup.plan.sources.len());
+        for source in &setup.plan.sources {
+            let decoder = (setup.decoder)(source)?;
+            let marks = committed_marks(&setup.progress, &source.name);
+            ingests.push(Ingest::new(source.clone(), decoder, marks)?);
+        }
         let abort = setup.abort.clone();
         let epoch = setup.start.epoch;
         let mut topology = Topology {
@@ -340,7 +341,7 @@ impl Topology {
 
     /// The marks of a source's partitions, as of all records fed.
     pub fn marks(&self, source: usize) -> HashMap<i32, PartitionMark> {
-        self.ingests.get(source).map(|i| i.marks().clone()).unwrap_or_default()
+        self.ingests.get(source).map(Ingest::marks).cloned().unwrap_or_default()
     }
 
     /// Adds a partition to a source. It starts at `floor_us`, or at the source's watermark of the last closed
@@ -354,7 +355,7 @@ impl Topology {
 
     /// Warnings of decoders, once each.
     pub fn warnings(&mut self) -> Vec<String> {
-        self.ingests.iter_mut().flat_map(|i| i.warnings()).collect()
+        self.ingests.iter_mut().flat_map(Ingest::warnings).collect()
     }
 
     /// Closes the open epoch, which must be `epoch`, and steps the dataflow until it is complete.
@@ -396,7 +397,9 @@ impl Topology {
                 outgoing.push_key(row);
                 outgoing.push_value(&[], diff);
             }
-            outgoing.into_updates().for_each(|updates| self.errors.handle.send(updates));
+            for updates in outgoing.into_updates() {
+                self.errors.handle.send(updates);
+            }
             self.errors.handle.advance_to(epoch + 1);
             self.step_through(worker, &self.errors.probe.clone(), epoch)?;
         }
@@ -447,9 +450,15 @@ impl Topology {
 
 /// The sources' watermarks of the committed epoch.
 fn restored_watermarks(setup: &Setup) -> CurrentWatermarks {
-    let held = |source: &Source| setup.progress.sources.get(&source.name)?.watermark_us;
-    let sources = setup.plan.sources.iter().enumerate();
-    Rc::new(RefCell::new(sources.filter_map(|(at, source)| Some((at, held(source)?))).collect()))
+    let mut watermarks = BTreeMap::new();
+    for (at, source) in setup.plan.sources.iter().enumerate() {
+        if let Some(held) = setup.progress.sources.get(&source.name)
+            && let Some(watermark_us) = held.watermark_us
+        {
+            watermarks.insert(at, watermark_us);
+        }
+    }
+    Rc::new(RefCell::new(watermarks))
 }
 
 /// A source's input, the input of its restored rows (tables only), and the stream of its deltas.
@@ -465,11 +474,9 @@ fn source_stream<'s>(
         let (handle, stream) = scope.new_input();
         return Ok((Feed::Rows(handle), None, stream));
     };
-    let table_id = *setup
-        .state_tables
-        .tables
-        .get(&at)
-        .ok_or_else(|| RunError::Broken(format!("table {} has no space", source.name)))?;
+    let Some(&table_id) = setup.state_tables.tables.get(&at) else {
+        return Err(RunError::Broken(format!("table {} has no space", source.name)));
+    };
     let (handle, chunks) = scope.new_input();
     let (restored, rows) = scope.new_input();
     let operator = Table {
@@ -492,18 +499,13 @@ fn source_stream<'s>(
 /// them.
 fn error_input(scope: Scope<'_, u64>, table_id: u32, collector: Shared) -> ErrorInput {
     let probe = ProbeHandle::new();
-    let (handle, stream) = scope.new_input();
-    let to_owner = Exchange::new(|updates: &Updates<i64>| updates.owner);
-    let counted =
-        stream.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_owner, "CountErrors", |_, _| {
-            move |input, _output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut collector = collector.borrow_mut();
-                    let out = collector.at(*time.time());
-                    for (row, _, diff) in updates.iter().flat_map(Updates::iter) {
-                        out.add_error(row, *diff);
-                    }
-                });
+    let (handle, stream): (Handle<Updates<i64>>, _) = scope.new_input();
+    let counted: Stream<'_, u64, Vec<()>> =
+        each_message(stream, Exchange::new(owner_of), "CountErrors", move |time, updates, _output| {
+            let mut collector = collector.borrow_mut();
+            let out = collector.at(*time.time());
+            for (row, _, diff) in updates.iter().flat_map(Updates::iter) {
+                out.add_error(row, *diff);
             }
         });
     counted.probe_with(&probe);

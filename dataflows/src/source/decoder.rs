@@ -57,10 +57,12 @@ fn form_of(
 /// Positions in `Source::decoded` of the key columns; none where the key is the INCLUDEd bytes of the
 /// record's key.
 fn key_columns(source: &Source) -> Vec<usize> {
-    let key = source.keyed.iter().flat_map(|keyed| &keyed.key);
-    key.filter_map(|column| match source.origins.get(*column) {
-        Some(Origin::Decoded(at)) => Some(*at),
-        _ => None,
-    })
-    .collect()
+    let Some(keyed) = &source.keyed else { return vec![] };
+    let mut columns = Vec::with_capacity(keyed.key.len());
+    for column in &keyed.key {
+        if let Some(Origin::Decoded(at)) = source.origins.get(*column) {
+            columns.push(*at);
+        }
+    }
+    columns
 }

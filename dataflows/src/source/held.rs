@@ -63,12 +63,17 @@ impl Held {
         })
     }
 
+    /// Returns true if it has an event time and that is below `horizon`.
+    pub fn is_before(&self, horizon: i64) -> bool {
+        self.event_us != i64::MIN && self.event_us < horizon
+    }
+
     /// The packed row within a stored form, without reading the rest.
     pub fn row_of(bytes: &[u8]) -> Option<&[u8]> {
         // Flags, partition, offset and event time take 21 bytes; the version follows its length.
         let len = bytes.get(21..25)?;
         let version = u32::from_be_bytes(len.try_into().ok()?) as usize;
-        (bytes.first() == Some(&0)).then(|| bytes.get(29 + version..)).flatten()
+        if bytes.first() == Some(&0) { bytes.get(29 + version..) } else { None }
     }
 }
 

@@ -16,6 +16,7 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use schemas::types::time::format_timestamp;
 use schemas::{Decoder, Outcome, Records};
 
 use super::watermark::PartitionMark;
@@ -78,10 +79,15 @@ impl Ingest {
         decoder: Decoder,
         marks: HashMap<i32, PartitionMark>,
     ) -> Result<Ingest, RunError> {
-        let included = source.schema.fields().iter().zip(&source.origins);
-        let included = included.filter(|(_, o)| matches!(o, Origin::Included(_))).map(|(f, _)| f.clone());
-        let base: Vec<_> = source.decoded.fields().iter().cloned().chain(included).collect();
-        let base: Vec<_> = base.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let mut base = Vec::with_capacity(source.decoded.fields().len() + source.includes.len());
+        for field in source.decoded.fields() {
+            base.push(field.as_ref().clone().with_nullable(true));
+        }
+        for (field, origin) in source.schema.fields().iter().zip(&source.origins) {
+            if matches!(origin, Origin::Included(_)) {
+                base.push(field.as_ref().clone().with_nullable(true));
+            }
+        }
         let shape = RelationType::new(&source.schema)?;
         Ok(Ingest { source, decoder, base: Arc::new(Schema::new(base)), shape, marks })
     }
@@ -121,24 +127,26 @@ impl Ingest {
     /// When the registry cannot be reached and the process is asked to stop.
     pub fn candidates(&mut self, records: &Records) -> Result<Candidates, RunError> {
         let decoded = self.decoder.decode(records)?;
-        let mut rejected: Vec<Rejected> = decoded
-            .rejects
-            .into_iter()
-            .map(|r| Rejected {
-                record: r.row,
+        let mut rejected = Vec::with_capacity(decoded.rejects.len());
+        for reject in decoded.rejects {
+            rejected.push(Rejected {
+                record: reject.row,
                 outcome: Outcome::Decode,
                 constraint: None,
-                message: r.message,
-                schema_id: r.schema_id,
-            })
-            .collect();
+                message: reject.message,
+                schema_id: reject.schema_id,
+            });
+        }
         let base = self.base_columns(&decoded.batch, records, &decoded.rows)?;
         let mut verdicts: Vec<Verdict> = vec![None; decoded.rows.len()];
         let batch = self.all_columns(&base, &mut verdicts)?;
         self.check_constraints(&batch, records, &decoded.rows, &mut verdicts)?;
         // A delete has a key and no row that could violate a constraint.
-        let of_deletes = verdicts.iter_mut().zip(&decoded.deletes).filter(|(_, deletes)| **deletes);
-        of_deletes.for_each(|(verdict, _)| *verdict = None);
+        for (verdict, deletes) in verdicts.iter_mut().zip(&decoded.deletes) {
+            if *deletes {
+                *verdict = None;
+            }
+        }
         let late = self.find_late_rows(&batch, records.partition, (&verdicts, &decoded.deletes));
         // A violated constraint is reported rather than lateness; a row with neither stays.
         let mut keep = Vec::with_capacity(verdicts.len());
@@ -165,16 +173,15 @@ impl Ingest {
         }
         // Records that did not decode come first until here: dead letters are in record order.
         rejected.sort_by_key(|r| r.record);
-        let mask: BooleanArray = {
-            let mut mask = vec![false; decoded.rows.len()];
-            keep.iter().for_each(|row| mask[*row] = true);
-            mask.into()
-        };
+        let mut mask = vec![false; decoded.rows.len()];
+        for row in &keep {
+            mask[*row] = true;
+        }
         Ok(Candidates {
-            batch: filter_record_batch(&batch, &mask)?,
-            records: keep.iter().map(|row| decoded.rows[*row]).collect(),
-            events: keep.iter().map(|row| late.events[*row]).collect(),
-            horizons: keep.iter().map(|row| late.horizons[*row]).collect(),
+            batch: filter_record_batch(&batch, &BooleanArray::from(mask))?,
+            records: values_at(&decoded.rows, &keep),
+            events: values_at(&late.events, &keep),
+            horizons: values_at(&late.horizons, &keep),
             deletes: keep.iter().filter_map(|row| decoded.deletes.get(*row).copied()).collect(),
             rejected,
         })
@@ -188,27 +195,8 @@ impl Ingest {
         rows: &[u32],
     ) -> Result<RecordBatch, RunError> {
         let mut columns = decoded.columns().to_vec();
-        let at = |row: &u32| *row as usize;
         for include in &self.source.includes {
-            columns.push(match include {
-                IncludeKind::Timestamp => Arc::new(
-                    rows.iter()
-                        .map(|r| records.timestamps[at(r)].and_then(|ms| ms.checked_mul(1000)))
-                        .collect::<TimestampMicrosecondArray>()
-                        .with_timezone("UTC"),
-                ),
-                IncludeKind::Partition => Arc::new(Int32Array::from(vec![records.partition; rows.len()])),
-                IncludeKind::Offset => {
-                    Arc::new(rows.iter().map(|r| Some(records.offsets[at(r)])).collect::<Int64Array>())
-                }
-                IncludeKind::Key => binary_column(rows.iter().map(|r| records.keys.get(at(r)))),
-                IncludeKind::Payload => binary_column(rows.iter().map(|r| records.values.get(at(r)))),
-                IncludeKind::Header(name) => binary_column(rows.iter().map(|r| {
-                    // Of headers of one name the last counts.
-                    let headers = records.headers.as_ref()?.get(at(r))?;
-                    headers.iter().rev().find(|(n, _)| n == name)?.1.as_deref()
-                })),
-            });
+            columns.push(included_column(include, records, rows));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         Ok(RecordBatch::try_new_with_options(self.base.clone(), columns, &options)?)
@@ -253,9 +241,9 @@ impl Ingest {
         }
         for check in &self.source.checks {
             let result = evaluate_or_reject(&check.predicate, batch, &check.name, verdicts)?;
-            let result = result
-                .as_boolean_opt()
-                .ok_or_else(|| RunError::Broken(format!("CHECK {} is not boolean", check.name)))?;
+            let Some(result) = result.as_boolean_opt() else {
+                return Err(RunError::Broken(format!("CHECK {} is not boolean", check.name)));
+            };
             for (row, verdict) in verdicts.iter_mut().enumerate() {
                 // As in SQL, a CHECK that gives NULL is satisfied.
                 if result.is_valid(row) && !result.value(row) && verdict.is_none() {
@@ -271,7 +259,7 @@ impl Ingest {
                 if verdict.is_none() && events.is_valid(row) && events.value(row) > limit {
                     let ahead = format!(
                         "event time {} is more than {} s beyond the record's timestamp",
-                        schemas::types::time::format_timestamp(events.value(row), true),
+                        format_timestamp(events.value(row), true),
                         self.source.max_ahead_us / 1_000_000
                     );
                     *verdict = Some((Some("watermark.max_ahead".into()), ahead));
@@ -308,8 +296,10 @@ impl Ingest {
             if verdict.is_some() {
                 continue;
             }
-            let reached = mark.watermark(watermark.delay_us).zip(retention);
-            let bound = reached.map(|(watermark, retention)| watermark.saturating_sub(retention));
+            let bound = match (mark.watermark(watermark.delay_us), retention) {
+                (Some(watermark), Some(retention)) => Some(watermark.saturating_sub(retention)),
+                _ => None,
+            };
             // A row without event time is never late, but the row it replaces may be forgotten. A delete has
             // no event time, even where the key holds one: the held row's counts.
             late.horizons[row] = bound.unwrap_or(i64::MIN);
@@ -318,15 +308,16 @@ impl Ingest {
             }
             let event = events.value(row);
             late.events[row] = event;
-            if let Some(bound) = bound.filter(|bound| event < *bound) {
+            if let Some(bound) = bound
+                && event < bound
+            {
                 let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
-                let [event, bound] =
-                    [event, bound].map(|us| schemas::types::time::format_timestamp(us, true));
+                let (event, bound) = (format_timestamp(event, true), format_timestamp(bound, true));
                 late.messages[row] =
                     Some(format!("event time {event} is below the partition's {what} {bound}"));
             }
             // A late row never moves the watermark: its event time is below it.
-            mark.max_event_us = Some(mark.max_event_us.map_or(event, |max| max.max(event)));
+            mark.max_event_us = mark.max_event_us.max(Some(event));
         }
         late
     }
@@ -337,6 +328,34 @@ struct Lateness {
     events: Vec<i64>,
     horizons: Vec<i64>,
     messages: Vec<Option<String>>,
+}
+
+/// The values at some places.
+fn values_at<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
+    places.iter().map(|at| values[*at]).collect()
+}
+
+/// An INCLUDEd column of the records at `rows`.
+fn included_column(include: &IncludeKind, records: &Records, rows: &[u32]) -> ArrayRef {
+    let rows = rows.iter().map(|row| *row as usize);
+    match include {
+        IncludeKind::Timestamp => {
+            let times = rows.map(|row| records.timestamps[row]?.checked_mul(1000));
+            Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+        }
+        IncludeKind::Partition => Arc::new(Int32Array::from(vec![records.partition; rows.len()])),
+        IncludeKind::Offset => Arc::new(Int64Array::from_iter_values(rows.map(|row| records.offsets[row]))),
+        IncludeKind::Key => binary_column(rows.map(|row| records.keys.get(row))),
+        IncludeKind::Payload => binary_column(rows.map(|row| records.values.get(row))),
+        IncludeKind::Header(name) => binary_column(rows.map(|row| header_of(records, row, name))),
+    }
+}
+
+/// The value of a record's header of that name.
+fn header_of<'r>(records: &'r Records, row: usize, name: &str) -> Option<&'r [u8]> {
+    // Of headers of one name the last counts.
+    let headers = records.headers.as_ref()?.get(row)?;
+    headers.iter().rev().find(|(known, _)| known == name)?.1.as_deref()
 }
 
 /// A BYTEA column of `values`.

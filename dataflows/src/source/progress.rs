@@ -49,13 +49,16 @@ pub fn advance<'a>(
     held.ended = head.ended;
     for (partition, next) in &head.next {
         let at = held.partitions.entry(*partition).or_default();
-        let last = head.last.get(partition);
         at.next_offset = *next;
-        (at.last_offset, at.last_ms) = (last.map(|last| last.offset), last.and_then(|last| last.ms));
-        at.last_digest = last.and_then(|last| last.digest);
+        (at.last_offset, at.last_ms, at.last_digest) = match head.last.get(partition) {
+            Some(last) => (Some(last.offset), last.ms, last.digest),
+            None => (None, None, None),
+        };
     }
     for (outcomes, marks) in shares {
-        held.outcomes.iter_mut().zip(outcomes.into_iter().flatten()).for_each(|(total, n)| *total += n);
+        for (total, n) in held.outcomes.iter_mut().zip(outcomes.into_iter().flatten()) {
+            *total += n;
+        }
         for (partition, mark) in marks.into_iter().flatten() {
             if let Some(held) = held.partitions.get_mut(partition) {
                 held.max_event_us = held.max_event_us.max(mark.max_event_us);
@@ -67,12 +70,13 @@ pub fn advance<'a>(
     let least = least_watermark(head.partitions.iter().copied(), |partition| {
         PartitionMark::from(held.partitions.get(&partition)?).watermark(delay_us)
     });
+    let (least_us, partition) = least.unzip();
     let before = held.watermark_us;
     // A partition that joins with older events must not take the watermark back.
-    held.watermark_us = before.max(least.map(|(us, _)| us));
+    held.watermark_us = before.max(least_us);
     // An ended source has a watermark beyond all time: keep the time its data reached as well.
     if held.watermark_us == Some(i64::MAX) && before != held.watermark_us {
         held.ended_us = before.max(held.partitions.values().filter_map(|p| p.max_event_us).min());
     }
-    least.map(|(_, partition)| partition)
+    partition
 }

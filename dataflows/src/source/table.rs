@@ -77,8 +77,9 @@ impl Packer {
     /// # Errors
     /// When a column type has no packed form, or the source has no key.
     pub fn new(source: &Source) -> Result<Packer, RunError> {
-        let keyed =
-            source.keyed.as_ref().ok_or_else(|| RunError::Broken(format!("{} has no key", source.name)))?;
+        let Some(keyed) = &source.keyed else {
+            return Err(RunError::Broken(format!("{} has no key", source.name)));
+        };
         let type_of = |at: &usize| source.schema.field(*at).data_type().clone();
         let version = match keyed.conflict {
             Conflict::Overwrite { version: Some(at) } => Some((at, RowCodec::new(&[type_of(&at)])?)),
@@ -132,12 +133,17 @@ impl Packer {
                 continue;
             }
             chunk.rows.push(bytes);
-            chunk.versions.push(versions.as_ref().map(|v| v.get(row)).unwrap_or_default());
+            chunk.versions.push(match &versions {
+                Some(versions) => versions.get(row),
+                None => &[],
+            });
             let declared =
                 if all_declared { bytes.len() } else { self.shape.codec.prefix_len(bytes, self.declared)? };
             chunk.declared.push(declared as u32);
         }
-        chunks.values_mut().for_each(|chunk| chunk.batch = Some(batch.clone()));
+        for chunk in chunks.values_mut() {
+            chunk.batch = Some(batch.clone());
+        }
         Ok(chunks.into_values().collect())
     }
 }
@@ -243,7 +249,9 @@ pub fn table<'s>(stream: Stream<'s, u64, Vec<Chunk>>, table: Table) -> Deltas<'s
                     match table.decide_epoch(epoch, chunks, &mut overlay, &mut sweep) {
                         Ok(batches) => {
                             let mut session = output.session(&capability);
-                            batches.into_iter().for_each(|b| session.give(b));
+                            for batch in batches {
+                                session.give(batch);
+                            }
                         }
                         Err(error) => table.collector.borrow_mut().fail(error),
                     }
@@ -313,10 +321,8 @@ impl Table {
         let (mut inserts, mut retracts) = (Vec::new(), Rows::new());
         for (row, member) in members.iter().enumerate() {
             let group = *member as usize;
-            let forgotten = held[group]
-                .as_ref()
-                .is_some_and(|h| h.event_us != i64::MIN && h.event_us < chunk.horizons[row]);
-            let current = held[group].as_ref().filter(|_| !forgotten);
+            let forgotten = held[group].as_ref().is_some_and(|held| held.is_before(chunk.horizons[row]));
+            let current = if forgotten { None } else { held[group].as_ref() };
             let outcome = self.outcome_of(chunk, row, current);
             decided.counts[outcome.index()] += 1;
             if outcome != Outcome::Accepted {
@@ -333,7 +339,10 @@ impl Table {
             }
             // Only the row held before the first change is retracted; a tombstone has no row.
             if before[group].is_none() {
-                before[group] = Some(current.filter(|h| !h.deleted).map(|h| h.row.clone()));
+                before[group] = Some(match current {
+                    Some(held) if !held.deleted => Some(held.row.clone()),
+                    _ => None,
+                });
             }
             let deletes = chunk.deletes[row];
             after[group] = (!deletes).then_some(row as u32);
@@ -412,9 +421,7 @@ impl Table {
         }
         for (group, bytes) in missing.into_iter().zip(self.store.multi_get(self.table_id, stored.iter())?) {
             if let Some(bytes) = bytes {
-                let row = Held::read(&bytes)
-                    .ok_or_else(|| RunError::Damaged("a held row is not readable".into()))?;
-                held[group] = Some(row);
+                held[group] = Some(read_held(&bytes)?);
             }
         }
         Ok(held)
@@ -449,12 +456,7 @@ impl Table {
                 *next = if last { Vec::new() } else { range.end.to_be_bytes().to_vec() };
                 return Ok(());
             };
-            let held =
-                Held::read(value).ok_or_else(|| RunError::Damaged("a held row is not readable".into()))?;
-            if held.event_us != i64::MIN
-                && held.event_us < horizon
-                && !overlay.rows.contains_key(without_group(key))
-            {
+            if read_held(value)?.is_before(horizon) && !overlay.rows.contains_key(without_group(key)) {
                 entry.write_total(self.table_id, key, None);
             }
             // The least key above this one.
@@ -464,6 +466,11 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Reads the stored form of a held row.
+fn read_held(bytes: &[u8]) -> Result<Held, RunError> {
+    Held::read(bytes).ok_or_else(|| RunError::Damaged("a held row is not readable".into()))
 }
 
 impl Chunk {
@@ -507,7 +514,9 @@ impl Chunk {
             }
             None => {
                 let mut packed = Rows::new();
-                rows.iter().for_each(|row| packed.push(self.rows.get(*row as usize)));
+                for row in rows {
+                    packed.push(self.rows.get(row as usize));
+                }
                 Ok(DeltaBatch { data: Data::Packed(packed), diffs })
             }
         }
@@ -525,7 +534,7 @@ impl Overlay {
                 if self.rows.get(&key).is_some_and(|(at, _)| *at == epoch)
                     && let Some((_, row)) = self.rows.remove(&key)
                 {
-                    gone += key.heap_bytes() + row.map_or(0, |row| row.heap_bytes());
+                    gone += key.heap_bytes() + row.as_ref().map_or(0, HeapBytes::heap_bytes);
                 }
                 self.bytes -= gone;
             }
@@ -537,7 +546,7 @@ impl Overlay {
         let of_key = key.heap_bytes();
         self.bytes += of_key + row.as_ref().map_or(0, HeapBytes::heap_bytes);
         if let Some((_, replaced)) = self.rows.insert(key, (epoch, row)) {
-            self.bytes -= of_key + replaced.map_or(0, |row| row.heap_bytes());
+            self.bytes -= of_key + replaced.as_ref().map_or(0, HeapBytes::heap_bytes);
         }
     }
 

@@ -61,26 +61,37 @@ pub(crate) fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a
 
 /// Refuses a missing connector, and one that is not among `known`.
 pub(crate) fn check_connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -> Result<(), Mistake> {
-    let list = || {
-        let (last, first) = known.split_last().map_or(("", &[][..]), |(l, f)| (*l, f));
-        format!("{} or {last}", first.join(", "))
-    };
     match find_option(items, "connector") {
         None => Err(Mistake::new(of.1, format!("{} has no connector", of.0)).hint(format!(
             "write WITH (connector = '{}', ...): {}",
             known[0],
-            list()
+            list_connectors(known)
         ))),
         Some(o) if known.contains(&o.value.as_str()) => Ok(()),
         Some(o) => {
-            let upsert = || "write connector = 'kafka', and FORMAT UPSERT behind WITH (...)".to_owned();
-            let hint = (o.value == "upsert-kafka").then(upsert);
-            let hint = hint
-                .or_else(|| did_you_mean(&o.value, known.iter().copied()))
-                .unwrap_or_else(|| format!("the connectors for it are {}", list()));
+            let hint = match (o.value.as_str(), did_you_mean(&o.value, known.iter().copied())) {
+                ("upsert-kafka", _) => {
+                    "write connector = 'kafka', and FORMAT UPSERT behind WITH (...)".to_owned()
+                }
+                (_, Some(near)) => near,
+                (_, None) => format!("the connectors for it are {}", list_connectors(known)),
+            };
             Err(Mistake::new(o.pos, format!("unknown connector {} for {}", o.value, of.0)).hint(hint))
         }
     }
+}
+
+/// Connectors as a list for a message: `kafka, file or blackhole`.
+fn list_connectors(known: &[&str]) -> String {
+    match known.split_last() {
+        Some((last, first)) => format!("{} or {last}", first.join(", ")),
+        None => " or ".to_owned(),
+    }
+}
+
+/// Hint at the column of `schema` whose name is nearest to `name`.
+fn similar_column(schema: &Schema, name: &str) -> Option<String> {
+    did_you_mean(name, schema.fields().iter().map(|f| f.name().as_str()))
 }
 
 struct RelationBinder<'a> {
@@ -115,36 +126,40 @@ impl RelationBinder<'_> {
                 vec![]
             }
         };
-        let own = |f: &Field| !create.columns.iter().any(|c| c.name.text == *f.name());
-        let found = found.into_iter().filter(own).map(|f| ColumnDef {
-            name: Name { text: f.name().clone(), pos: star },
-            not_null: false,
-            generated: None,
-            // Records may lack any field, at any depth.
-            data_type: schemas::types::columns::nullable_field(&f),
-        });
-        let (before, after): (Vec<_>, Vec<_>) =
+        let (mut columns, after): (Vec<_>, Vec<_>) =
             create.columns.iter().cloned().partition(|c| c.name.pos < star);
-        before.into_iter().chain(found).chain(after).collect()
+        for field in found {
+            if create.columns.iter().any(|c| c.name.text == *field.name()) {
+                continue;
+            }
+            columns.push(ColumnDef {
+                name: Name { text: field.name().clone(), pos: star },
+                not_null: false,
+                generated: None,
+                // Records may lack any field, at any depth.
+                data_type: schemas::types::columns::nullable_field(&field),
+            });
+        }
+        columns.extend(after);
+        columns
     }
 
     /// Schemas of the decoded columns and of all columns, and the origin of each.
     fn build_schemas(&mut self, columns: &[ColumnDef]) -> (SchemaRef, SchemaRef, Vec<Origin>) {
         let create = self.create;
-        let plain = |c: &&ColumnDef| c.generated.is_none();
-        let decoded: Vec<Field> = columns
-            .iter()
-            .filter(plain)
-            .map(|c| c.data_type.clone().with_name(&c.name.text).with_nullable(true))
-            .collect();
+        let mut decoded = Vec::new();
+        for c in columns {
+            if c.generated.is_none() {
+                decoded.push(c.data_type.clone().with_name(&c.name.text).with_nullable(true));
+            }
+        }
         let included: Vec<Field> =
             create.includes.iter().map(|i| included_field(&i.name.text, &i.kind)).collect();
         let base = Schema::new(decoded.iter().chain(&included).cloned().collect::<Vec<_>>());
-        let key = |name: &str| create.primary_key.iter().any(|k| k.text == name);
         let (mut fields, mut origins, mut next) = (Vec::new(), Vec::new(), 0);
         for c in columns {
             // Key columns are NOT NULL without being declared so.
-            let nullable = !(c.not_null || key(&c.name.text));
+            let nullable = !(c.not_null || is_key(create, &c.name.text));
             let field = schemas::without_default(c.data_type.clone());
             fields.push(field.with_name(&c.name.text).with_nullable(nullable));
             let Some(expr) = &c.generated else {
@@ -168,7 +183,7 @@ impl RelationBinder<'_> {
             }
         }
         for (at, field) in included.into_iter().enumerate() {
-            let nullable = field.is_nullable() && !key(field.name());
+            let nullable = field.is_nullable() && !is_key(create, field.name());
             fields.push(field.with_nullable(nullable));
             origins.push(Origin::Included(at));
         }
@@ -195,7 +210,10 @@ impl RelationBinder<'_> {
         let watermark = self.bind_watermark(&schema);
         let max_ahead_us = self.bind_max_ahead();
         let keyed = self.bind_key(&schema, watermark.is_some());
-        let key = keyed.as_ref().map_or(&[][..], |keyed| &keyed.key);
+        let key: &[usize] = match &keyed {
+            Some(keyed) => &keyed.key,
+            None => &[],
+        };
         self.mistakes.extend(keyed::check_format(create, (&schema, &origins), key));
         let (key_encoding, key_encode_options) = keyed::key_encoding(create, &origins, key);
         let checks = self.bind_checks(&schema);
@@ -241,13 +259,13 @@ impl RelationBinder<'_> {
 
     /// Finds a column by its name; reports an unknown one.
     fn find_column(&mut self, schema: &Schema, name: &Name) -> Option<usize> {
-        let found = schema.fields().iter().position(|f| *f.name() == name.text);
-        if found.is_none() {
-            let hint = did_you_mean(&name.text, schema.fields().iter().map(|f| f.name().as_str()));
-            let message = format!("{} has no column {}", self.create.name.text, name.text);
-            self.mistakes.push(Mistake::new(name.pos, message).maybe_hint(hint));
+        if let Some((at, _)) = schema.column_with_name(&name.text) {
+            return Some(at);
         }
-        found
+        let message = format!("{} has no column {}", self.create.name.text, name.text);
+        let hint = similar_column(schema, &name.text);
+        self.mistakes.push(Mistake::new(name.pos, message).maybe_hint(hint));
+        None
     }
 
     /// Reads an option that is a length of time; reports an invalid one.
@@ -305,7 +323,9 @@ impl RelationBinder<'_> {
     fn bind_key(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {
         let create = self.create;
         let retention_us = self.duration_option("retention");
-        if let Some(item) = find_option(&create.with, "retention").filter(|_| !create.table || !watermark) {
+        if let Some(item) = find_option(&create.with, "retention")
+            && (!create.table || !watermark)
+        {
             let (message, hint) = if create.table {
                 (
                     "retention needs a watermark, which says how old a row is",
@@ -322,13 +342,17 @@ impl RelationBinder<'_> {
         if !create.table {
             return None;
         }
-        let key: Vec<usize> = create.primary_key.iter().filter_map(|k| self.find_column(schema, k)).collect();
-        let conflict = match create.conflict.as_ref().map(|c| &c.0) {
-            Some(ConflictDef::DoNothing) => Conflict::DoNothing,
-            None => Conflict::Overwrite { version: None },
-            Some(ConflictDef::Overwrite { version }) => {
-                let column = version.as_ref().and_then(|v| self.bind_version(schema, v, &key));
-                Conflict::Overwrite { version: column }
+        let mut key: Vec<usize> = Vec::with_capacity(create.primary_key.len());
+        for name in &create.primary_key {
+            key.extend(self.find_column(schema, name));
+        }
+        let conflict = match &create.conflict {
+            Some((ConflictDef::DoNothing, _)) => Conflict::DoNothing,
+            None | Some((ConflictDef::Overwrite { version: None }, _)) => {
+                Conflict::Overwrite { version: None }
+            }
+            Some((ConflictDef::Overwrite { version: Some(name) }, _)) => {
+                Conflict::Overwrite { version: self.bind_version(schema, name, &key) }
             }
         };
         Some(Keyed { key, conflict, retention_us })
@@ -373,6 +397,11 @@ impl RelationBinder<'_> {
         }
         checks
     }
+}
+
+/// Tells whether a column is part of the PRIMARY KEY.
+fn is_key(create: &CreateRelation, name: &str) -> bool {
+    create.primary_key.iter().any(|key| key.text == name)
 }
 
 fn included_field(name: &str, kind: &IncludeKind) -> Field {

@@ -15,6 +15,7 @@ use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
+use super::diagnostics::did_you_mean::did_you_mean;
 use super::parse::ast::Name;
 use super::planners;
 use crate::functions::FUNCTIONS;
@@ -70,9 +71,14 @@ impl Catalog {
     }
 
     /// Hint for the use of a name that is created further down.
-    pub(crate) fn later_hint(&self, name: &str) -> Option<String> {
+    fn later_hint(&self, name: &str) -> Option<String> {
         let pos = self.announced.get(name)?;
         Some(format!("{name} is created further down, in line {}: put it before its use", pos.line))
+    }
+
+    /// Hint for the use of a name that nothing has so far: it is created further down, or resembles another.
+    pub(crate) fn unknown_hint(&self, name: &str) -> Option<String> {
+        self.later_hint(name).or_else(|| did_you_mean(name, self.names()))
     }
 
     /// All names.
@@ -154,12 +160,13 @@ impl ContextProvider for Catalog {
             None | Some("public") => self.entries.get(name.table()),
             Some(schema) => self.entries.get(&format!("{schema}.{}", name.table())),
         };
-        match known.and_then(|e| Some((e, e.known.clone()?))) {
-            Some((CatalogEntry { unique, clock, .. }, (rel, schema))) => {
+        match known {
+            Some(CatalogEntry { known: Some((rel, schema)), unique, clock, .. }) => {
                 let (unique, clock) = (unique.clone(), clock.clone());
-                Ok(Arc::new(RelSource { unique, clock, ..RelSource::of(Some(rel), schema) }))
+                let source = RelSource::of(Some(*rel), Arc::clone(schema));
+                Ok(Arc::new(RelSource { unique, clock, ..source }))
             }
-            None => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
+            _ => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
         }
     }
 

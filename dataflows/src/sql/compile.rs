@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast as sql;
 
 use super::bind::{self, ColumnsOf, places, sink};
 use super::catalog::{Catalog, CatalogEntry};
-use super::diagnostics::did_you_mean::did_you_mean;
 use super::diagnostics::site::Site;
-use super::diagnostics::unsupported;
+use super::diagnostics::{explain_error, unsupported};
 use super::parse::ast::{CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement};
 use super::parse::interval::duration_us;
 use super::syntax::parts;
@@ -121,24 +121,19 @@ impl<'a> Compiler<'a> {
 
     /// Text of a position, as `file:line:column`.
     fn place_of(&self, pos: Pos) -> String {
-        let file = self.files.get(pos.file).map_or("topology", |f| f.name.as_str());
+        let file = match self.files.get(pos.file) {
+            Some(file) => file.name.as_str(),
+            None => "topology",
+        };
         format!("{file}:{}:{}", pos.line, pos.column)
     }
 
     /// Refuses a name that is in use.
     fn new_name(&self, name: &Name) -> Result<(), Vec<Mistake>> {
-        let taken = self
-            .catalog
-            .get(&name.text)
-            .map(|e| e.name.pos)
-            .or_else(|| self.sink_names.get(&name.text).copied());
-        match taken {
-            None => Ok(()),
-            Some(first) => {
-                let hint = format!("it was first used at {}: choose another name", self.place_of(first));
-                Err(vec![Mistake::new(name.pos, format!("the name {} is used twice", name.text)).hint(hint)])
-            }
-        }
+        let relation = self.catalog.get(&name.text).map(|entry| &entry.name.pos);
+        let Some(first) = relation.or(self.sink_names.get(&name.text)) else { return Ok(()) };
+        let hint = format!("it was first used at {}: choose another name", self.place_of(*first));
+        Err(vec![Mistake::new(name.pos, format!("the name {} is used twice", name.text)).hint(hint)])
     }
 
     /// Compiles CREATE SOURCE or CREATE TABLE. The name is catalogued even if that fails.
@@ -171,7 +166,10 @@ impl<'a> Compiler<'a> {
                 emit_on_close::wait_until_final(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
             properties::learn_keys(&mut self.plan, before);
         }
-        let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
+        let known = match &result {
+            Ok(rel) => Some((*rel, Arc::clone(&self.plan.rels[*rel].schema))),
+            Err(_) => None,
+        };
         self.catalog.add(self.catalog_entry(known, &create.name));
         let retention = create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose();
         let (rel, retention_us) = match (result, retention) {
@@ -199,25 +197,35 @@ impl<'a> Compiler<'a> {
     /// Plans a query as one. If that fails, the relations it added to the plan are removed.
     fn lower_query(&mut self, query: &sql::Query, owner: &Name, site: Site) -> Result<RelId, Vec<Mistake>> {
         let logical = query::plan(&self.catalog, query, site)?;
-        let idle = unsupported::idle_orders(query, site.file, site.pos);
-        self.plan.warnings.extend(idle.into_iter().map(|mistake| mistake.named(self.files)));
+        let idle = unsupported::idle_orders(query, site);
+        self.plan.warnings.extend(parse::name_mistakes(idle, self.files));
         let before = self.plan.rels.len();
-        let lowered = lower::lower(&mut self.plan, &owner.text, &logical)
-            .and_then(|rel| trial::evaluate_relations(&self.plan, before).map(|()| rel));
-        let lowered = lowered.map_err(|error| {
+        let lowered = self.lower_and_try(owner, &logical).map_err(|error| {
             self.plan.rels.truncate(before);
-            vec![super::diagnostics::explain_error::explain_query(&error, &self.catalog, query, site)]
+            vec![explain_error::explain_query(&error, &self.catalog, query, site)]
         });
         properties::learn_keys(&mut self.plan, before);
         lowered
     }
 
+    /// Lowers a plan to relations, and evaluates their expressions on trial.
+    fn lower_and_try(&mut self, owner: &Name, logical: &LogicalPlan) -> datafusion_common::Result<RelId> {
+        let before = self.plan.rels.len();
+        let rel = lower::lower(&mut self.plan, &owner.text, logical)?;
+        trial::evaluate_relations(&self.plan, before)?;
+        Ok(rel)
+    }
+
     /// Catalogue entry of a relation; `known` is None if its statement failed.
     fn catalog_entry(&self, known: Option<(RelId, SchemaRef)>, name: &Name) -> CatalogEntry {
-        let unique = known.as_ref().map_or(vec![], |(rel, _)| self.plan.rels[*rel].unique.clone());
-        let below = known.as_ref().map(|(rel, _)| self.plan.sources_of(*rel)).unwrap_or_default();
-        let clock = below.into_iter().filter(|at| self.plan.sources[*at].watermark.is_some()).collect();
-        CatalogEntry { known, unique, clock, name: name.clone() }
+        let name = name.clone();
+        let Some((rel, _)) = &known else {
+            return CatalogEntry { known, unique: vec![], clock: vec![], name };
+        };
+        let unique = self.plan.rels[*rel].unique.clone();
+        let below = self.plan.sources_of(*rel).into_iter();
+        let clock = below.filter(|at| self.plan.sources[*at].watermark.is_some()).collect();
+        CatalogEntry { known, unique, clock, name }
     }
 
     /// Compiles CREATE SINK. A sink FROM a relation that failed is dropped without a mistake.
@@ -242,12 +250,9 @@ impl<'a> Compiler<'a> {
         match self.catalog.get(&name.text) {
             Some(entry) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
             None => {
-                let hint = self
-                    .catalog
-                    .later_hint(&name.text)
-                    .or_else(|| did_you_mean(&name.text, self.catalog.names()));
                 let message = format!("there is no source, table or view called {}", name.text);
-                Err(vec![Mistake::new(name.pos, message).maybe_hint(hint)])
+                let mistake = Mistake::new(name.pos, message);
+                Err(vec![mistake.maybe_hint(self.catalog.unknown_hint(&name.text))])
             }
         }
     }
@@ -266,8 +271,8 @@ impl<'a> Compiler<'a> {
         if self.mistakes.is_empty() {
             return Ok(self.plan);
         }
-        self.mistakes.sort_by_key(|m| m.pos);
-        Err(self.mistakes.into_iter().map(|m| m.named(self.files)).collect())
+        parse::sort_mistakes(&mut self.mistakes);
+        Err(parse::name_mistakes(self.mistakes, self.files))
     }
 
     /// Sets the horizon and the key of every view.
@@ -278,7 +283,9 @@ impl<'a> Compiler<'a> {
                 match event_time::soonest_horizon(&bounds[view.rel], |bound| !bound.filled) {
                     // A row is served until the retention has passed after its end.
                     Some(mut ends) => {
-                        ends.marks.iter_mut().for_each(|(_, lag)| *lag = lag.saturating_add(us));
+                        for (_, lag) in &mut ends.marks {
+                            *lag = lag.saturating_add(us);
+                        }
                         view.served = Some(ends);
                     }
                     None => self.mistakes.push(
@@ -308,18 +315,24 @@ fn add_mistakes_of_parts(
         return found;
     }
     let mut all: Vec<Mistake> = Vec::new();
-    for mistake in parts.iter().filter_map(|part| query::plan(catalog, part, site).err()).flatten() {
-        if !all.contains(&mistake) {
-            all.push(mistake);
+    for part in &parts {
+        let Err(mistakes) = query::plan(catalog, part, site) else { continue };
+        for mistake in mistakes {
+            if !all.contains(&mistake) {
+                all.push(mistake);
+            }
         }
     }
-    // The same mistake has its exact place in the part.
-    let same =
-        |other: &Mistake| other.message == first.message || (other.pos == first.pos && first.pos != site.pos);
-    if !all.iter().any(same) {
+    if !all.iter().any(|other| is_same_mistake(first, other, site)) {
         all.push(first.clone());
     }
     all
+}
+
+/// Tells whether `other` is the mistake `first` as planning a part alone found it.
+fn is_same_mistake(first: &Mistake, other: &Mistake, site: Site) -> bool {
+    // The same mistake has its exact place in the part.
+    other.message == first.message || (other.pos == first.pos && first.pos != site.pos)
 }
 
 /// Parses a view's retention to microseconds.

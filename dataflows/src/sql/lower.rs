@@ -18,7 +18,7 @@ pub(crate) mod window;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 
 use datafusion_common::{DFSchema, DataFusionError, NullHandling, Result, ScalarValue, plan_err};
@@ -37,6 +37,7 @@ use super::catalog::{Recursion, RelSource};
 use super::logical::fence_node::OptimizationFence;
 use super::logical::joins::temporal::Temporal;
 use super::logical::now;
+use crate::functions::types::herald_type;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
@@ -67,7 +68,7 @@ fn adapt_physical(e: Arc<dyn PhysicalExpr>, schema: &DFSchema) -> Result<Transfo
         return Ok(Transformed::yes(case_as_conditions(base, case)?));
     }
     if let Some(list) = e.downcast_ref::<InListExpr>()
-        && list.list().iter().any(|item| !collect_columns(item).is_empty())
+        && list.list().iter().any(reads_columns)
     {
         return Ok(Transformed::yes(list_as_comparisons(list)));
     }
@@ -87,11 +88,11 @@ fn adapt_physical(e: Arc<dyn PhysicalExpr>, schema: &DFSchema) -> Result<Transfo
 /// Rewrites `CASE value WHEN ...` to a CASE of equality conditions. DataFusion does not evaluate the WHEN of
 /// a NULL value; PostgreSQL does, and fails where it fails.
 fn case_as_conditions(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Arc<dyn PhysicalExpr>> {
-    let when = |(when, then): &(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)| {
+    let mut whens = Vec::with_capacity(case.when_then_expr().len());
+    for (when, then) in case.when_then_expr() {
         let is = BinaryExpr::new(Arc::clone(base), Operator::Eq, Arc::clone(when));
-        (Arc::new(is) as Arc<dyn PhysicalExpr>, Arc::clone(then))
-    };
-    let whens = case.when_then_expr().iter().map(when).collect();
+        whens.push((Arc::new(is) as Arc<dyn PhysicalExpr>, Arc::clone(then)));
+    }
     Ok(Arc::new(CaseExpr::try_new(None, whens, case.else_expr().cloned())?))
 }
 
@@ -100,19 +101,27 @@ fn case_as_conditions(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<A
 fn list_as_comparisons(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
     let (op, and) =
         if list.negated() { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
-    let compare = |item: &Arc<dyn PhysicalExpr>| {
-        Arc::new(BinaryExpr::new(Arc::clone(list.expr()), op, Arc::clone(item))) as Arc<dyn PhysicalExpr>
-    };
-    let none = || Arc::new(Literal::new(ScalarValue::Boolean(Some(list.negated())))) as Arc<dyn PhysicalExpr>;
     // PostgreSQL compares with constants first if there are at least two.
-    let (fixed, moving): (Vec<_>, Vec<_>) =
-        list.list().iter().partition(|item| collect_columns(item).is_empty());
+    let (moving, fixed): (Vec<_>, Vec<_>) = list.list().iter().partition(|item| reads_columns(item));
     let items: Vec<_> = if fixed.len() > 1 { [fixed, moving].concat() } else { list.list().iter().collect() };
-    items
-        .into_iter()
-        .map(compare)
-        .reduce(|left, right| Arc::new(BinaryExpr::new(left, and, right)))
-        .unwrap_or_else(none)
+    let mut all: Option<Arc<dyn PhysicalExpr>> = None;
+    for item in items {
+        let one = BinaryExpr::new(Arc::clone(list.expr()), op, Arc::clone(item));
+        let one = Arc::new(one) as Arc<dyn PhysicalExpr>;
+        all = Some(match all {
+            None => one,
+            Some(before) => Arc::new(BinaryExpr::new(before, and, one)) as Arc<dyn PhysicalExpr>,
+        });
+    }
+    match all {
+        Some(all) => all,
+        None => Arc::new(Literal::new(ScalarValue::Boolean(Some(list.negated())))),
+    }
+}
+
+/// Tells whether an expression reads columns.
+fn reads_columns(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    !collect_columns(expr).is_empty()
 }
 
 /// A condition over the columns of `schema`. The cast gives BOOLEAN to one that was simplified to an untyped
@@ -127,6 +136,40 @@ pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<
         return Ok(scalar);
     }
     Ok(Scalar::new(Arc::new(CastExpr::new(Arc::clone(scalar.expr()), target.clone(), None))))
+}
+
+/// Expressions over the columns of `schema`, lowered.
+fn lower_scalars(exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Scalar>> {
+    exprs.iter().map(|expr| lower_scalar(expr, schema)).collect()
+}
+
+/// The column of `schema` at the position `at`.
+fn column_at(schema: &Schema, at: usize) -> Scalar {
+    Scalar::column(schema.field(at).name(), at)
+}
+
+/// All columns of `schema`.
+fn all_columns(schema: &Schema) -> Vec<Scalar> {
+    (0..schema.fields().len()).map(|at| column_at(schema, at)).collect()
+}
+
+/// All columns of `own`, cast to the types of `target`.
+fn cast_columns(own: &Schema, target: &Schema) -> Result<Vec<Scalar>> {
+    let mut columns = Vec::with_capacity(target.fields().len());
+    for (at, (_, to)) in own.fields().iter().zip(target.fields()).enumerate() {
+        columns.push(cast(column_at(own, at), to.data_type(), own)?);
+    }
+    Ok(columns)
+}
+
+/// Copies of the fields of `schema`.
+fn owned_fields(schema: &Schema) -> Vec<Field> {
+    schema.fields().iter().map(|field| field.as_ref().clone()).collect()
+}
+
+/// Type of a column that holds values of type `of`.
+fn column_type(name: &str, of: &DataType) -> Result<DataType> {
+    herald_type(of).ok_or_else(|| not_a_column(name, of))
 }
 
 /// State of the lowering of one query.
@@ -159,8 +202,7 @@ impl Lower<'_> {
             }
             LogicalPlan::Projection(p) => {
                 let input = self.lower_node(&p.input)?;
-                let exprs =
-                    p.expr.iter().map(|e| lower_scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                let exprs = lower_scalars(&p.expr, p.input.schema())?;
                 self.push_project(input, exprs, &p.schema)
             }
             LogicalPlan::Extension(extension) => {
@@ -196,12 +238,11 @@ impl Lower<'_> {
     }
 
     fn lower_scan(&mut self, scan: &logical::TableScan) -> Result<RelId> {
-        let source = scan.source.downcast_ref::<RelSource>();
-        let round = || self.rounds.get(scan.table_name.table()).copied();
-        let rel = match source {
+        let rel = match scan.source.downcast_ref::<RelSource>() {
             Some(RelSource { recursion: Some(recursion), .. }) => self.lower_recursion(recursion)?,
-            _ => match source.and_then(|s| s.rel).or_else(round) {
-                Some(rel) => rel,
+            Some(RelSource { rel: Some(rel), .. }) => *rel,
+            _ => match self.rounds.get(scan.table_name.table()) {
+                Some(rel) => *rel,
                 None => return plan_err!("UNNEST needs a table to the left of it that holds the array"),
             },
         };
@@ -213,7 +254,7 @@ impl Lower<'_> {
         }
         if let Some(columns) = &scan.projection {
             let schema = self.schema_of(rel);
-            let exprs = columns.iter().map(|c| Scalar::column(schema.field(*c).name(), *c)).collect();
+            let exprs = columns.iter().map(|at| column_at(&schema, *at)).collect();
             id = self.push_project(id, exprs, &scan.projected_schema)?;
         }
         Ok(id)
@@ -270,12 +311,7 @@ impl Lower<'_> {
 
     /// Adds a projection. Columns have the names in `named` and the types of the expressions.
     fn push_project(&mut self, input: RelId, exprs: Vec<Scalar>, named: &DFSchema) -> Result<RelId> {
-        let below = self.schema_of(input);
-        let fields = exprs
-            .iter()
-            .zip(named.fields())
-            .map(|(e, f)| scalar_field(f, e, &below))
-            .collect::<Result<Vec<_>>>()?;
+        let fields = scalar_fields(named.fields(), &exprs, &self.schema_of(input))?;
         Ok(self.push(Op::Project { input, exprs }, Arc::new(Schema::new(fields))))
     }
 
@@ -290,27 +326,27 @@ impl Lower<'_> {
         let DataType::List(item) = schema.field(*column).data_type() else {
             return plan_err!("UNNEST needs an array, not {}", schemas::sql_type(schema.field(*column)));
         };
-        let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields = owned_fields(&schema);
         fields[*column] = item.as_ref().clone().with_name(schema.field(*column).name()).with_nullable(true);
         let outer = unnest.options.null_handling != NullHandling::Drop;
         Ok(self.push(Op::Unnest { input, column: *column, outer }, Arc::new(Schema::new(fields))))
     }
 
     fn lower_union(&mut self, union: &logical::Union) -> Result<RelId> {
-        let inputs = union.inputs.iter().map(|i| self.lower_node(i)).collect::<Result<Vec<_>>>()?;
-        let schemas: Vec<SchemaRef> = inputs.iter().map(|i| self.schema_of(*i)).collect();
-        let fields: Vec<Field> = union
-            .schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(at, f)| {
-                // The first input's own type is kept: it may differ from `f` in nested nullability.
-                let first = schemas[0].field(at);
-                let nullable = schemas.iter().any(|s| s.field(at).is_nullable());
-                plain_field(f, first.data_type().clone(), nullable)
-            })
-            .collect();
+        let mut inputs = Vec::with_capacity(union.inputs.len());
+        let mut schemas = Vec::with_capacity(union.inputs.len());
+        for input in &union.inputs {
+            let rel = self.lower_node(input)?;
+            inputs.push(rel);
+            schemas.push(self.schema_of(rel));
+        }
+        let mut fields = Vec::with_capacity(union.schema.fields().len());
+        for (at, field) in union.schema.fields().iter().enumerate() {
+            // The first input's own type is kept: it may differ from `field` in nested nullability.
+            let first = schemas[0].field(at);
+            let nullable = schemas.iter().any(|schema| schema.field(at).is_nullable());
+            fields.push(plain_field(field, first.data_type().clone(), nullable));
+        }
         let schema = Arc::new(Schema::new(fields));
         let mut aligned = Vec::with_capacity(inputs.len());
         for (input, own) in inputs.into_iter().zip(schemas) {
@@ -319,10 +355,7 @@ impl Lower<'_> {
                 aligned.push(input);
                 continue;
             }
-            let columns = own.fields().iter().enumerate().zip(schema.fields());
-            let exprs = columns
-                .map(|((at, f), to)| cast(Scalar::column(f.name(), at), to.data_type(), &own))
-                .collect::<Result<Vec<_>>>()?;
+            let exprs = cast_columns(&own, &schema)?;
             aligned.push(self.push(Op::Project { input, exprs }, Arc::clone(&schema)));
         }
         Ok(self.push(Op::Union { inputs: aligned }, schema))
@@ -339,10 +372,21 @@ fn scalar_field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field>
     let nullable = named.is_nullable() || scalar.nullable(input)?;
     let field = plain_field(named, scalar.data_type(input)?, nullable);
     // A column is what it was below: DataFusion's UNNEST in a SELECT list forgets that items are JSONB.
-    match scalar.as_column().map(|at| input.field(at)).filter(|column| schemas::is_jsonb(column)) {
-        Some(column) => Ok(column.clone().with_name(named.name()).with_nullable(nullable)),
-        None => Ok(field),
+    if let Some(at) = scalar.as_column()
+        && schemas::is_jsonb(input.field(at))
+    {
+        return Ok(input.field(at).clone().with_name(named.name()).with_nullable(nullable));
     }
+    Ok(field)
+}
+
+/// Fields of the columns that hold `scalars`, with the names in `named`.
+fn scalar_fields(named: &Fields, scalars: &[Scalar], input: &Schema) -> Result<Vec<Field>> {
+    let mut fields = Vec::with_capacity(scalars.len());
+    for (scalar, named) in scalars.iter().zip(named) {
+        fields.push(scalar_field(named, scalar, input)?);
+    }
+    Ok(fields)
 }
 
 /// Item field of an array whose values are like `of`.
@@ -352,10 +396,7 @@ pub(crate) fn item_field(of: &Field) -> Field {
 
 /// A field with the name in `named`, and only Herald's own metadata of it.
 fn plain_field(named: &Field, data_type: DataType, nullable: bool) -> Field {
-    let kept = named
-        .metadata()
-        .iter()
-        .filter(|(k, _)| k.starts_with("herald."))
-        .map(|(k, v)| (k.clone(), v.clone()));
-    Field::new(named.name(), data_type, nullable).with_metadata(kept.collect())
+    let mut kept = named.metadata().clone();
+    kept.retain(|key, _| key.starts_with("herald."));
+    Field::new(named.name(), data_type, nullable).with_metadata(kept)
 }

@@ -25,6 +25,7 @@ use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use self::cursor::{Context, Cursor, Read};
+use self::tokens::{end_of, is_visible};
 use super::diagnostics::dialects;
 use super::diagnostics::did_you_mean::did_you_mean;
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
@@ -49,8 +50,18 @@ pub fn parse(
     if mistakes.is_empty() {
         return Ok(statements);
     }
-    mistakes.sort_by_key(|m| m.pos);
-    Err(mistakes.into_iter().map(|m| m.named(files)).collect())
+    sort_mistakes(&mut mistakes);
+    Err(name_mistakes(mistakes, files))
+}
+
+/// Puts mistakes in the order of their places.
+pub(super) fn sort_mistakes(mistakes: &mut [Mistake]) {
+    mistakes.sort_by_key(|mistake| mistake.pos);
+}
+
+/// Names the files of mistakes, for users.
+pub(super) fn name_mistakes(mistakes: Vec<Mistake>, files: &[SqlFile]) -> Vec<SqlError> {
+    mistakes.into_iter().map(|mistake| mistake.named(files)).collect()
 }
 
 /// Parses a query that stands alone: one asked of a running topology.
@@ -58,19 +69,16 @@ pub fn parse(
 /// # Errors
 /// Every mistake, in the order of their places.
 pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
-    let (env, read_file) = (|_: &str| None, |_: &str| Err(std::io::ErrorKind::NotFound.into()));
     let unset = RefCell::default();
-    let context = Context { file: 0, text, env: &env, read_file: &read_file, unset: &unset };
-    let mut tokens = Vec::new();
-    let broken = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens).err();
-    if let Some(error) = broken {
-        return Err(vec![tokenizer_mistake(&context, &error, &tokens)]);
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    let (mut tokens, broken) = read_tokens(&context);
+    if let Some(mistake) = broken {
+        return Err(vec![mistake]);
     }
-    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
         tokens.pop();
     }
-    let end = tokens.last().map_or(Location::new(1, 1), |t| t.span.end);
+    let end = end_of(&tokens);
     let (count, mut mistakes) = (tokens.len(), Vec::new());
     let mut cursor = Cursor::new(context, tokens, end);
     match statement::view::read_query(&mut cursor, count, &mut mistakes) {
@@ -78,17 +86,35 @@ pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::
         Ok(_) => {}
         Err(mistake) => mistakes.push(mistake),
     }
-    mistakes.sort_by_key(|m| m.pos);
+    sort_mistakes(&mut mistakes);
     Err(mistakes)
+}
+
+/// Finds no environment variable.
+pub(super) fn no_variable(_: &str) -> Option<String> {
+    None
+}
+
+/// Finds no file.
+pub(super) fn no_file(_: &str) -> std::io::Result<String> {
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+/// Tokens of the text without white space, up to where it cannot be read, and the mistake there.
+fn read_tokens(context: &Context<'_>) -> (Vec<TokenWithSpan>, Option<Mistake>) {
+    let mut tokens = Vec::new();
+    let read = Tokenizer::new(&GenericDialect {}, context.text).tokenize_with_location_into_buf(&mut tokens);
+    let broken = match read {
+        Ok(()) => None,
+        Err(error) => Some(tokenizer_mistake(context, &error, &tokens)),
+    };
+    tokens.retain(is_visible);
+    (tokens, broken)
 }
 
 /// Parses one file; appends its statements and its mistakes.
 fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistakes: &mut Vec<Mistake>) {
-    let mut tokens = Vec::new();
-    let dialect = GenericDialect {};
-    let broken = Tokenizer::new(&dialect, context.text).tokenize_with_location_into_buf(&mut tokens).err();
-    let broken = broken.map(|error| tokenizer_mistake(&context, &error, &tokens));
-    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    let (tokens, broken) = read_tokens(&context);
     let mut rest = tokens.as_slice();
     while let Some(end) = rest.iter().position(|t| t.token == Token::SemiColon) {
         parse_statement(context, &rest[..end], rest[end].span.start, statements, mistakes);
@@ -97,26 +123,24 @@ fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistak
     match broken {
         // The statement in which tokenising failed is not parsed: its end is missing.
         Some(mistake) => mistakes.push(mistake),
-        None => {
-            let end = rest.last().map_or(Location::new(1, 1), |t| t.span.end);
-            parse_statement(context, rest, end, statements, mistakes);
-        }
+        None => parse_statement(context, rest, end_of(rest), statements, mistakes),
     }
 }
 
 /// Turns an error of the tokeniser into a mistake; `tokens` are those before it.
 fn tokenizer_mistake(context: &Context<'_>, error: &TokenizerError, tokens: &[TokenWithSpan]) -> Mistake {
     let message = &error.message;
-    let mistake = |text: &str| Mistake::new(context.pos(error.location), text);
+    let pos = context.pos(error.location);
     if message.contains("Unterminated string literal") {
-        return mistake("a string is not closed").hint("close it with ', and write '' for a quote inside it");
+        return Mistake::new(pos, "a string is not closed")
+            .hint("close it with ', and write '' for a quote inside it");
     }
     if message.contains("multi-line comment") {
         // The tokeniser tells the end of the file.
-        let begin = tokens.last().map_or(Location::new(1, 1), |before| before.span.end);
-        return Mistake::new(context.pos(begin), "a comment is not closed").hint("close it with */");
+        let begin = context.pos(end_of(tokens));
+        return Mistake::new(begin, "a comment is not closed").hint("close it with */");
     }
-    mistake(&format!("cannot read this: {}", message.trim().trim_end_matches('.')))
+    Mistake::new(pos, format!("cannot read this: {}", message.trim().trim_end_matches('.')))
 }
 
 /// Parses one statement, if there is one: two semicolons in a row have no tokens between them.
@@ -231,12 +255,18 @@ fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
         return cursor.expected("CREATE");
     };
     let written = word.value.to_uppercase();
-    if let Some((_, hint)) = known.iter().find(|(name, _)| cursor.peek_words(&[name])) {
-        return Mistake::new(cursor.pos(), format!("{written} is not a statement of a topology")).hint(*hint);
+    if let Some(hint) = find_hint(cursor, &known) {
+        return Mistake::new(cursor.pos(), format!("{written} is not a statement of a topology")).hint(hint);
     }
-    let hint = did_you_mean(&written, ["CREATE"])
-        .unwrap_or_else(|| "a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW and SINK".to_owned());
-    Mistake::new(cursor.pos(), format!("unknown statement {}", word.value)).hint(hint)
+    Mistake::new(cursor.pos(), format!("unknown statement {}", word.value))
+        .hint("a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW and SINK")
+        .maybe_hint(did_you_mean(&written, ["CREATE"]))
+}
+
+/// Hint for the next word, if it is one of the known ones.
+fn find_hint(cursor: &Cursor<'_>, known: &[(&str, &'static str)]) -> Option<&'static str> {
+    let (_, hint) = known.iter().find(|(word, _)| cursor.peek_words(&[word]))?;
+    Some(*hint)
 }
 
 /// Refusal of a CREATE of an object that topologies do not have.
@@ -263,11 +293,10 @@ fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
         return cursor.expected(&format!("{what} after CREATE"));
     };
     let written = word.value.to_uppercase();
-    let hint = known.iter().find(|(name, _)| cursor.peek_words(&[name])).map(|(_, hint)| (*hint).to_owned());
-    let hint = hint
-        .or_else(|| {
-            did_you_mean(&written, ["SOURCE", "TABLE", "VIEW", "MATERIALIZED VIEW", "MATERIALIZED", "SINK"])
-        })
-        .unwrap_or_else(|| format!("a topology creates {what}"));
-    Mistake::new(pos, format!("CREATE {written} is not a statement of a topology")).hint(hint)
+    let mistake = Mistake::new(pos, format!("CREATE {written} is not a statement of a topology"));
+    if let Some(hint) = find_hint(cursor, &known) {
+        return mistake.hint(hint);
+    }
+    let created = ["SOURCE", "TABLE", "VIEW", "MATERIALIZED VIEW", "MATERIALIZED", "SINK"];
+    mistake.hint(format!("a topology creates {what}")).maybe_hint(did_you_mean(&written, created))
 }

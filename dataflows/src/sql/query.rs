@@ -5,7 +5,6 @@
 //! Subqueries become joins next. The optimiser runs only rules whose results `lower` can express,
 //! and none that uses statistics. Every column of every projection gets one of Herald's types.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -37,9 +36,11 @@ use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
 use super::logical::constant_folding::FoldConstants;
 use super::logical::joins::{firsts, subquery, temporal, using};
+use super::logical::rewrite::recompute_all_schemas;
 use super::logical::types::{coerce, intervals, jsonb, meaning};
 use super::logical::{dependents, fence, filtered, global_aggregate, multiset, now, repeated};
 use super::parse::query::unnest::{self, UnnestUse};
+use super::parse::tokens::fold_ident;
 use super::syntax::{constants, lambda, recursion, sugar, times};
 use super::{lower, trial};
 use crate::functions::sets::ordinality;
@@ -60,7 +61,7 @@ pub(crate) fn plan(
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    plan_query(catalog, query, site, (&|rewritten| sugar::to_plain_calls(rewritten), true))
+    plan_query(catalog, query, site, QueryKind::View)
 }
 
 /// Plans and optimises a query that is answered once; unlike a view's, it may have an ORDER BY.
@@ -76,15 +77,7 @@ pub(crate) fn plan_answer(
     if !refused.is_empty() {
         return Err(refused);
     }
-    let plain = |rewritten: &mut sql::Query| {
-        let order = rewritten.order_by.take();
-        sugar::to_plain_calls(rewritten);
-        rewritten.order_by = order.map(|mut order| {
-            sugar::to_plain_calls(&mut order);
-            order
-        });
-    };
-    plan_query(catalog, query, site, (&plain, false))
+    plan_query(catalog, query, site, QueryKind::Answer)
 }
 
 /// Plans and optimises a part of a query. Its columns may share a name: the whole query names them.
@@ -96,7 +89,7 @@ pub(crate) fn plan_part(
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    plan_query(catalog, query, site, (&|rewritten| sugar::to_plain_calls(rewritten), false))
+    plan_query(catalog, query, site, QueryKind::Part)
 }
 
 /// Relation that a scan reads, by its number in the catalogue.
@@ -110,18 +103,44 @@ pub(crate) fn scanned_relation(scan: &TableScan) -> Result<RelId> {
     }
 }
 
-/// Plans and optimises a query, whose syntax sugar `plain` rewrites. `view` is true for a view's query, whose
-/// columns must have distinct names.
+/// Kind of a query that is planned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum QueryKind {
+    /// The query of a view, whose columns must have distinct names.
+    View,
+    /// A part of a view's query.
+    Part,
+    /// A query that is answered once, in its order.
+    Answer,
+}
+
+impl QueryKind {
+    /// Rewrites the syntax sugar of a query of this kind.
+    fn rewrite_sugar(self, query: &mut sql::Query) {
+        let order = match self {
+            QueryKind::Answer => query.order_by.take(),
+            QueryKind::View | QueryKind::Part => None,
+        };
+        sugar::to_plain_calls(query);
+        if let Some(mut order) = order {
+            sugar::to_plain_calls(&mut order);
+            query.order_by = Some(order);
+        }
+    }
+}
+
+/// Plans and optimises a query.
 fn plan_query(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
-    (plain, view): (&dyn Fn(&mut sql::Query), bool),
+    kind: QueryKind,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
     if reads_broken(catalog, query) {
         return Err(vec![]);
     }
-    let refused = unsupported::refuse_query(query, site.file, site.pos, view);
+    let view = kind == QueryKind::View;
+    let refused = unsupported::refuse_query(query, site, view);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -138,48 +157,66 @@ fn plan_query(
     let mut rewritten = query.clone();
     lambda::extract(catalog, &mut rewritten, site)?;
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
-    plain(&mut rewritten);
+    kind.rewrite_sugar(&mut rewritten);
+    register_uses(catalog, &uses, query, site)?;
     let tidy = |error: DataFusionError| vec![explain_error::explain_query(&error, catalog, query, site)];
-    for item in &uses {
-        let here = Site { pos: item.pos, ..site };
-        register_items(catalog, item, &uses).map_err(|e| {
-            let mistake = explain_error::explain_query(&e, catalog, query, here);
-            if item.nested && mistake.message.starts_with("nothing in sight") {
-                let message =
-                    "UNNEST in a subquery of an expression takes an array of the subquery's own tables";
-                return vec![
-                    Mistake::new(item.pos, message).hint("write it in FROM: FROM t, UNNEST(t.items) AS i"),
-                ];
-            }
-            vec![mistake]
-        })?;
-    }
-    let planned =
-        dependents::plan_with_dependents(catalog, rewritten, |query| plan_statement(catalog, query))
-            .map_err(tidy)?;
-    let names = repeated::written_names(&planned).map_err(tidy)?;
-    // Types are coerced by PostgreSQL's rules before DataFusion's analyser, whose rules are wider, sees them.
-    let planned = put_back(catalog, planned, &uses)
-        .and_then(using::merge_columns)
-        .and_then(multiset::number_rows)
-        .and_then(jsonb::plan)
-        .and_then(coerce::plan)
-        .map_err(tidy)?;
+    let (planned, names) = plan_as_written(catalog, rewritten, &uses).map_err(tidy)?;
     if view {
         check_names(&names, query, site)?;
     }
-    let analyzed = firsts::admit_correlated(planned).and_then(analyze).and_then(now::assign_clocks);
-    let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
+    decorrelate_and_optimise(planned).map_err(tidy)
+}
+
+/// Registers the table of items of each of the `uses` of UNNEST in `query`.
+fn register_uses(
+    catalog: &Catalog,
+    uses: &[UnnestUse],
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<(), Vec<Mistake>> {
+    for item in uses {
+        let Err(error) = register_items(catalog, item, uses) else { continue };
+        let here = Site { pos: item.pos, ..site };
+        let mistake = explain_error::explain_query(&error, catalog, query, here);
+        if item.nested && mistake.message.starts_with("nothing in sight") {
+            let message = "UNNEST in a subquery of an expression takes an array of the subquery's own tables";
+            let hint = "write it in FROM: FROM t, UNNEST(t.items) AS i";
+            return Err(vec![Mistake::new(item.pos, message).hint(hint)]);
+        }
+        return Err(vec![mistake]);
+    }
+    Ok(())
+}
+
+/// Plans a query with its UNNESTs and with PostgreSQL's types; returns the names of its columns, too.
+fn plan_as_written(
+    catalog: &Catalog,
+    query: sql::Query,
+    uses: &[UnnestUse],
+) -> Result<(LogicalPlan, Vec<String>)> {
+    let planned = dependents::plan_with_dependents(catalog, query, |query| plan_statement(catalog, query))?;
+    let names = repeated::written_names(&planned)?;
+    // Types are coerced by PostgreSQL's rules before DataFusion's analyser, whose rules are wider, sees them.
+    let planned = put_back(catalog, planned, uses)
+        .and_then(using::merge_columns)
+        .and_then(multiset::number_rows)
+        .and_then(jsonb::plan)
+        .and_then(coerce::plan)?;
+    Ok((planned, names))
+}
+
+/// Makes the subqueries of a plan joins, settles its types and optimises it.
+fn decorrelate_and_optimise(planned: LogicalPlan) -> Result<LogicalPlan> {
+    let analyzed = firsts::admit_correlated(planned).and_then(analyze).and_then(now::assign_clocks)?;
+    let joined = subquery::decorrelate(analyzed)?;
     // Fences and guards go in last, right before the rules that they restrain.
-    let optimised = settle_types(joined)
+    let fenced = settle_types(joined)
         .and_then(intervals::by_value)
         .and_then(jsonb::canonical_keys)
         .and_then(temporal::extract_joins)
         .and_then(filtered::guard_arguments)
-        .and_then(fence::add_fences)
-        .and_then(|p| global_aggregate::optimise_apart(p, &|p| optimise(p, optimiser_rules())))
-        .map_err(tidy)?;
-    Ok(optimised)
+        .and_then(fence::add_fences)?;
+    global_aggregate::optimise_apart(fenced, &optimise_by_rules)
 }
 
 /// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
@@ -194,16 +231,14 @@ impl sql::Visitor for FindBroken<'_> {
     type Break = ();
 
     fn pre_visit_relation(&mut self, name: &sql::ObjectName) -> ControlFlow<()> {
-        let entry = match name.0.as_slice() {
-            [part] => {
-                part.as_ident().and_then(|i| self.0.get(&super::parse::tokens::fold(&i.value, i.quote_style)))
-            }
-            _ => None,
-        };
-        match entry {
-            Some(entry) if entry.known.is_none() => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        if let [part] = name.0.as_slice()
+            && let Some(ident) = part.as_ident()
+            && let Some(entry) = self.0.get(&fold_ident(ident))
+            && entry.known.is_none()
+        {
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
 }
 
@@ -218,7 +253,7 @@ pub(crate) fn plan_expression(
     target: Option<&DataType>,
     site: Site,
 ) -> std::result::Result<Scalar, Vec<Mistake>> {
-    let refused = unsupported::refuse_expr(expr, site.file, site.pos);
+    let refused = unsupported::refuse_expr(expr, site);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -229,27 +264,31 @@ pub(crate) fn plan_expression(
     }
     let mut plain = expr.clone();
     lambda::extract(catalog, &mut plain, site)?;
-    let plan = || -> Result<Scalar> {
-        let schema = over.1;
-        let (scalar, _) = planned_over(catalog, plain, over)?;
-        trial::evaluate_column(&scalar, schema)?;
-        match target {
-            Some(target) => {
-                let found = scalar.data_type(schema)?;
-                if !arrow::compute::can_cast_types(&found, target) {
-                    let (f, t) = (Field::new("", found, true), Field::new("", target.clone(), true));
-                    return plan_err!(
-                        "the expression is of type {}, not {}",
-                        schemas::sql_type(&f),
-                        schemas::sql_type(&t)
-                    );
-                }
-                lower::cast(scalar, target, schema)
-            }
-            None => Ok(scalar),
-        }
-    };
-    plan().map_err(|e| vec![explain_error::explain_expr(&e, expr, over.1, site)])
+    plan_column(catalog, plain, over, target)
+        .map_err(|e| vec![explain_error::explain_expr(&e, expr, over.1, site)])
+}
+
+/// Plans an expression as a column over those of a relation, of type `target` if given.
+fn plan_column(
+    catalog: &Catalog,
+    plain: sql::Expr,
+    over: (&str, &Schema),
+    target: Option<&DataType>,
+) -> Result<Scalar> {
+    let schema = over.1;
+    let (scalar, _) = planned_over(catalog, plain, over)?;
+    trial::evaluate_column(&scalar, schema)?;
+    let Some(target) = target else { return Ok(scalar) };
+    let found = scalar.data_type(schema)?;
+    if !arrow::compute::can_cast_types(&found, target) {
+        let (f, t) = (Field::new("", found, true), Field::new("", target.clone(), true));
+        return plan_err!(
+            "the expression is of type {}, not {}",
+            schemas::sql_type(&f),
+            schemas::sql_type(&t)
+        );
+    }
+    lower::cast(scalar, target, schema)
 }
 
 /// Plans the expression of a lambda over the columns of `schema`; returns its item field in an array, too.
@@ -265,10 +304,12 @@ pub(crate) fn plan_lambda_body(expr: &sql::Expr, schema: &Schema) -> Result<(Sca
 /// Registers the lambdas of an expression without a position.
 fn extract_lambdas(catalog: &Catalog, expr: &mut sql::Expr) -> Result<()> {
     let nowhere = Site { file: 0, pos: Pos { file: 0, line: 0, column: 0 } };
-    match lambda::extract(catalog, expr, nowhere) {
-        Ok(()) => Ok(()),
-        Err(mistakes) => plan_err!("{}", mistakes.first().map_or("", |mistake| mistake.message.as_str())),
-    }
+    let Err(mistakes) = lambda::extract(catalog, expr, nowhere) else { return Ok(()) };
+    let message = match mistakes.into_iter().next() {
+        Some(mistake) => mistake.message,
+        None => String::new(),
+    };
+    plan_err!("{message}")
 }
 
 /// Plans an expression over the columns of a relation called `name`; returns its item field in an array, too.
@@ -302,23 +343,27 @@ fn planned_over(
 /// # Errors
 /// The reason why it has none, as a message.
 pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
-    let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
-    value.map_err(|error| {
-        super::diagnostics::text::clean_message(&error.strip_backtrace())
-            .trim_start_matches("Execution error: ")
-            .to_owned()
-    })
+    value(&Catalog::default(), expr).map_err(evaluation_message)
+}
+
+/// Reason why a constant cannot be evaluated, in a sentence.
+fn evaluation_message(error: DataFusionError) -> String {
+    let message = super::diagnostics::text::clean_message(&error.strip_backtrace());
+    message.trim_start_matches("Execution error: ").to_owned()
 }
 
 /// Error of evaluating a constant. None if it cannot be planned: planning its query reports that.
 pub(crate) fn constant_error(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
-    constant_scalar(catalog, expr).ok().and_then(|scalar| one_value(&scalar).err())
+    let scalar = constant_scalar(catalog, expr).ok()?;
+    one_value(&scalar).err()
 }
 
 /// Value of a constant expression.
-#[cfg(test)]
+///
+/// # Errors
+/// If it cannot be planned or has none.
 pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<ArrayRef> {
-    constant_scalar(catalog, expr).and_then(|scalar| one_value(&scalar))
+    one_value(&constant_scalar(catalog, expr)?)
 }
 
 /// Plans a constant expression.
@@ -327,13 +372,14 @@ fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     let mut plain = expr.clone();
     extract_lambdas(catalog, &mut plain)?;
     sugar::to_plain_calls(&mut plain);
-    let planned = SqlToRel::new_with_options(catalog, parser_options())
-        .sql_to_expr(plain, &schema, &mut PlannerContext::new())
-        .and_then(|value| jsonb::expression(value, &schema))
-        .and_then(|value| coerce::expression(value, &schema))
-        .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
-        .and_then(settle_types)?;
-    match planned {
+    let value = SqlToRel::new_with_options(catalog, parser_options()).sql_to_expr(
+        plain,
+        &schema,
+        &mut PlannerContext::new(),
+    )?;
+    let value = coerce::expression(jsonb::expression(value, &schema)?, &schema)?;
+    let planned = LogicalPlanBuilder::empty(true).project([value])?.build()?;
+    match settle_types(planned)? {
         LogicalPlan::Projection(p) if !p.expr.is_empty() => lower::lower_scalar(&p.expr[0], &schema),
         _ => plan_err!("the expression could not be planned"),
     }
@@ -378,7 +424,7 @@ fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Re
 }
 
 fn alias_of(item: &UnnestUse) -> String {
-    super::parse::tokens::fold(&item.alias.value, item.alias.quote_style)
+    fold_ident(&item.alias)
 }
 
 /// Replaces every join with an item table by an `Unnest` node over the list.
@@ -386,18 +432,23 @@ fn put_back(catalog: &Catalog, plan: LogicalPlan, uses: &[UnnestUse]) -> Result<
     if uses.is_empty() {
         return Ok(plan);
     }
-    let by_table: BTreeMap<&str, &UnnestUse> = uses.iter().map(|u| (u.table.as_str(), u)).collect();
     // Subqueries are searched, too: each reader of a common table has its own copy of the table's plan.
-    let replaced = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
-        match item_table(&join.right).and_then(|table| by_table.get(table)) {
-            Some(item) => unnest_join(catalog, join, item).map(Transformed::yes),
-            None => Ok(Transformed::no(node)),
-        }
-    })?;
-    let done =
-        replaced.data.transform_up_with_subqueries(|node| node.recompute_schema().map(Transformed::yes))?;
-    Ok(done.data)
+    recompute_all_schemas(plan.transform_up_with_subqueries(|node| replace_join(catalog, node, uses))?)
+}
+
+/// Replaces a node by an `Unnest` node if it is a join with the item table of one of the `uses`.
+fn replace_join(
+    catalog: &Catalog,
+    node: LogicalPlan,
+    uses: &[UnnestUse],
+) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(join) = &node
+        && let Some(table) = item_table(&join.right)
+        && let Some(item) = uses.iter().find(|item| item.table == table)
+    {
+        return unnest_join(catalog, join, item).map(Transformed::yes);
+    }
+    Ok(Transformed::no(node))
 }
 
 /// Name of the item table that is a join's right side, if it is one.
@@ -421,9 +472,9 @@ fn unnest_join(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<Logic
     if item.numbered {
         list = ordinality::function().call(vec![list]);
     }
-    let own: Vec<Expr> = left.iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
+    let mut columns: Vec<Expr> = left.columns().into_iter().map(Expr::Column).collect();
     let column = Column::from_name(&item.table);
-    let with_list = own.iter().cloned().chain([list.alias(&item.table)]);
+    let with_list = columns.iter().cloned().chain([list.alias(&item.table)]);
     let input = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(with_list)?.build()?;
     let null_handling = if item.outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
     let options = UnnestOptions { null_handling, recursions: vec![] };
@@ -432,32 +483,39 @@ fn unnest_join(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<Logic
     // The columns of the join's right side name the items' fields in their order, and tell which are JSONB:
     // an Unnest node keeps the items' type only.
     let values = item_values(Expr::Column(column), &of, item.numbered);
-    let renamed = values.into_iter().zip(join.right.schema().iter()).map(|(value, (table, field))| {
-        let table = table.cloned().unwrap_or_else(|| TableReference::bare(alias_of(item)));
-        let metadata = Some(FieldMetadata::from(field.metadata())).filter(|metadata| !metadata.is_empty());
-        value.alias_qualified_with_metadata(Some(table), field.name(), metadata)
-    });
-    LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(own.into_iter().chain(renamed))?.build()
+    for (value, (table, field)) in values.into_iter().zip(join.right.schema().iter()) {
+        let table = match table {
+            Some(table) => table.clone(),
+            None => TableReference::bare(alias_of(item)),
+        };
+        let metadata = FieldMetadata::from(field.metadata());
+        let metadata = (!metadata.is_empty()).then_some(metadata);
+        columns.push(value.alias_qualified_with_metadata(Some(table), field.name(), metadata));
+    }
+    LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(columns)?.build()
 }
 
 /// Values of an unnested item: its fields, or the item itself; then its number, if it is numbered.
 fn item_values(item: Expr, of: &DataType, numbered: bool) -> Vec<Expr> {
-    let field =
-        |of: &Expr, name: &str| datafusion_functions::core::get_field().call(vec![of.clone(), lit(name)]);
     match of {
         DataType::Struct(pair) if numbered => {
-            let mut values = item_values(field(&item, ordinality::ITEM), pair[0].data_type(), false);
-            values.push(field(&item, ordinality::ORDINALITY));
+            let mut values = item_values(field_of(&item, ordinality::ITEM), pair[0].data_type(), false);
+            values.push(field_of(&item, ordinality::ORDINALITY));
             values
         }
-        DataType::Struct(fields) => fields.iter().map(|f| field(&item, f.name())).collect(),
+        DataType::Struct(fields) => fields.iter().map(|field| field_of(&item, field.name())).collect(),
         _ => vec![item],
     }
 }
 
-/// Optimiser rules for a view's query.
-fn optimiser_rules() -> Vec<SharedRule> {
-    vec![
+/// Field of a struct.
+fn field_of(of: &Expr, name: &str) -> Expr {
+    datafusion_functions::core::get_field().call(vec![of.clone(), lit(name)])
+}
+
+/// Applies the optimiser rules for a view's query.
+fn optimise_by_rules(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rules: Vec<SharedRule> = vec![
         Arc::new(OptimizeUnions::new()),
         Arc::new(FoldConstants),
         Arc::new(ExtractEquijoinPredicate::new()),
@@ -466,7 +524,8 @@ fn optimiser_rules() -> Vec<SharedRule> {
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilter::new()),
         Arc::new(CommonSubexprEliminate::new()),
-    ]
+    ];
+    optimise(plan, rules)
 }
 
 /// Applies `rules` until the plan no longer changes, at most 8 times.
@@ -504,11 +563,10 @@ fn settle_types(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// Refuses a column of a type that Herald does not have.
 fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|node| {
-        if let LogicalPlan::Projection(p) = node {
-            for (expr, field) in p.expr.iter().zip(p.schema.fields()) {
-                if herald_type(field.data_type()).is_none() {
-                    return Err(lower::not_a_column(&expr.qualified_name().1, field.data_type()));
-                }
+        let LogicalPlan::Projection(p) = node else { return Ok(TreeNodeRecursion::Continue) };
+        for (expr, field) in p.expr.iter().zip(p.schema.fields()) {
+            if herald_type(field.data_type()).is_none() {
+                return Err(lower::not_a_column(&expr.qualified_name().1, field.data_type()));
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -518,13 +576,12 @@ fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
 
 /// Refuses a result with two columns of the same name.
 fn check_names(names: &[String], query: &sql::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
-    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
-    match twice {
-        None => Ok(()),
-        Some((_, name)) => {
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
             let pos = explain_error::second_column(query, name, site).unwrap_or(site.pos);
             let mistake = Mistake::new(pos, format!("there are two columns called {name}"));
-            Err(vec![mistake.hint("name one of them otherwise: expression AS name")])
+            return Err(vec![mistake.hint("name one of them otherwise: expression AS name")]);
         }
     }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Result, TableReference};
 use datafusion_expr::TableSource;
-use datafusion_expr::logical_plan::{Filter, LogicalPlan, TableScan};
+use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, TableScan};
 use datafusion_expr::utils::conjunction;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_sql::parser::Statement;
@@ -45,10 +45,13 @@ pub fn plan(
     tables: &BTreeMap<String, SchemaRef>,
     rows: &Tables<'_>,
 ) -> std::result::Result<LogicalPlan, Vec<SqlError>> {
+    stacker::grow(STACK_BYTES, || plan_question(text, tables, rows)).map_err(|found| in_query(found, text))
+}
+
+/// Names the file of mistakes in the text of a query.
+fn in_query(found: Vec<Mistake>, text: &str) -> Vec<SqlError> {
     let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
-    let named =
-        |found: Vec<Mistake>| found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect();
-    stacker::grow(STACK_BYTES, || plan_question(text, tables, rows)).map_err(named)
+    parse::name_mistakes(found, &[file])
 }
 
 /// Names of the tables that `text` reads, as `name` or `schema.name`.
@@ -56,21 +59,29 @@ pub fn plan(
 /// # Errors
 /// Every mistake in the text, in the order of their positions.
 pub fn references(text: &str) -> std::result::Result<Vec<String>, Vec<SqlError>> {
-    let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
-    let found = stacker::grow(STACK_BYTES, || {
-        let statement = Statement::Statement(Box::new(ast::Statement::Query(parse::parse_question(text)?)));
-        let pos = Pos { file: 0, line: 1, column: 1 };
-        resolve_table_references(&statement, true).map_err(|error| vec![Mistake::new(pos, error.to_string())])
-    });
-    let named = |found: Vec<Mistake>| -> Vec<SqlError> {
-        found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect()
-    };
-    let full_name = |table: &TableReference| match table.schema() {
+    let found = stacker::grow(STACK_BYTES, || find_tables(text));
+    let tables = found.map_err(|found| in_query(found, text))?;
+    Ok(tables.iter().filter(|table| !table.table().starts_with(unnest::TABLE)).map(full_name).collect())
+}
+
+/// Finds the tables that a query reads, with its mistakes not yet named by file.
+fn find_tables(text: &str) -> std::result::Result<Vec<TableReference>, Vec<Mistake>> {
+    let statement = Statement::Statement(Box::new(ast::Statement::Query(parse::parse_question(text)?)));
+    match resolve_table_references(&statement, true) {
+        Ok((tables, _)) => Ok(tables),
+        Err(error) => {
+            let pos = Pos { file: 0, line: 1, column: 1 };
+            Err(vec![Mistake::new(pos, error.to_string())])
+        }
+    }
+}
+
+/// Name of a table: `name` or `schema.name`.
+fn full_name(table: &TableReference) -> String {
+    match table.schema() {
         Some("public") | None => table.table().to_owned(),
         Some(schema) => format!("{schema}.{}", table.table()),
-    };
-    let (tables, _) = found.map_err(named)?;
-    Ok(tables.iter().filter(|table| !table.table().starts_with(unnest::TABLE)).map(full_name).collect())
+    }
 }
 
 /// Parses and plans a query, with its mistakes not yet named by file.
@@ -103,16 +114,7 @@ fn to_runnable(
     let plan = query::optimise(plan, vec![Arc::new(ReplaceDistinctWithAggregate::new())])?;
     let done = plan.transform_up(|node| match node {
         LogicalPlan::TableScan(scan) => scan_rows(scan, rows).map(Transformed::yes),
-        LogicalPlan::Extension(extension) => {
-            match extension.node.as_any().downcast_ref::<OptimizationFence>() {
-                Some(OptimizationFence { input, predicate: Some(predicate), .. }) => {
-                    let filter = Filter::try_new(predicate.clone(), Arc::new(input.clone()))?;
-                    Ok(Transformed::yes(LogicalPlan::Filter(filter)))
-                }
-                Some(fence) => Ok(Transformed::yes(fence.input.clone())),
-                None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
-            }
-        }
+        LogicalPlan::Extension(extension) => replace_fence(extension),
         other => Ok(Transformed::no(other)),
     })?;
     let checked = rewrite::expressions(done.data, &|expr, schema| {
@@ -122,6 +124,18 @@ fn to_runnable(
         })
     })?;
     Ok(checked.data)
+}
+
+/// Replaces a fence by its input, below a filter if it has a condition.
+fn replace_fence(extension: Extension) -> Result<Transformed<LogicalPlan>> {
+    match extension.node.as_any().downcast_ref::<OptimizationFence>() {
+        Some(OptimizationFence { input, predicate: Some(predicate), .. }) => {
+            let filter = Filter::try_new(predicate.clone(), Arc::new(input.clone()))?;
+            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+        }
+        Some(fence) => Ok(Transformed::yes(fence.input.clone())),
+        None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
+    }
 }
 
 /// Scan of a table's rows, with the scan's conditions in a filter above it.

@@ -33,62 +33,83 @@ const SAMPLE_ROWS: usize = 4;
 /// If an expression cannot be evaluated: the first one.
 pub(crate) fn evaluate_relations(plan: &Plan, first: RelId) -> Result<()> {
     for rel in plan.rels.iter().skip(first) {
-        let schema = |id: RelId| plan.rels[id].schema.as_ref();
-        match &rel.op {
-            Op::Filter { input, predicate } => evaluate_condition(predicate, schema(*input))?,
-            Op::Project { input, exprs } => evaluate_columns(exprs, schema(*input))?,
-            Op::TemporalFilter { input, since, until, .. } => {
-                since.iter().chain(until).try_for_each(|edge| evaluate_column(&edge.time, schema(*input)))?;
-            }
-            Op::Aggregate { input, keys, aggregates } => {
-                evaluate_columns(keys, schema(*input))?;
-                for aggregate in aggregates {
-                    for arg in aggregate.args() {
-                        evaluate_column(arg, schema(*input))?;
-                    }
-                    aggregate.filter.iter().try_for_each(|f| evaluate_condition(f, schema(*input)))?;
-                }
-            }
-            Op::GroupRows { input, keys, folds } => {
-                evaluate_columns(keys, schema(*input))?;
-                for fold in folds {
-                    evaluate_column(&fold.arg, schema(*input))?;
-                    fold.filter.iter().try_for_each(|f| evaluate_condition(f, schema(*input)))?;
-                    fold.order.iter().try_for_each(|key| evaluate_column(&key.expr, schema(*input)))?;
-                }
-            }
-            Op::Window { input, window } => {
-                evaluate_columns(&window.partition, schema(*input))?;
-                window.order.iter().try_for_each(|order| evaluate_column(&order.by, schema(*input)))?;
-            }
-            Op::Join { left, right, left_keys, right_keys, residual, .. } => {
-                evaluate_columns(left_keys, schema(*left))?;
-                evaluate_columns(right_keys, schema(*right))?;
-                if let Some(residual) = residual {
-                    let both = schema(*left).fields().iter().chain(schema(*right).fields());
-                    evaluate_condition(residual, &Schema::new(both.cloned().collect::<Vec<_>>()))?;
-                }
-            }
-            Op::TemporalJoin { left, right, left_keys, right_keys, .. } => {
-                evaluate_columns(left_keys, schema(*left))?;
-                evaluate_columns(right_keys, schema(*right))?;
-            }
-            Op::Source(_)
-            | Op::Values(_)
-            | Op::Unnest { .. }
-            | Op::Union { .. }
-            | Op::Distinct { .. }
-            | Op::EmitOnClose { .. }
-            // A recursion's body is not evaluated apart: its relations are still in the plan when this runs.
-            | Op::Recursive(_)
-            | Op::Given(_) => {}
-        }
+        evaluate_operator(plan, &rel.op)?;
     }
     Ok(())
 }
 
-fn evaluate_columns(scalars: &[Scalar], input: &Schema) -> Result<()> {
-    scalars.iter().try_for_each(|scalar| evaluate_column(scalar, input))
+/// Evaluates every expression of an operator.
+fn evaluate_operator(plan: &Plan, op: &Op) -> Result<()> {
+    match op {
+        Op::Filter { input, predicate } => evaluate_condition(predicate, schema_of(plan, *input))?,
+        Op::Project { input, exprs } => evaluate_columns(exprs, schema_of(plan, *input))?,
+        Op::TemporalFilter { input, since, until, .. } => {
+            for edge in since.iter().chain(until) {
+                evaluate_column(&edge.time, schema_of(plan, *input))?;
+            }
+        }
+        Op::Aggregate { input, keys, aggregates } => {
+            let input = schema_of(plan, *input);
+            evaluate_columns(keys, input)?;
+            for aggregate in aggregates {
+                evaluate_columns(aggregate.args(), input)?;
+                evaluate_filter(aggregate.filter.as_ref(), input)?;
+            }
+        }
+        Op::GroupRows { input, keys, folds } => {
+            let input = schema_of(plan, *input);
+            evaluate_columns(keys, input)?;
+            for fold in folds {
+                evaluate_column(&fold.arg, input)?;
+                evaluate_filter(fold.filter.as_ref(), input)?;
+                for key in &fold.order {
+                    evaluate_column(&key.expr, input)?;
+                }
+            }
+        }
+        Op::Window { input, window } => {
+            let input = schema_of(plan, *input);
+            evaluate_columns(&window.partition, input)?;
+            for order in &window.order {
+                evaluate_column(&order.by, input)?;
+            }
+        }
+        Op::Join { left, right, left_keys, right_keys, residual, .. } => {
+            let (left, right) = (schema_of(plan, *left), schema_of(plan, *right));
+            evaluate_columns(left_keys, left)?;
+            evaluate_columns(right_keys, right)?;
+            if let Some(residual) = residual {
+                let both = left.fields().iter().chain(right.fields());
+                evaluate_condition(residual, &Schema::new(both.cloned().collect::<Vec<_>>()))?;
+            }
+        }
+        Op::TemporalJoin { left, right, left_keys, right_keys, .. } => {
+            evaluate_columns(left_keys, schema_of(plan, *left))?;
+            evaluate_columns(right_keys, schema_of(plan, *right))?;
+        }
+        Op::Source(_)
+        | Op::Values(_)
+        | Op::Unnest { .. }
+        | Op::Union { .. }
+        | Op::Distinct { .. }
+        | Op::EmitOnClose { .. }
+        // A recursion's body is not evaluated apart: its relations are still in the plan when this runs.
+        | Op::Recursive(_)
+        | Op::Given(_) => {}
+    }
+    Ok(())
+}
+
+/// Columns of a relation.
+fn schema_of(plan: &Plan, rel: RelId) -> &Schema {
+    &plan.rels[rel].schema
+}
+
+fn evaluate_columns<'s>(scalars: impl IntoIterator<Item = &'s Scalar>, input: &Schema) -> Result<()> {
+    for scalar in scalars {
+        evaluate_column(scalar, input)?;
+    }
+    Ok(())
 }
 
 /// Evaluates an expression that becomes a column.
@@ -109,6 +130,14 @@ pub(crate) fn evaluate_column(scalar: &Scalar, input: &Schema) -> Result<()> {
 
 fn evaluate_condition(scalar: &Scalar, input: &Schema) -> Result<()> {
     evaluate(scalar, &DataType::Boolean, input)
+}
+
+/// Evaluates the FILTER of an aggregate, if it has one.
+fn evaluate_filter(filter: Option<&Scalar>, input: &Schema) -> Result<()> {
+    match filter {
+        Some(filter) => evaluate_condition(filter, input),
+        None => Ok(()),
+    }
 }
 
 /// Evaluates an expression over sample batches and checks that its values have type `of`.
@@ -147,12 +176,13 @@ fn concerns_expression(error: &DataFusionError) -> bool {
 
 /// Batch of `rows` sample rows, at most [`SAMPLE_ROWS`]. The first row is NULL in every nullable column.
 fn sample_batch(schema: &Schema, rows: usize) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().map(|field| Ok(sample_values(field)?.slice(0, rows)));
+    let (mut columns, mut nullable) = (Vec::new(), Vec::new());
+    for field in schema.fields() {
+        columns.push(sample_values(field)?.slice(0, rows));
+        nullable.push(field.as_ref().clone().with_nullable(true));
+    }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    let nullable = schema.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true)));
-    let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
-    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
 }
 
 /// Sample values of a column's type: NULL (if nullable), a zero or empty value, and two other values.
@@ -171,13 +201,15 @@ fn sample_values(field: &Field) -> Result<ArrayRef> {
             Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, None)?)
         }
         DataType::Struct(fields) if !fields.is_empty() => {
-            let columns = fields.iter().map(|f| Ok(sample_values(f)?.slice(1, SAMPLE_ROWS - 1)));
-            Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<Vec<_>>>()?, None)?)
+            let mut columns = Vec::with_capacity(fields.len());
+            for field in fields {
+                columns.push(sample_values(field)?.slice(1, SAMPLE_ROWS - 1));
+            }
+            Arc::new(StructArray::try_new(fields.clone(), columns, None)?)
         }
         other => {
             let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![0, 1, 20_000]));
-            let narrow = || cast(&numbers, &DataType::Int32);
-            match cast(&numbers, other).or_else(|_| cast(&narrow()?, other)) {
+            match cast_numbers(&numbers, other) {
                 Ok(array) => array,
                 Err(_) => new_null_array(other, SAMPLE_ROWS - 1),
             }
@@ -185,4 +217,12 @@ fn sample_values(field: &Field) -> Result<ArrayRef> {
     };
     let first = if field.is_nullable() { new_null_array(of, 1) } else { last.slice(0, 1) };
     Ok(concat(&[first.as_ref(), last.as_ref()])?)
+}
+
+/// Casts whole numbers to another type, by way of INT if BIGINT has no cast to it.
+fn cast_numbers(numbers: &ArrayRef, of: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    match cast(numbers, of) {
+        Err(_) => cast(&cast(numbers, &DataType::Int32)?, of),
+        array => array,
+    }
 }

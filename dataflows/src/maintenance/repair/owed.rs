@@ -35,7 +35,7 @@ impl Owed {
             let Some(table_id) = state_tables.sink(&sink.name) else { continue };
             let mut changes = Vec::new();
             store.scan(table_id, &[], |key, value| -> Result<(), RunError> {
-                let change = parse_change(value).ok_or_else(|| unreadable(&sink.name))?;
+                let Some(change) = parse_change(value) else { return Err(unreadable(&sink.name)) };
                 changes.push(change);
                 owed.entries.push((table_id, key.to_vec()));
                 Ok(())
@@ -62,7 +62,9 @@ impl Owed {
 
     /// Deletes the stored changes with the epoch that sends them.
     pub fn delete_stored(&self, out: &mut EpochOut) {
-        self.entries.iter().for_each(|(table_id, key)| out.write_total(*table_id, key, None));
+        for (table_id, key) in &self.entries {
+            out.write_total(*table_id, key, None);
+        }
     }
 }
 
@@ -107,13 +109,10 @@ fn parse_change(value: &[u8]) -> Option<OwedChange> {
 /// its last.
 fn net_delta(changes: Vec<OwedChange>, keyed: bool) -> SinkDelta {
     let mut out = SinkDelta::default();
-    let mut put = |key: &[u8], row: &[u8], diff: i64| {
-        out.keys.push(key);
-        out.rows.push(row);
-        out.diffs.push(diff);
-    };
     if !keyed {
-        changes.iter().for_each(|(key, row, diff)| put(key, row, *diff));
+        for (key, row, diff) in &changes {
+            out.push(key, row, *diff);
+        }
         return out;
     }
     let mut sides: BTreeMap<Vec<u8>, KeyChange> = BTreeMap::new();
@@ -129,8 +128,11 @@ fn net_delta(changes: Vec<OwedChange>, keyed: bool) -> SinkDelta {
         }
     }
     for (key, (before, after)) in &sides {
-        before.iter().for_each(|row| put(key, row, -1));
-        after.iter().for_each(|row| put(key, row, 1));
+        for (row, diff) in [(before, -1), (after, 1)] {
+            if let Some(row) = row {
+                out.push(key, row, diff);
+            }
+        }
     }
     out
 }
@@ -138,28 +140,38 @@ fn net_delta(changes: Vec<OwedChange>, keyed: bool) -> SinkDelta {
 /// All of `whole`, merged in the order of keys with the removals of `owed` after which a key has no row. Both
 /// are sorted by key.
 fn with_whole(owed: &SinkDelta, whole: SinkDelta) -> SinkDelta {
-    let comes = |at: usize| owed.diffs[at] > 0;
-    let stays: BTreeSet<&[u8]> =
-        (0..owed.diffs.len()).filter(|at| comes(*at)).map(|at| owed.keys.get(at)).collect();
-    let gone = (0..owed.diffs.len()).filter(|at| !comes(*at) && !stays.contains(owed.keys.get(*at)));
-    let mut gone = gone.filter(|at| !owed.keys.get(*at).is_empty()).peekable();
-    if gone.peek().is_none() {
+    let mut stays: BTreeSet<&[u8]> = BTreeSet::new();
+    for (key, diff) in owed.keys.iter().zip(&owed.diffs) {
+        if *diff > 0 {
+            stays.insert(key);
+        }
+    }
+    let mut gone = Vec::new();
+    for (at, key) in owed.keys.iter().enumerate() {
+        if owed.diffs[at] <= 0 && !key.is_empty() && !stays.contains(key) {
+            gone.push(at);
+        }
+    }
+    if gone.is_empty() {
         return whole;
     }
+    let mut gone = gone.into_iter().peekable();
     let mut out = SinkDelta::default();
-    let mut put = |from: &SinkDelta, at: usize| {
-        out.keys.push(from.keys.get(at));
-        out.rows.push(from.rows.get(at));
-        out.diffs.push(from.diffs[at]);
-    };
     for at in 0..whole.diffs.len() {
         while let Some(before) = gone.next_if(|gone| owed.keys.get(*gone) < whole.keys.get(at)) {
-            put(owed, before);
+            copy_change(owed, before, &mut out);
         }
-        put(&whole, at);
+        copy_change(&whole, at, &mut out);
     }
-    gone.for_each(|at| put(owed, at));
+    for at in gone {
+        copy_change(owed, at, &mut out);
+    }
     out
+}
+
+/// Adds the change at `at` of one delta to another.
+fn copy_change(from: &SinkDelta, at: usize, to: &mut SinkDelta) {
+    to.push(from.keys.get(at), from.rows.get(at), from.diffs[at]);
 }
 
 fn unreadable(sink: &str) -> RunError {

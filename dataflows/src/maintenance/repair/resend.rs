@@ -57,9 +57,7 @@ pub fn content(
     order.sort_by(|a, b| keys.get(*a).cmp(keys.get(*b)));
     let mut delta = SinkDelta::default();
     for at in order {
-        delta.keys.push(keys.get(at));
-        delta.rows.push(rows.get(at));
-        delta.diffs.push(diffs[at]);
+        delta.push(keys.get(at), rows.get(at), diffs[at]);
     }
     Ok(Some(delta))
 }

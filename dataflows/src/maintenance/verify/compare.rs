@@ -61,7 +61,10 @@ pub fn differences(setup: &Setup, out: &EpochOut) -> Result<Vec<Difference>, Run
         let derived = derivable(plan, view.rel);
         let table = ComparedTable { subject: Subject::View, name, id: *id, counted, derived };
         let entry = state_tables.retained().find(|entry| entry.id == *id);
-        let served = entry.map(|entry| Served::of(entry, &setup.progress)).transpose()?.flatten();
+        let served = match entry {
+            Some(entry) => Served::of(entry, &setup.progress)?,
+            None => None,
+        };
         // Rows past their retention may be deleted or not: they are not compared.
         let counts = |key: &[u8], value: &[u8]| match &served {
             Some(served) => served.is_served(if counted { schemas::without_group(key) } else { value }),
@@ -95,25 +98,27 @@ fn compare_errors(setup: &Setup, out: &EpochOut) -> Result<Difference, RunError>
     let id = setup.state_tables.errors;
     let table =
         ComparedTable { subject: Subject::Errors, name: ERRORS.to_owned(), id, counted: true, derived };
-    let mine = |key: &[u8], _: &[u8]| -> Result<bool, RunError> {
-        let columns = codec.decode(std::iter::once(schemas::without_group(key)))?;
-        let text = |at: usize| columns[at].as_string::<i32>().value(0);
-        // Errors of sinks (records that a topic refuses) arise when records are sent, not in the dataflow.
-        Ok(owners.contains(text(0)) && !text(1).starts_with("sink "))
-    };
-    let mut found = table.compare(setup, out, mine)?;
+    let mut found = table.compare(setup, out, |key, _| is_derived_error(&codec, &owners, key))?;
     found.finding.derived = derived_of_table;
     Ok(found)
 }
 
+/// Returns true if a row of the error table is derived again: it is of one of `owners`.
+fn is_derived_error(codec: &RowCodec, owners: &BTreeSet<&str>, key: &[u8]) -> Result<bool, RunError> {
+    let columns = codec.decode(std::iter::once(schemas::without_group(key)))?;
+    let (owner, operator) = (columns[0].as_string::<i32>(), columns[1].as_string::<i32>());
+    // Errors of sinks (records that a topic refuses) arise when records are sent, not in the dataflow.
+    Ok(owners.contains(owner.value(0)) && !operator.value(0).starts_with("sink "))
+}
+
 /// Owners whose relations all follow from tables alone.
 fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
-    let owners = |rooted: bool| {
-        let rels =
-            plan.rels.iter().enumerate().filter(move |(id, _)| follows_from_tables(plan, *id) == rooted);
-        rels.map(|(_, rel)| rel.owner.as_str()).collect::<BTreeSet<&str>>()
-    };
-    owners(true).difference(&owners(false)).copied().collect()
+    let (mut rooted, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for (id, rel) in plan.rels.iter().enumerate() {
+        let owners = if follows_from_tables(plan, id) { &mut rooted } else { &mut others };
+        owners.insert(rel.owner.as_str());
+    }
+    rooted.difference(&others).copied().collect()
 }
 
 impl ComparedTable {
@@ -148,12 +153,9 @@ impl ComparedTable {
             Ok(())
         })?;
         finding.missing = wanted.len() as u64;
-        let missing = wanted.into_iter();
-        changes.extend(missing.map(|(key, value)| Change {
-            key: key.to_vec(),
-            held: None,
-            wanted: Some(value),
-        }));
+        for (key, value) in wanted {
+            changes.push(Change { key: key.to_vec(), held: None, wanted: Some(value) });
+        }
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(Difference { finding, table_id: self.id, counted: self.counted, changes })
     }
@@ -166,13 +168,21 @@ impl ComparedTable {
         }
         if let Some((rows, diffs)) = out.counts.get(&self.id) {
             let mut counts: HashMap<&[u8], i64> = HashMap::new();
-            rows.iter().zip(diffs).for_each(|(row, diff)| *counts.entry(row).or_default() += diff);
-            let counts = counts.into_iter().filter(|(_, count)| *count != 0);
-            wanted.extend(counts.map(|(row, count)| (row, count.to_be_bytes().to_vec())));
+            for (row, diff) in rows.iter().zip(diffs) {
+                *counts.entry(row).or_default() += diff;
+            }
+            for (row, count) in counts {
+                if count != 0 {
+                    wanted.insert(row, count.to_be_bytes().to_vec());
+                }
+            }
         }
         if let Some((keys, values)) = out.writes.get(&self.id) {
-            let rows = keys.iter().zip(values.iter());
-            wanted.extend(rows.filter_map(|(key, row)| Some((key, row?.to_vec()))));
+            for (key, row) in keys.iter().zip(values.iter()) {
+                if let Some(row) = row {
+                    wanted.insert(key, row.to_vec());
+                }
+            }
         }
         wanted
     }

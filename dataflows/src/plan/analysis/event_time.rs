@@ -10,16 +10,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::interval;
+use super::interval::{self, literal_length};
 use crate::functions::windows::event_windows::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
-use crate::plan::canonical::strip_canonical;
+use crate::plan::canonical::{is_time, strip_canonical};
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Edge, Horizon, JoinKind, Nearest, Op, Plan, Rel, RelId, Scalar, When};
@@ -45,9 +44,34 @@ impl Bound {
         Some(Bound { marks, ..*self })
     }
 
+    /// The same promise about a time that is later by a length, if there is one.
+    fn shifted_by(&self, us: Option<i64>) -> Option<Bound> {
+        self.shifted_later(us?)
+    }
+
     /// The same promise about an end of a window.
     fn of_window(self) -> Bound {
         Bound { window: true, ..self }
+    }
+
+    /// The same promise about a column that an outer join fills with NULL if `filled`.
+    fn filled_if(self, filled: bool) -> Bound {
+        Bound { filled: self.filled || filled, ..self }
+    }
+
+    /// Returns true if some row is final once the column's time has passed.
+    pub(crate) fn becomes_final(&self) -> bool {
+        !self.filled
+    }
+
+    /// Returns true for an end of a window with which its rows become final.
+    pub(crate) fn ends_window(&self) -> bool {
+        self.window && !self.filled
+    }
+
+    /// The promise about `column` as a horizon.
+    fn into_horizon(self, column: usize) -> Horizon {
+        Horizon { column, marks: self.marks }
     }
 
     /// The weaker of two promises.
@@ -86,13 +110,15 @@ pub(crate) fn column_bounds(plan: &Plan) -> Vec<ColumnBounds> {
 /// The bounds of one relation's columns, from those of its inputs.
 fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
     let rel = &plan.rels[id];
-    let none = || vec![None; rel.schema.fields().len()];
     match &rel.op {
         Op::Source(at) => {
-            let mut bounds = none();
+            let mut bounds = no_bounds(rel);
             let source = &plan.sources[*at];
             // A table's rows may be corrected for as long as they are held.
-            let lag = source.keyed.as_ref().map_or(Some(0), |keyed| keyed.retention_us);
+            let lag = match &source.keyed {
+                Some(keyed) => keyed.retention_us,
+                None => Some(0),
+            };
             if let (Some(watermark), Some(lag)) = (source.watermark, lag) {
                 bounds[watermark.column] =
                     Some(Bound { marks: vec![(*at, lag)], window: false, filled: false });
@@ -100,35 +126,34 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
             bounds
         }
         // A row of a side changes results that follow from rows of any age.
-        Op::Values(_) | Op::Recursive(_) | Op::Given(_) => none(),
+        Op::Values(_) | Op::Recursive(_) | Op::Given(_) => no_bounds(rel),
         // Rows leave when now() has passed their times: old rows are retracted.
-        Op::TemporalFilter { until, .. } if !until.is_empty() => none(),
+        Op::TemporalFilter { until, .. } if !until.is_empty() => no_bounds(rel),
         Op::TemporalFilter { input, since, clock, .. } => {
-            let mut bounds = none();
+            let mut bounds = no_bounds(rel);
             if let Some((column, enters)) = entry_bound(since, clock) {
-                bounds[column] = known[*input][column].as_ref().zip(enters).map(|(a, b)| a.weaker(&b));
+                bounds[column] = weakest([known[*input][column].as_ref(), enters.as_ref()]);
             }
             bounds
         }
         Op::Filter { input, .. } | Op::Unnest { input, .. } | Op::Distinct { input } => known[*input].clone(),
-        Op::Project { input, exprs } => {
-            exprs.iter().map(|e| bound_of_expr(e.expr(), &known[*input])).collect()
-        }
+        Op::Project { input, exprs } => bounds_of_exprs(exprs, &known[*input]),
         Op::Union { inputs } => {
-            let mut bounds = none();
+            let mut bounds = no_bounds(rel);
             for (column, bound) in bounds.iter_mut().enumerate() {
                 *bound = weakest(inputs.iter().map(|input| known[*input][column].as_ref()));
             }
             bounds
         }
         Op::Aggregate { input, keys, .. } | Op::GroupRows { input, keys, .. } => {
-            let of_keys = keys.iter().map(|key| bound_of_expr(key.expr(), &known[*input]));
-            of_keys.chain(std::iter::repeat(None)).take(rel.schema.fields().len()).collect()
+            let mut bounds = bounds_of_exprs(keys, &known[*input]);
+            bounds.resize(rel.schema.fields().len(), None);
+            bounds
         }
         Op::Window { input, window } => window_bounds(rel, window, &known[*input]),
         Op::EmitOnClose { input, horizon } => {
             // Rows have waited, so bounds of the input's other columns do not hold any more.
-            let mut bounds = none();
+            let mut bounds = no_bounds(rel);
             let filled = known[*input][horizon.column].as_ref().is_some_and(|bound| bound.filled);
             bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true, filled });
             bounds
@@ -139,20 +164,32 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
             bounds
         }
         // A row of the right changes the matches of left rows before it, however old they are.
-        Op::TemporalJoin { when: When::AsOf { nearest: Nearest { forward: true, .. }, .. }, .. } => none(),
+        Op::TemporalJoin { when: When::AsOf { nearest: Nearest { forward: true, .. }, .. }, .. } => {
+            no_bounds(rel)
+        }
         Op::TemporalJoin { left, right, when: When::AsOf { left: l, right: r, .. }, .. } => {
-            let mut bounds = none();
+            let mut bounds = no_bounds(rel);
             // A row of the right changes the matches of left rows that are not before it, so both sides bound
             // them.
-            bounds[*l] = known[*left][*l].as_ref().zip(known[*right][*r].as_ref()).map(|(a, b)| a.weaker(b));
+            bounds[*l] = weakest([known[*left][*l].as_ref(), known[*right][*r].as_ref()]);
             bounds
         }
         Op::Join { .. } => join_bounds(plan, id, known),
     }
 }
 
+/// No bound of any column of `rel`.
+fn no_bounds(rel: &Rel) -> ColumnBounds {
+    vec![None; rel.schema.fields().len()]
+}
+
+/// The bounds of expressions over columns with bounds.
+fn bounds_of_exprs(exprs: &[Scalar], input: &ColumnBounds) -> ColumnBounds {
+    exprs.iter().map(|expr| bound_of_expr(expr.expr(), input)).collect()
+}
+
 /// The weakest of some promises; None where one is missing, and of none.
-fn weakest<'a>(bounds: impl Iterator<Item = Option<&'a Bound>>) -> Option<Bound> {
+fn weakest<'a>(bounds: impl IntoIterator<Item = Option<&'a Bound>>) -> Option<Bound> {
     let mut weakest: Option<Bound> = None;
     for bound in bounds {
         let bound = bound?;
@@ -176,29 +213,39 @@ fn entry_bound(since: &[Edge], clock: &[usize]) -> Option<(usize, Option<Bound>)
 
 /// The bounds of a join's columns: times that bound each other, and other times of their sides.
 fn join_bounds(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
-    let mut bounds = vec![None; plan.rels[id].schema.fields().len()];
+    let mut bounds = no_bounds(&plan.rels[id]);
     let Op::Join { left, right, kind, .. } = &plan.rels[id].op else { return bounds };
     let width = plan.rels[*left].schema.fields().len();
     for pair in time_pairs(plan, id, known) {
-        let filled = |bound: Bound, by: bool| Bound { filled: bound.filled || by, ..bound };
-        let mut add_side = |side: RelId, (column, bound): (usize, Bound), first: usize| {
-            for (at, bound) in bounds_beside(plan, side, (column, &bound), &known[side]) {
-                bounds[first + at].get_or_insert(bound);
-            }
-            bounds[first + column] = Some(bound);
-        };
-        add_side(*left, (pair.columns.0, filled(pair.bounds.0, *kind == JoinKind::Full)), 0);
+        let of_left = pair.bounds.0.filled_if(*kind == JoinKind::Full);
+        add_side(plan, *left, (pair.columns.0, of_left), &known[*left], &mut bounds);
         if kind.outputs_pairs() {
-            add_side(*right, (pair.columns.1, filled(pair.bounds.1, *kind != JoinKind::Inner)), width);
+            let of_right = pair.bounds.1.filled_if(*kind != JoinKind::Inner);
+            add_side(plan, *right, (pair.columns.1, of_right), &known[*right], &mut bounds[width..]);
         }
     }
     bounds
 }
 
+/// Adds the bound of a column of one side of a join, and those that follow from it, to the bounds of the output's
+/// columns of that side.
+fn add_side(
+    plan: &Plan,
+    side: RelId,
+    (column, bound): (usize, Bound),
+    known: &ColumnBounds,
+    bounds: &mut [Option<Bound>],
+) {
+    for (at, beside) in bounds_beside(plan, side, (column, &bound), known) {
+        bounds[at].get_or_insert(beside);
+    }
+    bounds[column] = Some(bound);
+}
+
 /// The bounds of a window operator's columns.
 fn window_bounds(rel: &Rel, window: &Window, input: &ColumnBounds) -> ColumnBounds {
     // A new row may change every row of its partition, and no others.
-    let mut bounds = vec![None; rel.schema.fields().len()];
+    let mut bounds = no_bounds(rel);
     for column in window.partition.iter().filter_map(Scalar::as_column) {
         bounds[column].clone_from(&input[column]);
     }
@@ -209,7 +256,7 @@ fn window_bounds(rel: &Rel, window: &Window, input: &ColumnBounds) -> ColumnBoun
     // A row changes the sessions that end after it, and no others.
     if let Some(session) = window.session() {
         let end = input.len() + session.end;
-        let ended = input[session.time].clone().and_then(|bound| bound.shifted_later(1));
+        let ended = input[session.time].as_ref().and_then(|bound| bound.shifted_later(1));
         bounds[end] = ended.map(Bound::of_window);
     }
     bounds
@@ -245,20 +292,20 @@ fn time_pairs(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> Vec<TimePair> {
         // A right row at or above its bound b matches left rows at or above b plus the least distance: later
         // rows of the right change no older left rows. The same holds for the other side with the greatest
         // distance.
-        let far = |of: &Bound, us: Option<i64>| of.shifted_later(us?);
         let behind = between.most.and_then(i64::checked_neg);
-        let earliest = far(b, between.least).map(|b| a.weaker(&b));
-        let latest = far(a, behind).map(|a| b.weaker(&a));
-        let (Some(earliest), Some(latest)) = (earliest, latest) else { continue };
+        let (Some(from_right), Some(from_left)) = (b.shifted_by(between.least), a.shifted_by(behind)) else {
+            continue;
+        };
+        let (earliest, latest) = (a.weaker(&from_right), b.weaker(&from_left));
         // In an outer join a row without matches is emitted with NULLs, so a match must not be dropped while
         // a row of the other side that it matched can still change.
         let mut kept = (earliest.clone(), latest.clone());
         if *kind != JoinKind::Inner {
-            let Some(met) = far(&earliest, behind) else { continue };
+            let Some(met) = earliest.shifted_by(behind) else { continue };
             kept.1 = latest.weaker(&met);
         }
         if *kind == JoinKind::Full {
-            let Some(met) = far(&latest, between.least) else { continue };
+            let Some(met) = latest.shifted_by(between.least) else { continue };
             kept.0 = earliest.weaker(&met);
         }
         found.push(TimePair { columns: (l, r), bounds: (earliest, latest), kept });
@@ -277,8 +324,8 @@ fn bounds_beside(
     let mut found = Vec::new();
     for (at, other) in known.iter().enumerate().filter(|(at, _)| *at != column) {
         let Some(other) = other else { continue };
-        let below = distance_below(plan, rel, (column, at)).and_then(i64::checked_neg);
-        if let Some(shifted) = below.and_then(|later| bound.shifted_later(later)) {
+        let later = distance_below(plan, rel, (column, at)).and_then(i64::checked_neg);
+        if let Some(shifted) = bound.shifted_by(later) {
             found.push((at, Bound { window: other.window, ..shifted }));
         }
     }
@@ -330,41 +377,57 @@ fn bound_of_expr(expr: &Arc<dyn PhysicalExpr>, input: &ColumnBounds) -> Option<B
         return input.get(column.index())?.clone();
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-        let time = matches!(cast.cast_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
-        return bound_of_expr(cast.expr(), input).filter(|_| time);
+        return if is_time(cast.cast_type()) { bound_of_expr(cast.expr(), input) } else { None };
     }
     if let Some(sum) = expr.downcast_ref::<BinaryExpr>() {
-        let length = |of: &Arc<dyn PhysicalExpr>| interval::literal_us(of.downcast_ref::<Literal>()?.value());
         return match sum.op() {
-            Operator::Plus => match length(sum.right()) {
+            Operator::Plus => match literal_length(sum.right()) {
                 Some(us) => bound_of_expr(sum.left(), input)?.shifted_later(us),
-                None => bound_of_expr(sum.right(), input)?.shifted_later(length(sum.left())?),
+                None => bound_of_expr(sum.right(), input)?.shifted_later(literal_length(sum.left())?),
             },
             Operator::Minus => {
-                bound_of_expr(sum.left(), input)?.shifted_later(length(sum.right())?.checked_neg()?)
+                bound_of_expr(sum.left(), input)?.shifted_later(literal_length(sum.right())?.checked_neg()?)
             }
             _ => None,
         };
     }
-    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
-    let argument = |at: usize| call.args().get(at).and_then(|of| bound_of_expr(of, input));
-    let length = |at: usize| call.args().get(at).and_then(constant_us).filter(|us| *us > 0);
+    bound_of_call(expr.downcast_ref::<ScalarFunctionExpr>()?, input)
+}
+
+/// The bound of the times that a function makes of columns with bounds; None where they have none.
+fn bound_of_call(call: &ScalarFunctionExpr, input: &ColumnBounds) -> Option<Bound> {
     // A time not below b is in a window that starts after b less its length, and ends after b.
     match call.name() {
-        TUMBLE_START => argument(0)?.shifted_later(1 - length(1)?).map(Bound::of_window),
-        TUMBLE_END => argument(0)?.shifted_later(1).map(Bound::of_window),
-        HOP_STARTS => argument(0)?.shifted_later(1 - length(2)?).map(Bound::of_window),
-        HOP_END => argument(0)?.shifted_later(length(1)?),
+        TUMBLE_START => {
+            bound_of_arg(call, 0, input)?.shifted_later(1 - length_arg(call, 1)?).map(Bound::of_window)
+        }
+        TUMBLE_END => bound_of_arg(call, 0, input)?.shifted_later(1).map(Bound::of_window),
+        HOP_STARTS => {
+            bound_of_arg(call, 0, input)?.shifted_later(1 - length_arg(call, 2)?).map(Bound::of_window)
+        }
+        HOP_END => bound_of_arg(call, 0, input)?.shifted_later(length_arg(call, 1)?),
         "date_bin" if call.args().len() == 2 => {
-            let width = interval::literal_us(call.args().first()?.downcast_ref::<Literal>()?.value())?;
-            argument(1)?.shifted_later(1i64.checked_sub(width)?).map(Bound::of_window)
+            let width = literal_length(call.args().first()?)?;
+            bound_of_arg(call, 1, input)?.shifted_later(1i64.checked_sub(width)?).map(Bound::of_window)
         }
         // Without a time zone: with one a day may have 25 hours.
         "date_trunc" if call.args().len() == 2 => {
-            argument(1)?.shifted_later(1 - unit_us(call.args().first()?)?).map(Bound::of_window)
+            let unit = call.args().first()?;
+            bound_of_arg(call, 1, input)?.shifted_later(1 - unit_us(unit)?).map(Bound::of_window)
         }
         _ => None,
     }
+}
+
+/// The bound of a function's argument.
+fn bound_of_arg(call: &ScalarFunctionExpr, at: usize, input: &ColumnBounds) -> Option<Bound> {
+    bound_of_expr(call.args().get(at)?, input)
+}
+
+/// A function's argument that is a constant length above 0, microseconds.
+fn length_arg(call: &ScalarFunctionExpr, at: usize) -> Option<i64> {
+    let us = constant_us(call.args().get(at)?)?;
+    (us > 0).then_some(us)
 }
 
 /// A constant length in microseconds.
@@ -394,10 +457,16 @@ fn unit_us(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
 
 /// The column of a relation by which its rows are final soonest, of those that `fits`.
 pub(crate) fn soonest_horizon(bounds: &ColumnBounds, fits: impl Fn(&Bound) -> bool) -> Option<Horizon> {
-    let bounded = bounds.iter().enumerate().filter_map(|(column, bound)| Some((column, bound.as_ref()?)));
-    let fit = bounded.filter(|(_, bound)| fits(bound));
-    let (column, bound) = fit.min_by_key(|(_, bound)| (bound.filled, bound.max_lag()))?;
-    Some(Horizon { column, marks: bound.marks.clone() })
+    let mut fit = Vec::new();
+    for (column, bound) in bounds.iter().enumerate() {
+        if let Some(bound) = bound
+            && fits(bound)
+        {
+            fit.push((column, bound));
+        }
+    }
+    let (column, bound) = fit.into_iter().min_by_key(|(_, bound)| (bound.filled, bound.max_lag()))?;
+    Some(bound.clone().into_horizon(column))
 }
 
 /// Sets `expiry` and `settled` of the plan: groups and partitions expire by one bounded time, the sides of
@@ -407,45 +476,48 @@ pub(crate) fn set_expiry(plan: &mut Plan) {
     let (mut expiry, mut settled) = (BTreeMap::new(), BTreeMap::new());
     // The inputs of a recursion must come whole on a restart, however old their rows are: their state never
     // expires.
-    let recursive = plan.rels.iter().filter(|rel| matches!(rel.op, Op::Recursive(_)));
-    let whole: BTreeSet<RelId> = recursive.flat_map(|rel| rel.op.inputs()).collect();
+    let mut whole: BTreeSet<RelId> = BTreeSet::new();
+    for rel in &plan.rels {
+        if matches!(rel.op, Op::Recursive(_)) {
+            whole.extend(rel.op.inputs());
+        }
+    }
     for (id, rel) in plan.rels.iter().enumerate().filter(|(id, _)| !whole.contains(id)) {
-        let mut set = |role, horizon: Option<Horizon>| {
-            expiry.extend(horizon.map(|horizon| ((id, role), horizon)));
-        };
-        let horizon = |column, bound: Bound| Horizon { column, marks: bound.marks };
         match &rel.op {
             Op::Aggregate { keys, .. } | Op::GroupRows { keys, .. } if keys.is_empty() => {}
             Op::Aggregate { .. } | Op::GroupRows { .. } | Op::Distinct { .. } => {
-                set(StateRole::Groups, soonest_horizon(&known[id], |_| true));
+                if let Some(horizon) = soonest_horizon(&known[id], |_| true) {
+                    expiry.insert((id, StateRole::Groups), horizon);
+                }
             }
             Op::Window { window, .. } => {
                 let keys = window.partition.iter().map(|p| known[id].get(p.as_column()?)?.clone());
                 if let Some(key) = soonest_horizon(&keys.collect(), |_| true) {
-                    set(StateRole::Partitions, Some(key));
+                    expiry.insert((id, StateRole::Partitions), key);
                     continue;
                 }
                 let Some(session) = window.session() else { continue };
                 let end = plan.rels[rel.op.inputs()[0]].schema.fields().len() + session.end;
                 let Some(bound) = known[id][end].clone() else { continue };
-                settled.insert(id, vec![horizon(end, bound.clone())]);
-                set(StateRole::Partitions, Some(horizon(end, bound)));
+                let horizon = bound.into_horizon(end);
+                settled.insert(id, vec![horizon.clone()]);
+                expiry.insert((id, StateRole::Partitions), horizon);
             }
             Op::TemporalJoin { when: When::AsOf { left, right, .. }, .. } => {
                 let Some(bound) = known[id][*left].clone() else { continue };
-                set(StateRole::Left, Some(horizon(*left, bound.clone())));
-                set(StateRole::Right, Some(horizon(*right, bound)));
+                expiry.insert((id, StateRole::Left), bound.clone().into_horizon(*left));
+                expiry.insert((id, StateRole::Right), bound.into_horizon(*right));
             }
             Op::Join { left, kind, .. } => {
                 let pair =
                     time_pairs(plan, id, &known).into_iter().min_by_key(|pair| pair.bounds.0.max_lag());
                 let Some(TimePair { columns, bounds, kept }) = pair else { continue };
-                set(StateRole::Left, Some(horizon(columns.0, kept.0)));
-                set(StateRole::Right, Some(horizon(columns.1, kept.1)));
-                let mut out = vec![horizon(columns.0, bounds.0)];
+                expiry.insert((id, StateRole::Left), kept.0.into_horizon(columns.0));
+                expiry.insert((id, StateRole::Right), kept.1.into_horizon(columns.1));
+                let mut out = vec![bounds.0.into_horizon(columns.0)];
                 if kind.outputs_pairs() {
                     let width = plan.rels[*left].schema.fields().len();
-                    out.push(horizon(width + columns.1, bounds.1));
+                    out.push(bounds.1.into_horizon(width + columns.1));
                 }
                 settled.insert(id, out);
             }

@@ -50,8 +50,7 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         cast.expr().data_type(input).is_ok_and(|from| widens(&from, cast.cast_type()))
     } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
-        let constant = |at: usize| call.args().get(at).is_none_or(|arg| arg.is::<Literal>());
-        TOTAL.contains(&call.name()) || never_fails(call.fun(), constant)
+        TOTAL.contains(&call.name()) || never_fails(call.fun(), |at| is_constant_at(call, at))
     } else {
         expr.is::<Column>()
             || expr.is::<Canonical>()
@@ -64,6 +63,11 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
             || expr.is::<CaseExpr>()
     };
     !harmless || expr.children().into_iter().any(|child| fallible(child, input))
+}
+
+/// Returns true if the argument at `at` is constant or left out.
+fn is_constant_at(call: &ScalarFunctionExpr, at: usize) -> bool {
+    call.args().get(at).is_none_or(|arg| arg.is::<Literal>())
 }
 
 /// Returns true if the operator itself fails for no values of its operands' types.
@@ -88,25 +92,28 @@ fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
     compares
         || (op.is_numerical_operators() && result.as_ref().is_ok_and(DataType::is_floating))
         || (matches!(op, Operator::Divide | Operator::Modulo)
-            && result.is_ok_and(|t| t.is_integer())
+            && result.as_ref().is_ok_and(DataType::is_integer)
             && is_safe_divisor(binary.right()))
 }
 
 /// Returns true if `expr` is a constant that divides every integer: neither 0, nor -1 with its one overflow.
 fn is_safe_divisor(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let value = expr.downcast_ref::<Literal>().map(|l| l.value());
-    let number = value.and_then(|v| v.to_string().parse::<i128>().ok());
-    number.is_some_and(|n| n != 0 && n != -1)
+    let Some(literal) = expr.downcast_ref::<Literal>() else { return false };
+    literal.value().to_string().parse::<i128>().is_ok_and(|n| n != 0 && n != -1)
 }
 
 /// Returns true if every value of `from` fits in `to`.
 fn widens(from: &DataType, to: &DataType) -> bool {
-    let width = |t: &DataType| t.primitive_width().unwrap_or(usize::MAX);
     match (from, to) {
         (a, b) if a == b => true,
-        (a, b) if a.is_signed_integer() && b.is_signed_integer() => width(a) <= width(b),
+        (a, b) if a.is_signed_integer() && b.is_signed_integer() => byte_width(a) <= byte_width(b),
         (a, b) if a.is_integer() || a.is_floating() => b.is_floating(),
         (DataType::Null, _) => true,
         _ => false,
     }
+}
+
+/// The bytes of a value of a type that has as many for each.
+fn byte_width(of: &DataType) -> usize {
+    of.primitive_width().unwrap_or(usize::MAX)
 }

@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::Schema;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 
 use crate::plan::Scalar;
-use crate::plan::canonical::strip_canonical;
+use crate::plan::canonical::{is_time, strip_canonical};
 
 /// Distance of a time of the left from one of the right: left less right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,17 +38,19 @@ pub(crate) struct Band {
 
 /// The band of a join of `left` and `right` whose condition is `residual`.
 pub(crate) fn band(residual: &Scalar, left: &Schema, right: &Schema) -> Option<Band> {
-    let time = |schema: &Schema, at: usize| {
-        schema
-            .fields()
-            .get(at)
-            .is_some_and(|f| matches!(f.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)))
-    };
-    let bands = distances(residual, left.fields().len()).into_iter().filter_map(|(columns, distance)| {
-        let (least, most) = (distance.least?, distance.most?);
-        (time(left, columns.0) && time(right, columns.1)).then_some(Band { columns, least, most })
-    });
-    bands.min_by_key(|band| i128::from(band.most) - i128::from(band.least))
+    let mut bands = Vec::new();
+    for (columns, distance) in distances(residual, left.fields().len()) {
+        let (Some(least), Some(most)) = (distance.least, distance.most) else { continue };
+        if has_time_at(left, columns.0) && has_time_at(right, columns.1) {
+            bands.push(Band { columns, least, most });
+        }
+    }
+    bands.into_iter().min_by_key(|band| i128::from(band.most) - i128::from(band.least))
+}
+
+/// Returns true if the column at `at` is a TIMESTAMP or TIMESTAMPTZ.
+fn has_time_at(schema: &Schema, at: usize) -> bool {
+    schema.fields().get(at).is_some_and(|field| is_time(field.data_type()))
 }
 
 /// The distances that `condition` bounds, by column of the left and of the right. Its columns are `width` of
@@ -104,23 +106,26 @@ fn shifted_column(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
         return Some((column.index(), 0));
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-        let time = matches!(cast.cast_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
-        return shifted_column(cast.expr()).filter(|_| time);
+        return if is_time(cast.cast_type()) { shifted_column(cast.expr()) } else { None };
     }
     let sum = expr.downcast_ref::<BinaryExpr>()?;
-    let length = |expr: &Arc<dyn PhysicalExpr>| literal_us(expr.downcast_ref::<Literal>()?.value());
-    let (from, us) = match (sum.op(), length(sum.right())) {
+    let (from, us) = match (sum.op(), literal_length(sum.right())) {
         (Operator::Plus, Some(us)) => (sum.left(), us),
         (Operator::Minus, Some(us)) => (sum.left(), us.checked_neg()?),
-        (Operator::Plus, None) => (sum.right(), length(sum.left())?),
+        (Operator::Plus, None) => (sum.right(), literal_length(sum.left())?),
         _ => return None,
     };
     let (column, before) = shifted_column(from)?;
     Some((column, before.checked_add(us)?))
 }
 
+/// The microseconds of a constant interval of fixed length.
+pub(crate) fn literal_length(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
+    literal_us(expr.downcast_ref::<Literal>()?.value())
+}
+
 /// The microseconds of an interval of fixed length.
-pub(crate) fn literal_us(value: &ScalarValue) -> Option<i64> {
+fn literal_us(value: &ScalarValue) -> Option<i64> {
     const DAY_US: i64 = 86_400_000_000;
     match value {
         ScalarValue::IntervalMonthDayNano(Some(v)) if v.months == 0 && v.nanoseconds % 1000 == 0 => {

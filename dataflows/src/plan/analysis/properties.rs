@@ -14,7 +14,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
-use crate::plan::canonical::strip_canonical;
+use crate::plan::canonical::{is_time, strip_canonical};
 use crate::plan::formats::IncludeKind;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::{Call, Window};
@@ -103,8 +103,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
         Op::Filter { .. } => facts.inherit_keys(inputs[0]),
         Op::Project { exprs, .. } => {
             facts.paired = output_pairs(exprs, inputs[0]);
-            facts.unique =
-                inputs[0].unique.iter().filter_map(|key| carried_key(key, exprs, inputs[0])).collect();
+            facts.unique = carried_keys(exprs, inputs[0]);
         }
         Op::Unnest { column, .. } => {
             facts.paired = inputs[0].paired.iter().copied().filter(|pair| !pair.has(*column)).collect();
@@ -123,7 +122,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
             facts.paired = output_pairs(keys, inputs[0]);
             facts.unique = vec![(0..keys.len()).collect()];
             // A key of the input whose columns are grouping keys is a key of the output, too.
-            facts.unique.extend(inputs[0].unique.iter().filter_map(|key| carried_key(key, keys, inputs[0])));
+            facts.unique.extend(carried_keys(keys, inputs[0]));
         }
         Op::Window { window, .. } => {
             facts.append_only = false;
@@ -180,18 +179,22 @@ fn included_column(source: &Source, kind: &IncludeKind) -> Option<usize> {
 fn join_facts(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts: &mut Facts) {
     let (left, right) = sides;
     let width = left.schema.fields().len();
-    facts.append_only &= matches!(kind, JoinKind::Inner | JoinKind::Semi);
+    facts.append_only &= kind.only_adds();
     facts.paired.clone_from(&left.paired);
     if !kind.outputs_pairs() {
         facts.unique.clone_from(&left.unique);
         return;
     }
-    facts.paired.extend(right.paired.iter().map(|pair| pair.shifted(width)));
+    for pair in &right.paired {
+        facts.paired.push(pair.shifted(width));
+    }
     if kind != JoinKind::Full && fixes_key(keys.1, right) {
         facts.unique.extend(left.unique.iter().cloned());
     }
     if kind == JoinKind::Inner && fixes_key(keys.0, left) {
-        facts.unique.extend(right.unique.iter().map(|key| shifted_key(key, width)));
+        for key in &right.unique {
+            facts.unique.push(shifted_key(key, width));
+        }
     }
     for l in &left.unique {
         for r in &right.unique {
@@ -229,8 +232,11 @@ fn temporal_join_facts(when: When, right_keys: &[Scalar], (left, right): (&Rel, 
 
 /// The pairs that all inputs of a union have with one distance: else one start would have two ends.
 fn common_pairs(inputs: &[&Rel]) -> Vec<Pair> {
-    let mut paired = inputs.first().map(|i| i.paired.clone()).unwrap_or_default();
-    paired.retain(|p| inputs.iter().all(|i| i.paired.contains(p)));
+    let Some((first, others)) = inputs.split_first() else { return vec![] };
+    let mut paired = first.paired.clone();
+    for other in others {
+        paired.retain(|pair| other.paired.contains(pair));
+    }
     paired
 }
 
@@ -244,10 +250,10 @@ fn fixes_key(scalars: &[Scalar], rel: &Rel) -> bool {
 /// is emitted, the partition alone.
 fn window_keys(window: &Window, input: &Rel) -> Vec<Vec<usize>> {
     let partition: Option<Vec<usize>> = window.partition.iter().map(Scalar::as_column).collect();
-    let numbers = |at: &usize| matches!(window.functions[*at].call, Call::RowNumber);
     let mut keys = input.unique.clone();
-    if let Some(partition) = partition {
-        for at in (0..window.functions.len()).filter(numbers) {
+    let Some(partition) = partition else { return keys };
+    for (at, function) in window.functions.iter().enumerate() {
+        if matches!(function.call, Call::RowNumber) {
             let first_only = window.first.is_some_and(|f| f.function == at && f.most <= 1);
             let number = (!first_only).then_some(input.schema.fields().len() + at);
             keys.push(partition.iter().copied().chain(number).collect());
@@ -258,7 +264,12 @@ fn window_keys(window: &Window, input: &Rel) -> Vec<Vec<usize>> {
 
 /// Returns true if `columns` fix every column of `key`; a column also fixes those it is paired with.
 pub(crate) fn covers_key(key: &[usize], columns: &[usize], paired: &[Pair]) -> bool {
-    key.iter().all(|k| columns.contains(k) || paired_with(*k, paired).any(|p| columns.contains(&p)))
+    key.iter().all(|column| columns.contains(column) || has_partner(*column, columns, paired))
+}
+
+/// Returns true if `column` is paired with one of `columns`.
+fn has_partner(column: usize, columns: &[usize], paired: &[Pair]) -> bool {
+    paired_with(column, paired).any(|partner| columns.contains(&partner))
 }
 
 /// The columns that are paired with `column`.
@@ -298,7 +309,7 @@ fn minimal_keys(keys: Vec<Vec<usize>>, paired: &[Pair]) -> Vec<Vec<usize>> {
         // Of two paired columns the later one in the key is dropped.
         let mut key: Vec<usize> = Vec::with_capacity(columns.len());
         for column in columns {
-            if !paired_with(column, paired).any(|partner| key.contains(&partner)) {
+            if !has_partner(column, &key, paired) {
                 key.push(column);
             }
         }
@@ -311,15 +322,28 @@ fn minimal_keys(keys: Vec<Vec<usize>>, paired: &[Pair]) -> Vec<Vec<usize>> {
     out
 }
 
+/// The keys of the input that the output has as well.
+fn carried_keys(exprs: &[Scalar], input: &Rel) -> Vec<Vec<usize>> {
+    input.unique.iter().filter_map(|key| carried_key(key, exprs, input)).collect()
+}
+
 /// The output columns that hold `key`'s columns, or paired columns where those are dropped.
 fn carried_key(key: &[usize], exprs: &[Scalar], input: &Rel) -> Option<Vec<usize>> {
-    let output = |column: usize| exprs.iter().position(|e| carried_column(e, input) == Some(column));
     let mut carried = Vec::with_capacity(key.len());
     for column in key {
-        let paired = || paired_with(*column, &input.paired).find_map(output);
-        carried.push(output(*column).or_else(paired)?);
+        carried.push(match output_of(*column, exprs, input) {
+            Some(output) => output,
+            None => {
+                paired_with(*column, &input.paired).find_map(|partner| output_of(partner, exprs, input))?
+            }
+        });
     }
     Some(carried)
+}
+
+/// The output column that holds a column of the input.
+fn output_of(column: usize, exprs: &[Scalar], input: &Rel) -> Option<usize> {
+    exprs.iter().position(|expr| carried_column(expr, input) == Some(column))
 }
 
 /// The column of which `expr` is a one-to-one function: the column itself, or a checked cast of a whole
@@ -328,7 +352,7 @@ fn carried_column(expr: &Scalar, input: &Rel) -> Option<usize> {
     let Some(cast) = expr.expr().downcast_ref::<CastExpr>() else { return expr.as_column() };
     let from = cast.expr().data_type(&input.schema).ok()?;
     let whole = from.is_integer() && cast.cast_type().is_integer();
-    column_of(cast.expr()).filter(|_| whole).map(Column::index)
+    if whole { column_of(cast.expr()).map(Column::index) } else { None }
 }
 
 /// Pairs of output columns: pairs of the input, copies of one value, and `a` beside `a + constant`.
@@ -369,27 +393,27 @@ fn pair_distance(a: &Scalar, b: &Scalar, paired: &[Pair]) -> Option<i64> {
 /// The constant time by which `b` is later than `a`: each then determines the other. None where there is
 /// none.
 fn constant_shift(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &Schema) -> Option<i64> {
-    let b = b.downcast_ref::<CastExpr>().filter(|cast| same_instant(cast, input)).map_or(b, CastExpr::expr);
+    let b = match b.downcast_ref::<CastExpr>() {
+        Some(cast) if same_instant(cast, input) => cast.expr(),
+        _ => b,
+    };
     let b = strip_canonical(b);
     if let Some(end) = b.downcast_ref::<ScalarFunctionExpr>() {
-        let start = a.downcast_ref::<ScalarFunctionExpr>();
-        let ends_a = match end.name() {
-            HOP_END => end.args().first().is_some_and(|of| of.as_ref() == a.as_ref()),
-            TUMBLE_END => start.is_some_and(|s| s.name() == TUMBLE_START && s.args() == end.args()),
+        let ends_a = match (end.name(), a.downcast_ref::<ScalarFunctionExpr>()) {
+            (HOP_END, _) => end.args().first().is_some_and(|of| of.as_ref() == a.as_ref()),
+            (TUMBLE_END, Some(start)) => start.name() == TUMBLE_START && start.args() == end.args(),
             _ => false,
         };
         return if ends_a { event_time::constant_us(end.args().get(1)?) } else { None };
     }
     let sum = b.downcast_ref::<BinaryExpr>()?;
-    let moved = matches!(
-        sum.left().data_type(input).ok()?,
-        DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)
-    );
+    let from = sum.left().data_type(input).ok()?;
+    let moved = from == DataType::Date32 || is_time(&from);
     if !moved || strip_canonical(sum.left()).as_ref() != a.as_ref() || a.is::<Literal>() {
         return None;
     }
     // Months have no fixed length: two times may meet in one.
-    let length = interval::literal_us(sum.right().downcast_ref::<Literal>()?.value())?;
+    let length = interval::literal_length(sum.right())?;
     match sum.op() {
         Operator::Plus => Some(length),
         Operator::Minus => length.checked_neg(),
@@ -399,17 +423,24 @@ fn constant_shift(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &
 
 /// Returns true if a cast is one-to-one: between TIMESTAMP and TIMESTAMPTZ, not to a day or a time of day.
 fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
-    let local = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let time = |of: &DataType| *of == local || *of == schemas::timestamptz();
-    time(cast.cast_type()) && cast.expr().data_type(input).is_ok_and(|from| time(&from))
+    is_timestamp(cast.cast_type()) && cast.expr().data_type(input).is_ok_and(|from| is_timestamp(&from))
+}
+
+/// Returns true for TIMESTAMP, and for TIMESTAMPTZ in UTC.
+fn is_timestamp(of: &DataType) -> bool {
+    *of == DataType::Timestamp(TimeUnit::Microsecond, None) || *of == schemas::timestamptz()
 }
 
 /// Returns true if a new row makes no round of the recursion retract one.
 fn rounds_only_add(recursive: &Recursive) -> bool {
-    recursive.body.rels.iter().all(|rel| match &rel.op {
-        Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
-        _ => true,
-    })
+    recursive.body.rels.iter().all(|rel| !matches!(rel.op, Op::Join { kind, .. } if !kind.only_adds()))
+}
+
+impl JoinKind {
+    /// Returns true if a new row of an input makes the join retract none.
+    fn only_adds(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Semi)
+    }
 }
 
 /// The inputs whose retractions become retractions of the output; of a recursion those below the counts of
@@ -436,7 +467,7 @@ fn only_adds(plan: &Plan, rel: RelId) -> bool {
     let adds = match &rel.op {
         Op::Source(at) => plan.sources[*at].keyed.is_none(),
         Op::EmitOnClose { .. } => return true,
-        Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
+        Op::Join { kind, .. } => kind.only_adds(),
         Op::TemporalFilter { until, .. } => until.is_empty(),
         Op::TemporalJoin { when: When::ProcTime, .. } => true,
         Op::Values(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,

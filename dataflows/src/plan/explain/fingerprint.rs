@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
 
 use super::{OperatorText, columns_text, connector_text, key_of, operator_text};
@@ -62,12 +62,19 @@ fn canonical_recursion(of: &Recursive) -> String {
 
 /// Rows as text, one a line.
 fn rows_text(rows: &RecordBatch) -> String {
-    let row = |at: usize| {
-        let value = |c: &ArrayRef| array_value_to_string(c, at).unwrap_or_default();
-        let values = rows.columns().iter().map(|c| if c.is_null(at) { "NULL".to_owned() } else { value(c) });
-        values.map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",")
-    };
-    (0..rows.num_rows()).map(row).collect::<Vec<_>>().join("\n")
+    let mut lines = Vec::with_capacity(rows.num_rows());
+    for at in 0..rows.num_rows() {
+        let mut values = Vec::with_capacity(rows.num_columns());
+        for column in rows.columns() {
+            let value = match column.is_null(at) {
+                true => "NULL".to_owned(),
+                false => array_value_to_string(column, at).unwrap_or_default(),
+            };
+            values.push(format!("{value:?}"));
+        }
+        lines.push(values.join(","));
+    }
+    lines.join("\n")
 }
 
 fn canonical_source(source: &Source) -> String {

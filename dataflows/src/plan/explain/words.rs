@@ -3,7 +3,9 @@
 //! The canonical text of a relation is hashed into its fingerprint and cannot change, with the engine's names of types,
 //! functions and made columns. [`readable`] replaces them for `explain`; nothing is compared by its result.
 
-use super::length_text;
+use std::ops::Range;
+
+use super::{count_text, length_text};
 
 /// The engine's names of types in CAST, and SQL's.
 const TYPES: [(&str, &str); 13] = [
@@ -44,23 +46,31 @@ pub(super) fn readable(text: &str) -> String {
     for (engine, sql) in TYPES {
         out = out.replace(&format!(" AS {engine}"), &format!(" AS {sql}"));
     }
-    let number = |digits: &str| digits.parse::<i64>().ok().map(|number| number.to_string());
     for integer in ["UInt64(", "Int64("] {
-        out = replace_between(&out, (integer, ")"), &number);
+        out = replace_between(&out, (integer, ")"), &number_text);
     }
     with_lengths(&replace_between(&out, ("IntervalMonthDayNano { ", " }"), &interval_text))
+}
+
+/// A whole number; None for another text.
+fn number_text(digits: &str) -> Option<String> {
+    Some(digits.parse::<i64>().ok()?.to_string())
+}
+
+/// Returns true for a character that stands in names.
+fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// Removes `herald_` before the names of functions.
 fn without_prefix(text: &str) -> String {
     const PREFIX: &str = "herald_";
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find(PREFIX) {
         let name = &rest[at + PREFIX.len()..];
-        let end = name.find(|c: char| !is_name(c)).unwrap_or(name.len());
+        let end = name.find(|c: char| !is_name_char(c)).unwrap_or(name.len());
         out.push_str(&rest[..at]);
-        if out.ends_with(is_name) || !name[end..].starts_with('(') {
+        if out.ends_with(is_name_char) || !name[end..].starts_with('(') {
             out.push_str(PREFIX);
         }
         out.push_str(&name[..end]);
@@ -101,13 +111,12 @@ fn replace_between(
 fn interval_text(fields: &str) -> Option<String> {
     let values = fields.split(", ").map(|field| field.split_once(": ")?.1.parse::<i64>().ok());
     let [months, days, nanoseconds]: [i64; 3] = values.collect::<Option<Vec<i64>>>()?.try_into().ok()?;
-    let count = |n: i64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
     let mut parts = Vec::new();
     if months != 0 {
-        parts.push(count(months, "month"));
+        parts.push(count_text(months, "month"));
     }
     if days != 0 {
-        parts.push(count(days, "day"));
+        parts.push(count_text(days, "day"));
     }
     if nanoseconds != 0 || parts.is_empty() {
         parts.push(length_text(nanoseconds / 1_000));
@@ -118,23 +127,28 @@ fn interval_text(fields: &str) -> Option<String> {
 /// Writes the lengths among the arguments of window functions as intervals.
 fn with_lengths(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    loop {
-        let next = WINDOWS.iter().filter_map(|name| Some(rest.find(name)? + name.len())).min();
-        let Some((inside, end)) = next.and_then(|at| Some((at, at + closing_bracket(&rest[at..])?))) else {
-            out.push_str(rest);
-            return out;
-        };
-        out.push_str(&rest[..inside]);
-        let arguments = split_arguments(&rest[inside..end]).into_iter().map(|argument| {
-            let length = argument.trim_start().parse::<i64>().ok();
-            let blank = &argument[..argument.len() - argument.trim_start().len()];
-            match length {
-                Some(us) => format!("{blank}INTERVAL '{}'", length_text(us)),
-                None => with_lengths(argument),
-            }
-        });
+    while let Some(inside) = window_arguments(rest) {
+        out.push_str(&rest[..inside.start]);
+        let arguments = split_arguments(&rest[inside.clone()]).into_iter().map(argument_text);
         out.push_str(&arguments.collect::<Vec<_>>().join(","));
-        rest = &rest[end..];
+        rest = &rest[inside.end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The place of the arguments of the first window function.
+fn window_arguments(text: &str) -> Option<Range<usize>> {
+    let begin = WINDOWS.iter().filter_map(|name| Some(text.find(name)? + name.len())).min()?;
+    Some(begin..begin + closing_bracket(&text[begin..])?)
+}
+
+/// An argument of a window function: a length as an interval.
+fn argument_text(argument: &str) -> String {
+    let blank = &argument[..argument.len() - argument.trim_start().len()];
+    match argument.trim_start().parse::<i64>() {
+        Ok(us) => format!("{blank}INTERVAL '{}'", length_text(us)),
+        Err(_) => with_lengths(argument),
     }
 }
 

@@ -19,8 +19,8 @@ use crate::plan::{Horizon, Op, Plan, Rel, RelId};
 pub(crate) fn wait_until_final(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
     let bounds = event_time::column_bounds(plan);
     // Windows first: a row of a window is final with the window, not when its own time has passed.
-    let windowed = find_wait(plan, rel, &bounds, &|bound| bound.window && !bound.filled);
-    let found = windowed.or_else(|_| find_wait(plan, rel, &bounds, &|bound| !bound.filled));
+    let windowed = find_wait(plan, rel, &bounds, &Bound::ends_window);
+    let found = windowed.or_else(|_| find_wait(plan, rel, &bounds, &Bound::becomes_final));
     match found {
         Ok((at, above, horizon)) => {
             let close = Op::EmitOnClose { input: at, horizon };
@@ -81,17 +81,18 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
             "leave EMIT ON WINDOW CLOSE out, or the condition on now(): either waits for the watermark";
         return Mistake::new(pos, message).hint(hint);
     }
-    let sources = below.iter().filter_map(|r| match plan.rels[*r].op {
-        Op::Source(i) => Some(&plan.sources[i]),
-        _ => None,
-    });
-    let sources: Vec<_> = sources.collect();
+    let mut sources = Vec::new();
+    for id in &below {
+        if let Op::Source(at) = plan.rels[*id].op {
+            sources.push(&plan.sources[at]);
+        }
+    }
     if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
         let message = format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name);
         let hint = format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name);
         return Mistake::new(pos, message).hint(hint);
     }
-    let forever = sources.iter().find(|s| s.keyed.as_ref().is_some_and(|k| k.retention_us.is_none()));
+    let forever = sources.iter().find(|s| matches!(&s.keyed, Some(keyed) if keyed.retention_us.is_none()));
     if let Some(source) = forever {
         let message =
             format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
@@ -107,8 +108,7 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
         let hint = "select the window of the side whose rows all come, as the left of a LEFT JOIN";
         return Mistake::new(pos, message).hint(hint);
     }
-    let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);
-    let lost = below.iter().find(|rel| !has(rel) && plan.rels[**rel].op.inputs().iter().any(has));
+    let lost = below.iter().find(|rel| loses_bounds(plan, bounds, **rel));
     let (message, hint) = match lost.map(|rel| &plan.rels[*rel].op) {
         Some(Op::Join { .. }) => (
             "EMIT ON WINDOW CLOSE never comes: after the join old rows can come at any time",
@@ -133,6 +133,13 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
     Mistake::new(pos, message).hint(hint)
 }
 
+/// Returns true if no column of `rel` has a bound, and some column of an input has.
+fn loses_bounds(plan: &Plan, bounds: &[ColumnBounds], rel: RelId) -> bool {
+    let inputs = plan.rels[rel].op.inputs();
+    bounds[rel].iter().all(Option::is_none)
+        && inputs.into_iter().any(|input| bounds[input].iter().any(Option::is_some))
+}
+
 /// A relation and all below it, users first.
 fn rels_below(plan: &Plan, rel: RelId) -> Vec<RelId> {
     let mut found = vec![rel];
@@ -145,6 +152,7 @@ fn rels_below(plan: &Plan, rel: RelId) -> Vec<RelId> {
         }
         at += 1;
     }
-    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.sort_unstable();
+    found.reverse();
     found
 }

@@ -72,11 +72,17 @@ fn rename_all(scalars: &mut [Scalar], inputs: &[&Schema]) {
 
 /// The scalar with the names of the columns of `inputs`, which are numbered one input after the other.
 fn rename_columns(scalar: &Scalar, inputs: &[&Schema]) -> Scalar {
-    substitute_columns(scalar, &|column| {
-        let mut fields = inputs.iter().flat_map(|schema| schema.fields());
-        let name = fields.nth(column.index()).map_or(column.name(), |f| f.name());
-        Arc::new(Column::new(name, column.index()))
-    })
+    substitute_columns(scalar, &|column| renamed_column(column, inputs))
+}
+
+/// The column with the name that it has in `inputs`; one that they lack keeps its own.
+fn renamed_column(column: &Column, inputs: &[&Schema]) -> Arc<dyn PhysicalExpr> {
+    let mut fields = inputs.iter().flat_map(|schema| schema.fields());
+    let name = match fields.nth(column.index()) {
+        Some(field) => field.name().as_str(),
+        None => column.name(),
+    };
+    Arc::new(Column::new(name, column.index()))
 }
 
 /// The scalar with every column replaced.
@@ -88,5 +94,8 @@ pub(super) fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dy
         })
     });
     // The closure cannot fail, and rebuilding a node from children of the same types does not.
-    Scalar::new(expr.map_or_else(|_| Arc::clone(scalar.expr()), |t| t.data))
+    match expr {
+        Ok(replaced) => Scalar::new(replaced.data),
+        Err(_) => scalar.clone(),
+    }
 }

@@ -12,6 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion_physical_expr::utils::collect_columns;
 
 use super::names::substitute_columns;
 use crate::plan::analysis::fallible::fallible;
@@ -31,14 +32,7 @@ pub(crate) fn prune(plan: &mut Plan) {
 
 /// The columns `scalar` reads.
 pub(crate) fn columns_read(scalar: &Scalar) -> ColumnSet {
-    let mut out = ColumnSet::new();
-    let _ = scalar.expr().apply(|e| {
-        if let Some(c) = column_of(e) {
-            out.insert(c.index());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    out
+    collect_columns(scalar.expr()).iter().map(Column::index).collect()
 }
 
 /// The scalar with its columns at their new places.
@@ -48,16 +42,41 @@ fn move_columns(scalar: &Scalar, places: &BTreeMap<usize, usize>) -> Scalar {
     })
 }
 
+/// The function that gives the columns of a scalar their new places.
+fn mover(places: &BTreeMap<usize, usize>) -> impl Fn(&Scalar) -> Scalar {
+    move |scalar| move_columns(scalar, places)
+}
+
+/// The scalars with their columns at their new places.
+fn move_all(scalars: &[Scalar], places: &BTreeMap<usize, usize>) -> Vec<Scalar> {
+    scalars.iter().map(mover(places)).collect()
+}
+
+/// The edges of a temporal filter with their columns at their new places.
+fn move_edges(edges: &[Edge], places: &BTreeMap<usize, usize>) -> Vec<Edge> {
+    edges.iter().map(|edge| edge.map(&mover(places))).collect()
+}
+
 /// The relations that views and sinks show.
 fn roots(plan: &Plan) -> impl Iterator<Item = RelId> {
     plan.views.iter().map(|view| view.rel).chain(plan.sinks.iter().map(|sink| sink.rel))
+}
+
+/// The same, to be replaced.
+fn roots_mut(plan: &mut Plan) -> impl Iterator<Item = &mut RelId> {
+    plan.views.iter_mut().map(|view| &mut view.rel).chain(plan.sinks.iter_mut().map(|sink| &mut sink.rel))
+}
+
+/// All columns of a relation.
+fn all_columns(plan: &Plan, rel: RelId) -> ColumnSet {
+    (0..plan.rels[rel].schema.fields().len()).collect()
 }
 
 /// The columns that each relation's users read of it; None where it has no user.
 fn needed_columns(plan: &Plan) -> Vec<Option<ColumnSet>> {
     let mut needs: Vec<Option<ColumnSet>> = vec![None; plan.rels.len()];
     for root in roots(plan) {
-        needs[root] = Some((0..plan.rels[root].schema.fields().len()).collect());
+        needs[root] = Some(all_columns(plan, root));
     }
     // Users come after their inputs, so all uses of a relation are known when it is visited.
     for id in (0..plan.rels.len()).rev() {
@@ -73,18 +92,22 @@ fn needed_columns(plan: &Plan) -> Vec<Option<ColumnSet>> {
 /// batch without columns would not know its number of rows.
 fn input_columns(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, ColumnSet)> {
     let mut reads = columns_of_inputs(plan, id, own);
-    for (_, columns) in reads.iter_mut().filter(|(_, columns)| columns.is_empty()) {
-        columns.insert(0);
+    for (_, columns) in &mut reads {
+        if columns.is_empty() {
+            columns.insert(0);
+        }
     }
     reads
 }
 
 /// The same without the column that keeps the number of rows.
 fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, ColumnSet)> {
-    let all = |input: RelId| -> ColumnSet { (0..plan.rels[input].schema.fields().len()).collect() };
     match &plan.rels[id].op {
         Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
-        Op::Recursive(_) => plan.rels[id].op.inputs().into_iter().map(|input| (input, all(input))).collect(),
+        Op::Recursive(_) => {
+            let inputs = plan.rels[id].op.inputs().into_iter();
+            inputs.map(|input| (input, all_columns(plan, input))).collect()
+        }
         Op::Filter { input, predicate } => {
             vec![(*input, own.union(&columns_read(predicate)).copied().collect())]
         }
@@ -97,31 +120,27 @@ fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, Col
         }
         Op::Unnest { input, column, .. } => vec![(*input, own.iter().copied().chain([*column]).collect())],
         Op::Union { inputs } => inputs.iter().map(|i| (*i, own.clone())).collect(),
-        Op::Distinct { input } => vec![(*input, all(*input))],
+        Op::Distinct { input } => vec![(*input, all_columns(plan, *input))],
         Op::EmitOnClose { input, horizon } => {
             vec![(*input, own.iter().copied().chain([horizon.column]).collect())]
         }
         Op::Aggregate { input, keys, aggregates } => {
             let mut read: ColumnSet = keys.iter().flat_map(columns_read).collect();
-            for (at, aggregate) in aggregates.iter().enumerate() {
-                if own.contains(&(keys.len() + at)) {
-                    read.extend(aggregate.args().chain(&aggregate.filter).flat_map(columns_read));
-                }
+            for aggregate in items_among(own, aggregates, keys.len()) {
+                read.extend(aggregate.args().chain(&aggregate.filter).flat_map(columns_read));
             }
             vec![(*input, read)]
         }
         Op::GroupRows { input, keys, folds } => {
             let mut read: ColumnSet = keys.iter().flat_map(columns_read).collect();
-            for (at, fold) in folds.iter().enumerate() {
-                if own.contains(&(keys.len() + at)) {
-                    read.extend(fold.scalars().flat_map(columns_read));
-                }
+            for fold in items_among(own, folds, keys.len()) {
+                read.extend(fold.scalars().flat_map(columns_read));
             }
             vec![(*input, read)]
         }
         Op::Window { input, window } => {
             let width = plan.rels[*input].schema.fields().len();
-            let own = own.iter().copied().filter(|c| *c < width);
+            let own = own.range(..width).copied();
             vec![(*input, own.chain(window.scalars().flat_map(columns_read)).collect())]
         }
         Op::Join { left, right, left_keys, right_keys, residual, .. } => {
@@ -144,6 +163,11 @@ fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, Col
             vec![(*left, l), (*right, r)]
         }
     }
+}
+
+/// The items among the columns `own` of an output that is `keys` keys, then the items.
+fn items_among<'a, T>(own: &'a ColumnSet, items: &'a [T], keys: usize) -> impl Iterator<Item = &'a T> {
+    own.range(keys..).filter_map(move |column| items.get(column - keys))
 }
 
 /// Columns of a joined row as columns of its left and of its right side; the left one has `width`.
@@ -181,10 +205,8 @@ fn narrow_columns(plan: &mut Plan) {
             (None, _) => {}
         }
     }
-    for rel in plan.views.iter_mut().map(|v| &mut v.rel).chain(plan.sinks.iter_mut().map(|s| &mut s.rel)) {
-        let root = *rel;
-        let wanted: ColumnSet = (0..old.rels[root].schema.fields().len()).collect();
-        *rel = writer.exact_input(root, &wanted, &old.rels[root].owner);
+    for root in roots_mut(plan) {
+        *root = writer.exact_input(*root, &all_columns(&old, *root), &old.rels[*root].owner);
     }
     plan.rels = writer.rels;
 }
@@ -211,14 +233,14 @@ impl Writer<'_> {
         if self.rels[rel].schema.fields().len() == wanted.len() {
             return (rel, places);
         }
-        let rel = self.select_columns(rel, wanted.iter().map(|c| places[c]).collect(), owner);
-        (rel, wanted.iter().enumerate().map(|(at, c)| (*c, at)).collect())
+        let rel = self.select_columns(rel, new_places(wanted, &places), owner);
+        (rel, dense_places(wanted))
     }
 
     /// The input with exactly the columns `wanted`, in ascending order.
     fn exact_input(&mut self, input: RelId, wanted: &ColumnSet, owner: &str) -> RelId {
         let (rel, places) = self.placed[&input].clone();
-        let now: Vec<usize> = wanted.iter().map(|c| places[c]).collect();
+        let now = new_places(wanted, &places);
         let same = now.iter().copied().eq(0..self.rels[rel].schema.fields().len());
         if same { rel } else { self.select_columns(rel, now, owner) }
     }
@@ -244,10 +266,9 @@ impl Writer<'_> {
     ) -> (Op, BTreeMap<usize, usize>) {
         let (input, places) = self.placed[&input].clone();
         let outputs: ColumnSet = (0..keys.len()).chain(own.iter().copied()).collect();
-        let kept = outputs.iter().filter_map(|c| aggregates.get(c.checked_sub(keys.len())?));
-        let aggregates = kept.map(|a| a.map(&|s| move_columns(s, &places))).collect();
-        let keys = keys.iter().map(|k| move_columns(k, &places)).collect();
-        (Op::Aggregate { input, keys, aggregates }, dense_places(&outputs))
+        let kept = items_among(own, aggregates, keys.len());
+        let aggregates = kept.map(|aggregate| aggregate.map(&mover(&places))).collect();
+        (Op::Aggregate { input, keys: move_all(keys, &places), aggregates }, dense_places(&outputs))
     }
 
     /// A GROUP BY with the folds among the columns `own`; without any, an aggregate, which keeps no rows.
@@ -259,9 +280,9 @@ impl Writer<'_> {
     ) -> (Op, BTreeMap<usize, usize>) {
         let (input, places) = self.placed[&input].clone();
         let outputs: ColumnSet = (0..keys.len()).chain(own.iter().copied()).collect();
-        let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
-        let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| move_columns(s, &places))).collect();
-        let keys = keys.iter().map(|k| move_columns(k, &places)).collect();
+        let kept = items_among(own, folds, keys.len());
+        let folds: Vec<Fold> = kept.map(|fold| fold.map(mover(&places))).collect();
+        let keys = move_all(keys, &places);
         let op = match folds.is_empty() {
             true => Op::Aggregate { input, keys, aggregates: vec![] },
             false => Op::GroupRows { input, keys, folds },
@@ -276,11 +297,11 @@ impl Writer<'_> {
         let reads = input_columns(self.old, id, own);
         let (op, places): (Op, BTreeMap<usize, usize>) = match &rel.op {
             op @ (Op::Source(_) | Op::Values(_) | Op::Given(_)) => {
-                (op.clone(), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
+                (op.clone(), dense_places(&all_columns(self.old, id)))
             }
             Op::Recursive(recursive) => {
                 let new = self.write_recursive(recursive, &reads, owner);
-                (Op::Recursive(Box::new(new)), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
+                (Op::Recursive(Box::new(new)), dense_places(&all_columns(self.old, id)))
             }
             Op::Filter { predicate, .. } => {
                 let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
@@ -288,12 +309,8 @@ impl Writer<'_> {
             }
             Op::TemporalFilter { since, until, clock, .. } => {
                 let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
-                let all =
-                    |edges: &[Edge]| edges.iter().map(|e| e.map(&|s| move_columns(s, &places))).collect();
-                (
-                    Op::TemporalFilter { input, since: all(since), until: all(until), clock: clock.clone() },
-                    places,
-                )
+                let (since, until) = (move_edges(since, &places), move_edges(until, &places));
+                (Op::TemporalFilter { input, since, until, clock: clock.clone() }, places)
             }
             Op::Project { exprs, .. } => {
                 let (input, places) = self.placed[&reads[0].0].clone();
@@ -324,16 +341,17 @@ impl Writer<'_> {
                 let width = self.old.rels[*input].schema.fields().len();
                 let (input, mut places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
                 let shift = self.rels[input].schema.fields().len();
-                let window = Box::new(window.map(&|scalar| move_columns(scalar, &places)));
-                places.extend((0..window.functions.len()).map(|at| (width + at, shift + at)));
+                let window = Box::new(window.map(&mover(&places)));
+                for at in 0..window.functions.len() {
+                    places.insert(width + at, shift + at);
+                }
                 (Op::Window { input, window }, places)
             }
             Op::GroupRows { keys, folds, .. } => self.write_group(reads[0].0, (keys, folds), own),
             Op::Join { .. } | Op::TemporalJoin { .. } => self.write_join(id, &reads),
         };
-        let mut order: Vec<(usize, usize)> = places.iter().map(|(old, new)| (*new, *old)).collect();
-        order.sort_unstable();
-        let schema = project_schema(&rel.schema, order.into_iter().map(|(_, old)| old));
+        let order: BTreeMap<usize, usize> = places.iter().map(|(old, new)| (*new, *old)).collect();
+        let schema = project_schema(&rel.schema, order.into_values());
         let new = self.push(op, schema, owner);
         self.placed.insert(id, (new, places));
     }
@@ -361,17 +379,18 @@ impl Writer<'_> {
         let width = self.old.rels[reads[0].0].schema.fields().len();
         let shift = self.rels[left].schema.fields().len();
         let mut places = from_left.clone();
-        places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
-        let all = |keys: &[Scalar], from| keys.iter().map(|k| move_columns(k, from)).collect();
+        for (old, new) in &from_right {
+            places.insert(old + width, new + shift);
+        }
         match &rel.op {
             Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } => {
                 let op = Op::Join {
                     left,
                     right,
                     kind: *kind,
-                    left_keys: all(left_keys, &from_left),
-                    right_keys: all(right_keys, &from_right),
-                    residual: residual.as_ref().map(|r| move_columns(r, &places)),
+                    left_keys: move_all(left_keys, &from_left),
+                    right_keys: move_all(right_keys, &from_right),
+                    residual: residual.as_ref().map(mover(&places)),
                     null_equal: *null_equal,
                 };
                 (op, if kind.outputs_pairs() { places } else { from_left })
@@ -383,7 +402,8 @@ impl Writer<'_> {
                         When::AsOf { left: from_left[&left], right: from_right[&right], nearest }
                     }
                 };
-                let (left_keys, right_keys) = (all(left_keys, &from_left), all(right_keys, &from_right));
+                let left_keys = move_all(left_keys, &from_left);
+                let right_keys = move_all(right_keys, &from_right);
                 (Op::TemporalJoin { left, right, left_keys, right_keys, outer: *outer, when }, places)
             }
             other => (other.clone(), places),
@@ -396,12 +416,21 @@ fn dense_places(columns: &ColumnSet) -> BTreeMap<usize, usize> {
     columns.iter().enumerate().map(|(at, c)| (*c, at)).collect()
 }
 
+/// The places of columns in the order of the columns.
+fn new_places(columns: &ColumnSet, places: &BTreeMap<usize, usize>) -> Vec<usize> {
+    columns.iter().map(|column| places[column]).collect()
+}
+
 /// Number of uses of each relation.
 fn count_uses(plan: &Plan) -> Vec<usize> {
     let mut uses = vec![0; plan.rels.len()];
-    let inputs = plan.rels.iter().flat_map(|r| r.op.inputs());
-    for id in inputs.chain(roots(plan)) {
-        uses[id] += 1;
+    for rel in &plan.rels {
+        for input in rel.op.inputs() {
+            uses[input] += 1;
+        }
+    }
+    for root in roots(plan) {
+        uses[root] += 1;
     }
     uses
 }
@@ -473,13 +502,18 @@ fn rename_aggregates(plan: &mut Plan) {
         let Op::Project { input, exprs } = &plan.rels[id].op else { continue };
         let below = &plan.rels[*input];
         let all = exprs.iter().map(Scalar::as_column).eq((0..below.schema.fields().len()).map(Some));
-        let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-        let same = all && types(&plan.rels[id].schema) == types(&below.schema);
+        let same = all && same_types(&plan.rels[id].schema, &below.schema);
         if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. } | Op::GroupRows { .. }) {
             let input = *input;
             plan.rels[input].schema = Arc::clone(&plan.rels[id].schema);
         }
     }
+}
+
+/// Returns true if the columns of two schemas have the same types.
+fn same_types(a: &Schema, b: &Schema) -> bool {
+    a.fields().len() == b.fields().len()
+        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.data_type() == b.data_type())
 }
 
 /// The input of a projection that changes nothing.
@@ -494,7 +528,10 @@ fn drop_unused(plan: &mut Plan) {
     // The relation that takes the place of each: itself, or the input of a projection that changes nothing.
     let mut stands: Vec<RelId> = Vec::with_capacity(plan.rels.len());
     for id in 0..plan.rels.len() {
-        let target = identity_input(plan, id).map_or(id, |input| stands[input]);
+        let target = match identity_input(plan, id) {
+            Some(input) => stands[input],
+            None => id,
+        };
         stands.push(target);
     }
     let mut live = vec![false; plan.rels.len()];
@@ -519,11 +556,8 @@ fn drop_unused(plan: &mut Plan) {
         }
     }
     plan.rels = rels;
-    for view in &mut plan.views {
-        view.rel = numbers[&stands[view.rel]];
-    }
-    for sink in &mut plan.sinks {
-        sink.rel = numbers[&stands[sink.rel]];
+    for root in roots_mut(plan) {
+        *root = numbers[&stands[*root]];
     }
 }
 
@@ -545,7 +579,11 @@ pub(crate) fn renumber_inputs(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Aggregate { input, .. }
         | Op::GroupRows { input, .. }
         | Op::Window { input, .. } => *input = number(*input),
-        Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
+        Op::Union { inputs } => {
+            for input in inputs {
+                *input = number(*input);
+            }
+        }
         Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => {
             *left = number(*left);
             *right = number(*right);

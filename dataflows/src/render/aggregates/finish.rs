@@ -31,6 +31,33 @@ pub enum ResultValue {
     Packed(Vec<u8>),
 }
 
+impl ResultValue {
+    /// Returns the number, where it is one.
+    fn as_int(&self) -> Option<i128> {
+        if let ResultValue::Int(value) = self { Some(*value) } else { None }
+    }
+
+    /// Returns the number as BIGINT.
+    fn as_bigint(&self) -> Option<i64> {
+        if let ResultValue::Int(value) = self { Some(*value as i64) } else { None }
+    }
+
+    /// Returns the number as BOOLEAN.
+    fn as_bool(&self) -> Option<bool> {
+        if let ResultValue::Int(value) = self { Some(*value != 0) } else { None }
+    }
+
+    /// Returns the double, where it is one.
+    fn as_float(&self) -> Option<f64> {
+        if let ResultValue::Float(bits) = self { Some(f64::from_bits(*bits)) } else { None }
+    }
+
+    /// Returns the packed value; that of NULL where it is none.
+    fn packed_bytes(&self) -> &[u8] {
+        if let ResultValue::Packed(bytes) = self { bytes } else { &[0] }
+    }
+}
+
 /// Result of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
@@ -50,7 +77,9 @@ pub fn finish_group(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<
                 Some(mut head) => {
                     // The index of max stores complements.
                     if slot.aggregate.func == AggFunc::Max {
-                        head.iter_mut().for_each(|byte| *byte = !*byte);
+                        for byte in &mut head {
+                            *byte = !*byte;
+                        }
                     }
                     ResultValue::Packed(head)
                 }
@@ -121,21 +150,29 @@ fn statistic_value(slot: &AggregateSlot, accs: &[Acc]) -> ResultValue {
     if stat == Stat::RegrCount {
         return ResultValue::Int(accs.first().map_or(0, |acc| acc.n).into());
     }
-    moments::finish(stat, accs).map_or(ResultValue::Null, |value| ResultValue::Float(canonical_bits(value)))
+    match moments::finish(stat, accs) {
+        Some(value) => ResultValue::Float(canonical_bits(value)),
+        None => ResultValue::Null,
+    }
 }
 
 /// Checks that an exact result fits the output type.
 fn fit_output(exact: Option<i256>, output: &DataType) -> Result<ResultValue, String> {
-    let value = exact.and_then(i256::to_i128).filter(|value| match output {
+    let Some(exact) = exact else { return Err(format!("the result does not fit {output}")) };
+    match exact.to_i128() {
+        Some(value) if fits_type(value, output) => Ok(ResultValue::Int(value)),
+        _ => Err(format!("{exact} does not fit {output}")),
+    }
+}
+
+/// Returns true if a number is in the range of the output type; a decimal is unscaled.
+fn fits_type(value: i128, output: &DataType) -> bool {
+    match output {
         DataType::Decimal128(precision, _) => {
-            10i128.checked_pow(*precision as u32).is_none_or(|limit| *value > -limit && *value < limit)
+            10i128.checked_pow(*precision as u32).is_none_or(|limit| value > -limit && value < limit)
         }
-        _ => i64::try_from(*value).is_ok(),
-    });
-    value.map(ResultValue::Int).ok_or_else(|| match exact {
-        Some(exact) => format!("{exact} does not fit {output}"),
-        None => format!("the result does not fit {output}"),
-    })
+        _ => i64::try_from(value).is_ok(),
+    }
 }
 
 /// Returns the bits of a double, the same for every NaN.
@@ -180,23 +217,20 @@ impl OutRows {
 /// Builds the output column of one aggregate.
 fn column_of_slot<'a>(
     slot: &AggregateSlot,
-    values: impl Iterator<Item = &'a ResultValue> + Clone,
+    values: impl Iterator<Item = &'a ResultValue>,
 ) -> Result<ArrayRef, RunError> {
     if let AccumulatorLocation::Index(_, codec) = &slot.place {
-        let packed =
-            values.map(|v| if let ResultValue::Packed(bytes) = v { bytes.as_slice() } else { &[0u8][..] });
-        return codec.decode(packed)?.pop().ok_or_else(|| RunError::Broken("a column is missing".into()));
+        let column = codec.decode(values.map(ResultValue::packed_bytes))?.pop();
+        return column.ok_or_else(|| RunError::Broken("a column is missing".into()));
     }
     // NULL results are neither `Int` nor `Float` and become NULLs of either array.
-    let ints = values.clone().map(|v| if let ResultValue::Int(v) = v { Some(*v) } else { None });
     Ok(match &slot.aggregate.output {
-        DataType::Float64 => Arc::new(Float64Array::from_iter(
-            values.map(|v| if let ResultValue::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
-        )),
-        DataType::Boolean => Arc::new(BooleanArray::from_iter(ints.map(|v| v.map(|v| v != 0)))),
+        DataType::Float64 => Arc::new(Float64Array::from_iter(values.map(ResultValue::as_float))),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.map(ResultValue::as_bool))),
         DataType::Decimal128(precision, scale) => {
+            let ints = values.map(ResultValue::as_int);
             Arc::new(Decimal128Array::from_iter(ints).with_precision_and_scale(*precision, *scale)?)
         }
-        _ => Arc::new(Int64Array::from_iter(ints.map(|v| v.map(|v| v as i64)))),
+        _ => Arc::new(Int64Array::from_iter(values.map(ResultValue::as_bigint))),
     })
 }

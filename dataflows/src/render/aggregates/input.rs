@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema, i256};
 use schemas::{RowCodec, Rows};
 use timely::dataflow::Stream;
@@ -22,7 +22,7 @@ use crate::functions::sums::accum::{Acc, Accums, ExactSum};
 use crate::functions::sums::moments;
 use crate::plan::aggregate::MAX_AGGREGATES;
 use crate::plan::{AggFunc, Aggregate, Scalar};
-use crate::render::batch::{DeltaBatch, RelationType};
+use crate::render::batch::{DeltaBatch, RelationType, empty_rows, unmark_nulls};
 use crate::render::linear::{Deltas, Errors, to_updates};
 
 /// GROUP BY resolved for rendering.
@@ -64,7 +64,7 @@ impl Grouping {
     /// # Errors
     /// When an expression has no type over `input`, or the plan has more aggregates than a GROUP BY keeps.
     pub fn new(input: &Schema, keys: &[Scalar], aggregates: &[Aggregate]) -> Result<Grouping, RunError> {
-        let types = keys.iter().map(|k| k.data_type(input)).collect::<Result<Vec<DataType>, _>>()?;
+        let types = expression_types(input, keys)?;
         let (mut slots, mut template) = (vec![], vec![]);
         let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
         if aggregates.len().max(accumulators) > MAX_AGGREGATES {
@@ -101,10 +101,34 @@ impl Grouping {
         Ok(Grouping { keys: keys.to_vec(), key_codec: RowCodec::new(&types)?, slots, template })
     }
 
+    /// Resolves a GROUP BY of all columns of `input`, without aggregates: one group for each distinct row.
+    ///
+    /// # Errors
+    /// When a column has no packed form.
+    pub fn of_all_columns(input: &Schema) -> Result<Grouping, RunError> {
+        let mut keys = Vec::with_capacity(input.fields().len());
+        for (at, field) in input.fields().iter().enumerate() {
+            keys.push(Scalar::column(field.name(), at));
+        }
+        Grouping::new(input, &keys, &[])
+    }
+
     /// Returns the accumulators of no rows.
     pub fn empty_accums(&self) -> Accums {
         Accums::new(0, self.template.iter().cloned())
     }
+}
+
+/// Returns the types of expressions over rows of `input`.
+///
+/// # Errors
+/// When an expression has no type over `input`.
+pub fn expression_types(input: &Schema, exprs: &[Scalar]) -> Result<Vec<DataType>, RunError> {
+    let mut types = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        types.push(expr.data_type(input)?);
+    }
+    Ok(types)
 }
 
 /// Aggregates every batch by key.
@@ -143,26 +167,31 @@ fn aggregate_batch(
     let groups = Groups::of_keys(&keys);
     let mut sums = GroupSums { width: grouping.template.len(), accs: Vec::new() };
     // Every group starts from the empty accumulators, side by side in one vector.
-    groups.first.iter().for_each(|_| sums.accs.extend_from_slice(&grouping.template));
+    for _ in &groups.first {
+        sums.accs.extend_from_slice(&grouping.template);
+    }
     let mut indexes = Vec::new();
     for slot in &grouping.slots {
         // Columns are taken in the order in which the expressions were listed.
-        let arg = slot.aggregate.arg.as_ref().map(|_| next_column(&mut rest)).transpose()?;
-        let other = slot.aggregate.other.as_ref().map(|_| next_column(&mut rest)).transpose()?;
-        let filter = slot.aggregate.filter.as_ref().map(|_| next_column(&mut rest)).transpose()?;
+        let arg = next_column(&slot.aggregate.arg, &mut rest)?;
+        let other = next_column(&slot.aggregate.other, &mut rest)?;
+        let filter = next_column(&slot.aggregate.filter, &mut rest)?;
         let counted = counted_rows([arg, other], filter, diffs.len())?;
         match &slot.place {
             AccumulatorLocation::Acc(at, _) => {
                 // A count needs only the number of rows, not the argument's values.
-                let adds = slot.aggregate.func != AggFunc::Count;
-                sums.add_argument(*at, &groups.members, arg.filter(|_| adds), (&counted, &diffs))?;
+                let summed = if slot.aggregate.func == AggFunc::Count { None } else { arg };
+                sums.add_argument(*at, &groups.members, summed, (&counted, &diffs))?;
             }
             AccumulatorLocation::Moments(at) => {
-                let args = (as_doubles(arg)?, other.map(|other| as_doubles(Some(other))).transpose()?);
-                sums.add_moments(at, &groups.members, (args, &counted, &diffs));
+                let arg = as_doubles(arg)?;
+                let other = if other.is_some() { Some(as_doubles(other)?) } else { None };
+                sums.add_moments(at, &groups.members, ((arg, other), &counted, &diffs));
             }
             AccumulatorLocation::Index(tag, codec) => {
-                let arg = arg.ok_or_else(|| RunError::Broken("min or max without argument".into()))?;
+                let Some(arg) = arg else {
+                    return Err(RunError::Broken("min or max without argument".into()));
+                };
                 let flip = slot.aggregate.func == AggFunc::Max;
                 indexes.push((*tag, index_entries(codec, arg, flip)?, counted));
             }
@@ -174,8 +203,11 @@ fn aggregate_batch(
     for (first, rows) in groups.first.iter().zip(rows.chunks()) {
         outgoing.push_key(keys.get(*first as usize));
         for (tag, values, counted) in &indexes {
-            for row in rows.iter().map(|row| *row as usize).filter(|row| counted[*row]) {
-                outgoing.push_concatenated(&[*tag], values.get(row), Accums::of_rows(diffs[row]));
+            for row in rows {
+                let row = *row as usize;
+                if counted[row] {
+                    outgoing.push_concatenated(&[*tag], values.get(row), Accums::of_rows(diffs[row]));
+                }
             }
         }
         // The empty value carries the row count and the accumulators of the group.
@@ -194,17 +226,28 @@ fn index_entries(codec: &RowCodec, arg: &ArrayRef, flip: bool) -> Result<Rows, R
     Ok(values)
 }
 
-/// Takes the next evaluated column.
-fn next_column<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
-    let (first, tail) =
-        rest.split_first().ok_or_else(|| RunError::Broken("an aggregate lost its argument".into()))?;
+/// Takes the next evaluated column, where there is an expression.
+fn next_column<'a>(
+    expr: &Option<Scalar>,
+    rest: &mut &'a [ArrayRef],
+) -> Result<Option<&'a ArrayRef>, RunError> {
+    if expr.is_none() {
+        return Ok(None);
+    }
+    let Some((first, tail)) = rest.split_first() else {
+        return Err(RunError::Broken("an aggregate lost its argument".into()));
+    };
     *rest = tail;
-    Ok(first)
+    Ok(Some(first))
 }
 
 fn as_doubles(arg: Option<&ArrayRef>) -> Result<&Float64Array, RunError> {
-    let arg = arg.and_then(|arg| arg.as_primitive_opt::<Float64Type>());
-    arg.ok_or_else(|| RunError::Broken("a statistic over what is no double".into()))
+    if let Some(arg) = arg
+        && let Some(doubles) = arg.as_primitive_opt::<Float64Type>()
+    {
+        return Ok(doubles);
+    }
+    Err(RunError::Broken("a statistic over what is no double".into()))
 }
 
 /// Marks the rows that an aggregate counts: filter true and no argument NULL.
@@ -215,19 +258,22 @@ fn counted_rows(
 ) -> Result<Vec<bool>, RunError> {
     let mut counted = vec![true; rows];
     if let Some(filter) = filter {
-        let filter: &BooleanArray =
-            filter.as_boolean_opt().ok_or_else(|| RunError::Broken("FILTER is not boolean".into()))?;
+        let Some(filter) = filter.as_boolean_opt() else {
+            return Err(RunError::Broken("FILTER is not boolean".into()));
+        };
         for (row, counted) in counted.iter_mut().enumerate() {
             *counted = filter.is_valid(row) && filter.value(row);
         }
     }
-    // `logical_nulls` also covers arrays whose NULLs are not in their own bitmap.
-    for nulls in args.into_iter().flatten().filter_map(|arg| arg.logical_nulls()) {
-        for (row, counted) in counted.iter_mut().enumerate() {
-            *counted &= nulls.is_valid(row);
-        }
+    for arg in args.into_iter().flatten() {
+        unmark_nulls(&mut counted, arg);
     }
     Ok(counted)
+}
+
+/// Returns the positions of the marked rows.
+fn marked_rows(marks: &[bool]) -> impl Iterator<Item = usize> {
+    (0..marks.len()).filter(move |row| marks[*row])
 }
 
 /// Accumulators of all groups of a batch, `width` adjacent ones for each group.
@@ -247,20 +293,19 @@ impl GroupSums {
     ) -> Result<(), RunError> {
         let (width, accs) = (self.width, &mut self.accs);
         let place = |row: usize| members[row] as usize * width + at;
-        let rows = || (0..diffs.len()).filter(|row| counted[*row]);
-        for row in rows() {
+        for row in marked_rows(counted) {
             accs[place(row)].n += diffs[row];
         }
         let Some(arg) = arg else { return Ok(()) };
         // One loop for each argument type: the type is decided once, not for each row.
         if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
-            for row in rows() {
+            for row in marked_rows(counted) {
                 if let ExactSum::Int(sum) = &mut accs[place(row)].sum {
                     *sum += values.value(row) as i128 * diffs[row] as i128;
                 }
             }
         } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
-            for row in rows() {
+            for row in marked_rows(counted) {
                 if let ExactSum::Wide(sum) = &mut accs[place(row)].sum {
                     let times = i256::from_i128(diffs[row] as i128);
                     // Decimals are below 2^127 and diffs below 2^63, so the product fits 256 bits.
@@ -268,7 +313,8 @@ impl GroupSums {
                 }
             }
         } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
-            self.add_floats(at, members, rows().map(|row| (row, values.value(row), diffs[row])));
+            let rows = marked_rows(counted).map(|row| (row, values.value(row), diffs[row]));
+            self.add_floats(at, members, rows);
         } else {
             return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
         }
@@ -282,7 +328,7 @@ impl GroupSums {
         members: &[u32],
         ((arg, other), counted, diffs): ((&Float64Array, Option<&Float64Array>), &[bool], &[i64]),
     ) {
-        for row in (0..diffs.len()).filter(|row| counted[*row]) {
+        for row in marked_rows(counted) {
             let start = members[row] as usize * self.width;
             let accs = &mut self.accs[start + at.start..start + at.end];
             // SQL passes (y, x); the accumulators take (x, y).
@@ -323,9 +369,7 @@ pub fn encode_keys(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Resul
     if !columns.is_empty() {
         return Ok(codec.encode(columns)?);
     }
-    let mut keys = Rows::new();
-    (0..rows).for_each(|_| keys.push(&[]));
-    Ok(keys)
+    Ok(empty_rows(rows))
 }
 
 /// Grouping of a batch's rows by equal keys.
@@ -347,24 +391,25 @@ impl Groups {
     pub fn of_keys(keys: &Rows) -> Groups {
         let mut numbers: HashMap<&[u8], u32, BuildHasherDefault<KeyHasher>> =
             HashMap::with_capacity_and_hasher(keys.len(), Default::default());
-        let mut first = Vec::new();
-        let members = keys
-            .iter()
-            .enumerate()
-            .map(|(row, key)| {
-                *numbers.entry(key).or_insert_with(|| {
-                    first.push(row as u32);
-                    first.len() as u32 - 1
-                })
-            })
-            .collect();
+        let (mut members, mut first) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (row, key) in keys.iter().enumerate() {
+            // A key that is not numbered yet is the first of a new group.
+            let next = first.len() as u32;
+            let group = *numbers.entry(key).or_insert(next);
+            if group == next {
+                first.push(row as u32);
+            }
+            members.push(group);
+        }
         Groups { members, first }
     }
 
     /// Returns the rows of each group, in their order.
     fn rows_by_group(&self) -> GroupRows {
         let mut ends = vec![0u32; self.first.len()];
-        self.members.iter().for_each(|group| ends[*group as usize] += 1);
+        for group in &self.members {
+            ends[*group as usize] += 1;
+        }
         // Counting sort: counts become starts here, and starts become ends as rows are placed.
         let mut start = 0;
         for end in &mut ends {

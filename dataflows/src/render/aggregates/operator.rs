@@ -17,7 +17,7 @@ use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::collect::Shared;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
-use crate::render::batch::{DeltaBatch, RelationType};
+use crate::render::batch::{DeltaBatch, RelationType, describe_packed};
 use crate::render::changes::emit_changes;
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
@@ -49,7 +49,11 @@ pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> D
     emit_changes(arranged, "Reduce", (reduce.first, single), collector, move |trace, batches, start| {
         let mut out = BTreeMap::new();
         reduce.process_batches(trace, batches, start, &mut out)?;
-        out.into_iter().map(|(epoch, rows)| Ok((epoch, reduce.build_batch(rows)?))).collect()
+        let mut batches = Vec::with_capacity(out.len());
+        for (epoch, rows) in out {
+            batches.push((epoch, reduce.build_batch(rows)?));
+        }
+        Ok(batches)
     })
 }
 
@@ -118,7 +122,7 @@ impl Reduce {
         changed.times.sort_unstable();
         changed.times.dedup();
         for time in &changed.times {
-            if self.expired.as_ref().is_some_and(|expired| expired.take_expired(*time, key)) {
+            if ExpiredKeys::take_from(&self.expired, *time, key) {
                 continue;
             }
             // The empty value carries the accumulators.
@@ -141,7 +145,7 @@ impl Reduce {
                     match result {
                         Some(Finished::Row(values)) => rows.push(key, values, diff),
                         Some(Finished::Failed(what, message)) => {
-                            let key = describe_key(&self.grouping.key_codec, key);
+                            let key = describe_packed("key", &self.grouping.key_codec, key);
                             self.errors.record_failure(*time, &what, &message, &key, diff);
                         }
                         None => {}
@@ -158,7 +162,10 @@ impl Reduce {
             let mut stored = stored_key(key);
             stored.extend_from_slice(value);
             // A zero total deletes the stored one.
-            let bytes = total.filter(|t| !t.is_zero()).map(|t| t.to_bytes());
+            let bytes = match total {
+                Some(total) if !total.is_zero() => Some(total.to_bytes()),
+                _ => None,
+            };
             self.collector.borrow_mut().at(*time).write_total(table_id, &stored, bytes.as_deref());
         }
         Ok(())
@@ -166,21 +173,14 @@ impl Reduce {
 
     /// Returns the accumulators as of `at`, if the key has a row then.
     fn accums_if_present(&self, total: Option<Accums>, at: u64) -> Option<Accums> {
-        if self.grouping.keys.is_empty() {
-            return (at >= self.first).then(|| total.unwrap_or_else(|| self.grouping.empty_accums()));
+        if !self.grouping.keys.is_empty() {
+            return total.filter(|total| total.rows > 0);
         }
-        total.filter(|total| total.rows > 0)
+        if at < self.first {
+            return None;
+        }
+        Some(total.unwrap_or_else(|| self.grouping.empty_accums()))
     }
-}
-
-/// Describes a packed key for the error table.
-pub fn describe_key(codec: &schemas::RowCodec, key: &[u8]) -> String {
-    let columns = codec.decode(std::iter::once(key)).unwrap_or_default();
-    let values: Vec<String> = columns
-        .iter()
-        .map(|c| arrow::util::display::array_value_to_string(c, 0).unwrap_or_default())
-        .collect();
-    format!("key ({})", values.join(", "))
 }
 
 /// Times at which a key changed and, where totals are durable, its changed values with their times.

@@ -7,6 +7,7 @@
 //! before the commit.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 
 use schemas::memory::{allocated_bytes, tree_bytes};
 use schemas::{MemoryPart, MemoryShare, RowCodec, Rows, stored_key};
@@ -20,7 +21,7 @@ use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
-use crate::render::batch::{Data, DeltaBatch};
+use crate::render::batch::DeltaBatch;
 use crate::render::linear::{Deltas, key_whole_rows};
 use crate::render::{Renderer, Restore};
 
@@ -39,7 +40,7 @@ impl<'s> Renderer<'s, '_> {
             (self.shapes[input].clone(), self.state_tables.table_of(id, StateRole::Waiting)?);
         let stream = self.cut_restored(true, self.streams[input].clone());
         let keyed = (shape.clone(), self.collector.clone());
-        let mut rows = key_whole_rows(stream, "CloseRows", keyed, |diff| diff);
+        let mut rows = key_whole_rows(stream, "CloseRows", keyed, identity);
         if self.start.is_restored() {
             let (handle, restored) = self.scope.new_input();
             rows = rows.concat(restored);
@@ -156,7 +157,7 @@ impl EmitOnClose {
             }
             Err(error) => failed = Some(error),
         });
-        watermarks.into_iter().for_each(|update| waiting.horizon.raise_watermark(update));
+        waiting.horizon.raise_watermarks(watermarks);
         let (mut done, mut diffs) = (Rows::new(), Vec::new());
         for (row, count) in waiting.final_rows() {
             // Retractions may precede insertions while a row waits, but not once it is final.
@@ -171,7 +172,7 @@ impl EmitOnClose {
         waiting.report_memory();
         match failed {
             Some(error) => Err(error),
-            None => Ok(DeltaBatch { data: Data::Packed(done), diffs }),
+            None => Ok(DeltaBatch::from_packed(done, diffs)),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Operators that process an epoch once its rows and its watermarks are both complete.
 
-use std::collections::BTreeMap;
-
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
 use super::watermark::WatermarkUpdates;
@@ -14,6 +11,7 @@ use crate::collect::Shared;
 use crate::error::RunError;
 use crate::render::batch::DeltaBatch;
 use crate::render::linear::Deltas;
+use crate::render::operators::{OpenEpochs, owner_of};
 
 /// Input of an epoch: changed rows, and the watermarks that moved by source.
 pub(super) type EpochInput = (Vec<Updates<i64>>, Vec<(usize, i64)>);
@@ -25,32 +23,19 @@ pub(super) fn process_epochs<'s>(
     (name, collector): (&str, Shared),
     mut process: impl FnMut(u64, EpochInput) -> Result<DeltaBatch, RunError> + 'static,
 ) -> Deltas<'s> {
-    let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
     rows.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
         watermarks,
-        exchange,
+        Exchange::new(owner_of),
         Pipeline,
         name,
         move |_, _| {
-            // Input of open epochs, each with the capability to emit at it.
-            let mut epochs: BTreeMap<u64, (Capability<u64>, EpochInput)> = BTreeMap::new();
+            let mut epochs = OpenEpochs::<EpochInput>::new();
             move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
-                rows.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let entry = epochs.entry(*time.time());
-                    let (_, input) = entry.or_insert_with(|| (time.retain(0), EpochInput::default()));
-                    input.0.append(updates);
-                });
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
-                    let entry = epochs.entry(*time.time());
-                    let (_, input) = entry.or_insert_with(|| (time.retain(0), EpochInput::default()));
-                    input.1.append(moved);
-                });
-                while let Some(entry) = epochs.first_entry() {
-                    // Rows and watermarks of an epoch are applied together, once both are complete.
-                    if rows_frontier.less_equal(entry.key()) || watermarks_frontier.less_equal(entry.key()) {
-                        break;
-                    }
-                    let (epoch, (capability, input)) = entry.remove_entry();
+                rows.for_each(|time, updates| epochs.input_at(&time).0.append(updates));
+                watermarks.for_each(|time, moved| epochs.input_at(&time).1.append(moved));
+                // Rows and watermarks of an epoch are applied together, once both are complete.
+                let frontiers = [rows_frontier, watermarks_frontier];
+                while let Some((epoch, capability, input)) = epochs.take_complete(&frontiers) {
                     match process(epoch, input) {
                         Ok(batch) if batch.is_empty() => {}
                         Ok(batch) => output.session(&capability).give(batch),

@@ -22,7 +22,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::feedback::{ConnectLoop, Feedback, Handle};
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Capability, Concat, Concatenate};
+use timely::dataflow::operators::{Concat, Concatenate};
 use timely::progress::Antichain;
 
 use super::rule::{ExpiredKeys, ExpiryRule, with_name};
@@ -41,6 +41,7 @@ use crate::render::Renderer;
 use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
 use crate::render::joins::band::{self, BandPlacement};
 use crate::render::linear::Deltas;
+use crate::render::operators::{OpenEpochs, is_beyond_previous};
 
 /// Updates of an arrangement, among them removals of expired content.
 type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;
@@ -95,22 +96,24 @@ impl<'s> Renderer<'s, '_> {
         placing: Option<&BandPlacement>,
     ) -> Result<Option<ExpiredKeys>, RunError> {
         let Some(removal_loop) = removal_loop else { return Ok(None) };
-        let expiry = || Expiry {
-            column: removal_loop.horizon.column,
-            codec: codec.clone(),
-            by_row: matches!(part, StateRole::Left | StateRole::Right),
-            placing: placing.cloned(),
-            expired: removal_loop.expired.clone(),
-            name: name.to_string(),
-            collector: self.collector.clone(),
-        };
         let watermarks = self.watermark_updates()?;
+        let mut removals = Vec::with_capacity(arranged.len());
+        for arranged in arranged {
+            let expiry = Expiry {
+                column: removal_loop.horizon.column,
+                codec: codec.clone(),
+                by_row: matches!(part, StateRole::Left | StateRole::Right),
+                placing: placing.cloned(),
+                expired: removal_loop.expired.clone(),
+                name: name.to_string(),
+                collector: self.collector.clone(),
+            };
+            let by_time = ByTime { expiry, due: ExpiryQueue::default() };
+            let horizon = CurrentHorizon::new(&removal_loop.horizon);
+            removals.push(remove_final(arranged, watermarks.clone(), horizon, by_time));
+        }
         // All arrangements of the part share one feedback edge.
-        let removals = arranged.iter().map(|arranged| {
-            let by_time = ByTime { expiry: expiry(), due: ExpiryQueue::default() };
-            remove_final(arranged, watermarks.clone(), CurrentHorizon::new(&removal_loop.horizon), by_time)
-        });
-        self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(removal_loop.handle);
+        self.scope.concatenate(removals).connect_loop(removal_loop.handle);
         Ok(Some(removal_loop.expired))
     }
 
@@ -207,9 +210,6 @@ struct ExpiryQueue {
     passed: Option<i64>,
 }
 
-/// Watermarks that moved in an epoch, with the capability to emit at it.
-type Moved = (Capability<u64>, Vec<(usize, i64)>);
-
 /// Builds the operator that sends removals of final content, as `rule` decides at the end of each epoch.
 fn remove_final<'s, R: Diff + Abelian>(
     arranged: &PackedArranged<'s, R>,
@@ -224,7 +224,7 @@ fn remove_final<'s, R: Diff + Abelian>(
         Pipeline,
         "Expire",
         move |_, _| {
-            let mut epochs: BTreeMap<u64, Moved> = BTreeMap::new();
+            let mut epochs = OpenEpochs::<Vec<(usize, i64)>>::new();
             let mut upper = Antichain::from_elem(0u64);
             move |(batches, frontier), (watermarks, watermarks_frontier), output| {
                 batches.for_each(|_, data: &mut Vec<SharedBatch<R>>| {
@@ -235,26 +235,24 @@ fn remove_final<'s, R: Diff + Abelian>(
                         }
                     }
                 });
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
-                    let entry = epochs.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
-                    entry.1.append(moved);
-                });
-                while let Some(entry) = epochs.first_entry() {
-                    if frontier.less_equal(entry.key()) || watermarks_frontier.less_equal(entry.key()) {
-                        break;
-                    }
+                watermarks.for_each(|time, moved| epochs.input_at(&time).append(moved));
+                let frontiers = [frontier, watermarks_frontier];
+                while let Some((epoch, capability, moved)) = epochs.take_complete(&frontiers) {
                     // Both inputs are complete: the trace holds the epoch's content, the horizon is final.
-                    let (epoch, (capability, moved)) = entry.remove_entry();
-                    moved.into_iter().for_each(|update| horizon.raise_watermark(update));
+                    horizon.raise_watermarks(moved);
                     let mut session = output.session(&capability);
                     match rule.remove_due(&trace, epoch, horizon.final_below()) {
-                        Ok(removed) => removed.into_updates().for_each(|updates| session.give(updates)),
+                        Ok(removed) => {
+                            for updates in removed.into_updates() {
+                                session.give(updates);
+                            }
+                        }
                         Err(error) => rule.collector().borrow_mut().fail(error),
                     }
                 }
                 trace.advance_upper(&mut upper);
                 // The next read is as of the first epoch whose watermarks are not processed yet.
-                let next = epochs.keys().next().copied().or(watermarks_frontier.frontier().first().copied());
+                let next = epochs.first_epoch().or(watermarks_frontier.frontier().first().copied());
                 let since: Antichain<u64> = next.into_iter().collect();
                 trace.set_logical_compaction(since.borrow());
                 trace.set_physical_compaction(upper.borrow());
@@ -345,17 +343,20 @@ impl Expiry {
         let items = due.take_due(horizon);
         let mut outgoing = ExchangeBuffer::new(epoch + 1, &self.collector.borrow().ownership());
         // Most epochs expire nothing: the trace is opened only if there are items.
-        let mut seek = (!items.is_empty()).then(|| Seek::new(trace));
+        let mut seek = if items.is_empty() { None } else { Some(Seek::new(trace)) };
         let mut removed = 0;
         for (key, row) in items {
             let Some(seek) = &mut seek else { break };
             let held = self.negated_content(seek, epoch, (&key, &row));
             removed += held.len() as u64;
             if !held.is_empty() {
-                outgoing
-                    .push_key(self.placing.as_ref().map_or(&key[..], |placing| placing.unplaced_key(&key)));
-                held.into_iter()
-                    .for_each(|(value, total)| outgoing.push_value(self.stored_row(&value), total));
+                outgoing.push_key(match &self.placing {
+                    Some(placing) => placing.unplaced_key(&key),
+                    None => &key[..],
+                });
+                for (value, total) in held {
+                    outgoing.push_value(self.stored_row(&value), total);
+                }
                 // Recorded before the removal arrives, so that the operator emits nothing for it.
                 if !self.by_row {
                     self.expired.record(epoch + 1, &key);
@@ -436,25 +437,16 @@ fn hold_back_final<'s>(
         Pipeline,
         "Freeze",
         move |_, _| {
-            let mut epochs: BTreeMap<u64, (Capability<u64>, Vec<DeltaBatch>)> = BTreeMap::new();
+            let mut epochs = OpenEpochs::<Vec<DeltaBatch>>::new();
             move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
-                rows.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                    let entry = epochs.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
-                    entry.1.append(batches);
-                });
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
-                    filter.record_horizons(*time.time(), moved)
-                });
-                while let Some(entry) = epochs.first_entry() {
+                rows.for_each(|time, batches| epochs.input_at(&time).append(batches));
+                watermarks.for_each(|time, moved| filter.record_horizons(*time.time(), moved));
+                while let Some(epoch) = epochs.first_epoch() {
                     // Rows of an epoch are compared with the horizon at the end of the previous one.
-                    if entry
-                        .key()
-                        .checked_sub(1)
-                        .is_some_and(|before| watermarks_frontier.less_equal(&before))
-                    {
+                    if !is_beyond_previous(watermarks_frontier, epoch) {
                         break;
                     }
-                    let (epoch, (capability, batches)) = entry.remove_entry();
+                    let Some((_, capability, batches)) = epochs.take_first() else { break };
                     let mut session = output.session(&capability);
                     for batch in batches {
                         match filter.retain_open(epoch, batch) {
@@ -465,7 +457,7 @@ fn hold_back_final<'s>(
                     }
                 }
                 // The history is needed from the first epoch that is buffered or may still arrive.
-                let next = epochs.keys().next().copied().or(rows_frontier.frontier().first().copied());
+                let next = epochs.first_epoch().or(rows_frontier.frontier().first().copied());
                 filter.forget_before(next.unwrap_or(u64::MAX));
             }
         },
@@ -476,17 +468,18 @@ impl FinalRowFilter {
     /// Records the horizons at the end of `epoch`.
     fn record_horizons(&mut self, epoch: u64, moved: &[(usize, i64)]) {
         for (_, horizon, history) in &mut self.horizons {
-            moved.iter().for_each(|update| horizon.raise_watermark(*update));
-            history.extend(horizon.final_below().map(|horizon| (epoch, horizon)));
+            horizon.raise_watermarks(moved.iter().copied());
+            if let Some(final_below) = horizon.final_below() {
+                history.insert(epoch, final_below);
+            }
         }
     }
 
     /// Removes horizons that no epoch from `next` on needs: all before the latest one below `next`.
     fn forget_before(&mut self, next: u64) {
         for (_, _, history) in &mut self.horizons {
-            if let Some((needed, _)) = history.range(..next).next_back().map(|(e, h)| (*e, *h)) {
-                *history = history.split_off(&needed);
-            }
+            let Some((&needed, _)) = history.range(..next).next_back() else { continue };
+            *history = history.split_off(&needed);
         }
     }
 
@@ -498,8 +491,9 @@ impl FinalRowFilter {
             match &batch.data {
                 Data::Arrow(columns) => {
                     let times = columns.column(*column).as_primitive_opt::<TimestampMicrosecondType>();
-                    let times =
-                        times.ok_or_else(|| RunError::Broken("a horizon of what is no time".into()))?;
+                    let Some(times) = times else {
+                        return Err(RunError::Broken("a horizon of what is no time".into()));
+                    };
                     for (row, keep) in keep.iter_mut().enumerate() {
                         *keep &= times.is_null(row) || times.value(row) >= *horizon;
                     }
@@ -513,7 +507,7 @@ impl FinalRowFilter {
             }
         }
         // Usual case: the batch is passed on without copying.
-        if keep.iter().all(|keep| *keep) {
+        if !keep.contains(&false) {
             return Ok(batch);
         }
         match batch.data {
@@ -523,11 +517,13 @@ impl FinalRowFilter {
             }
             Data::Packed(rows) => {
                 let (mut kept, mut diffs) = (Rows::new(), Vec::new());
-                for ((row, diff), _) in rows.iter().zip(batch.diffs).zip(keep).filter(|(_, keep)| *keep) {
-                    kept.push(row);
-                    diffs.push(diff);
+                for ((row, diff), keep) in rows.iter().zip(batch.diffs).zip(keep) {
+                    if keep {
+                        kept.push(row);
+                        diffs.push(diff);
+                    }
                 }
-                Ok(DeltaBatch { data: Data::Packed(kept), diffs })
+                Ok(DeltaBatch::from_packed(kept, diffs))
             }
         }
     }

@@ -40,6 +40,15 @@ impl ExpiredKeys {
         self.0.borrow_mut().entry(epoch).or_default().insert(key.to_vec());
     }
 
+    /// Returns true if the change of `key` at `epoch` is its removal, as [`ExpiredKeys::take_expired`] does,
+    /// for keys that may never expire.
+    pub fn take_from(expired: &Option<ExpiredKeys>, epoch: u64, key: &[u8]) -> bool {
+        match expired {
+            Some(expired) => expired.take_expired(epoch, key),
+            None => false,
+        }
+    }
+
     /// Returns true if the change of `key` at `epoch` is its removal, once for each removal.
     pub fn take_expired(&self, epoch: u64, key: &[u8]) -> bool {
         let mut epochs = self.0.borrow_mut();

@@ -102,6 +102,12 @@ impl Sessions {
     }
 }
 
+/// Returns true if two rows, one after the other, belong to one session: they are less than the gap apart.
+fn are_near(pair: &[SessionRow], gap_us: i64) -> bool {
+    // `i128` holds any distance of times.
+    i128::from(pair[1].1) - i128::from(pair[0].1) < i128::from(gap_us)
+}
+
 impl ExpiryRule<i64> for Sessions {
     fn note_batch(&mut self, batch: &SharedBatch<i64>) -> Result<(), RunError> {
         let mut cursor = batch.cursor();
@@ -148,12 +154,10 @@ impl ExpiryRule<i64> for Sessions {
             seek.seek_key(&key);
             let rows = self.partition_rows(&mut seek, epoch)?;
             let gap = self.session.gap_us;
-            // Rows less than the gap apart belong to one session; `i128` holds any distance of times.
-            let near = |pair: &[SessionRow]| i128::from(pair[1].1) - i128::from(pair[0].1) < i128::from(gap);
             let mut rest = rows.as_slice();
             let mut begun = false;
             while !rest.is_empty() {
-                let length = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
+                let length = 1 + rest.windows(2).take_while(|pair| are_near(pair, gap)).count();
                 let (session, later) = rest.split_at(length);
                 let end = session[length - 1].1.saturating_add(gap);
                 // Later sessions of the partition end later still.

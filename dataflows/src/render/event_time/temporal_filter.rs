@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use schemas::memory::{allocated_bytes, tree_bytes};
 use schemas::{MemoryPart, MemoryShare, Rows, stored_key};
@@ -86,10 +86,33 @@ impl Span {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Span, RunError> {
-        let broken = || RunError::Broken("a row that waits for the watermark has no time".into());
-        let (since, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
-        let until = rest.first_chunk::<8>().filter(|_| rest.len() == 8).ok_or_else(broken)?;
-        Ok(Span { since: i64::from_be_bytes(*since), until: i64::from_be_bytes(*until) })
+        if let Some((since, rest)) = bytes.split_first_chunk::<8>()
+            && let Ok(until) = <[u8; 8]>::try_from(rest)
+        {
+            return Ok(Span { since: i64::from_be_bytes(*since), until: i64::from_be_bytes(until) });
+        }
+        Err(RunError::Broken("a row that waits for the watermark has no time".into()))
+    }
+
+    /// Returns the span of a row, from the times of its edges; None where it is empty.
+    fn of_row(
+        row: usize,
+        times: &[&TimestampMicrosecondArray],
+        (since, until): (&[Edge], &[Edge]),
+    ) -> Option<Span> {
+        // NULL in any time makes the condition not true: the row has no span.
+        if times.iter().any(|times| times.is_null(row)) {
+            return None;
+        }
+        let (mut begins, mut ends) = (i64::MIN, i64::MAX);
+        let (since_times, until_times) = times.split_at(since.len());
+        for (times, edge) in since_times.iter().zip(since) {
+            begins = begins.max(times.value(row).saturating_add(edge.us));
+        }
+        for (times, edge) in until_times.iter().zip(until) {
+            ends = ends.min(times.value(row).saturating_add(edge.us));
+        }
+        (begins < ends).then_some(Span { since: begins, until: ends })
     }
 }
 
@@ -103,30 +126,19 @@ fn rows_with_spans<'s>(
     to_updates(stream, "WithinRows", collector, move |epoch, ownership, delta| {
         let batch = shape.decode_columns(&delta)?;
         let exprs: Vec<&Scalar> = since.iter().chain(&until).map(|edge| &edge.time).collect();
-        let (times, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
-        let not_times = || RunError::Broken("now() is compared with what is no time".into());
-        let times = times.iter().map(|t| t.as_primitive_opt::<TimestampMicrosecondType>());
-        let times = times.collect::<Option<Vec<_>>>().ok_or_else(not_times)?;
-        // NULL in any time makes the condition not true: the row has no span.
-        let edge = |row: usize, at: usize, edge: &Edge| {
-            (!times[at].is_null(row)).then(|| times[at].value(row).saturating_add(edge.us))
-        };
-        let span = |row: usize| -> Option<Span> {
-            let (mut begins, mut ends) = (i64::MIN, i64::MAX);
-            for (at, since) in since.iter().enumerate() {
-                begins = begins.max(edge(row, at, since)?);
-            }
-            for (at, until) in until.iter().enumerate() {
-                ends = ends.min(edge(row, since.len() + at, until)?);
-            }
-            (begins < ends).then_some(Span { since: begins, until: ends })
-        };
-        let spans: Vec<Option<Span>> = (0..diffs.len()).map(span).collect();
+        let (columns, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
+        let mut times = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let Some(time) = column.as_primitive_opt::<TimestampMicrosecondType>() else {
+                return Err(RunError::Broken("now() is compared with what is no time".into()));
+            };
+            times.push(time);
+        }
         let rows = shape.pack_rows(DeltaBatch::from_columns(batch, vec![]))?;
         let mut outgoing = ExchangeBuffer::new(epoch, ownership);
-        for ((row, span), diff) in rows.iter().zip(spans).zip(diffs) {
-            if let Some(span) = span {
-                outgoing.push_key(row);
+        for (at, diff) in diffs.into_iter().enumerate() {
+            if let Some(span) = Span::of_row(at, &times, (&since, &until)) {
+                outgoing.push_key(rows.get(at));
                 outgoing.push_value(&span.to_bytes(), diff);
             }
         }
@@ -160,8 +172,8 @@ struct FilterState {
 
 impl FilterState {
     fn report_memory(&mut self) {
-        let map_bytes = |rows: usize| tree_bytes(rows, size_of::<((i64, Vec<u8>), (i64, i64))>());
-        let maps = map_bytes(self.coming.len()) + map_bytes(self.leaving.len());
+        let entry = size_of::<((i64, Vec<u8>), (i64, i64))>();
+        let maps = tree_bytes(self.coming.len(), entry) + tree_bytes(self.leaving.len(), entry);
         self.memory.set(MemoryPart::Waiting, maps + self.row_bytes);
     }
 }
@@ -199,12 +211,14 @@ impl TemporalFilter {
         held: &mut FilterState,
         (mut rows, watermarks): EpochInput,
     ) -> Result<DeltaBatch, RunError> {
-        watermarks.into_iter().for_each(|update| held.horizon.raise_watermark(update));
+        held.horizon.raise_watermarks(watermarks);
         // The largest time means "never ends": now() stays below it, so such rows never leave.
         let now = held.horizon.final_below().map(|now| now.min(i64::MAX - 1));
         let mut collector = self.collector.borrow_mut();
-        let table_id = self.table_id.filter(|_| epoch > self.after);
-        let kept = table_id.map(|table_id| (collector.at(epoch), table_id));
+        let kept = match self.table_id {
+            Some(table_id) if epoch > self.after => Some((collector.at(epoch), table_id)),
+            _ => None,
+        };
         let mut change = FilterChanges { rows: Rows::new(), diffs: Vec::new(), kept };
         if let Some(now) = now {
             self.advance_now(held, now, &mut change);
@@ -283,10 +297,14 @@ impl TemporalFilter {
         };
         // The next event's time leads the key, so that due rows are at the front of the map.
         let key = (next, row.to_vec());
-        let (held_before, of_row) = (rows.get(&key).map(|(_, count)| *count), allocated_bytes(row.len()));
-        match held_before.unwrap_or(0) + diff {
-            0 => held.row_bytes -= rows.remove(&key).map_or(0, |_| of_row),
-            count => held.row_bytes += rows.insert(key, (other, count)).map_or(of_row, |_| 0),
+        let (before, of_row) = (rows.get(&key).map_or(0, |(_, count)| *count), allocated_bytes(row.len()));
+        let count = before + diff;
+        if count == 0 {
+            if rows.remove(&key).is_some() {
+                held.row_bytes -= of_row;
+            }
+        } else if rows.insert(key, (other, count)).is_none() {
+            held.row_bytes += of_row;
         }
         change.count_in_state(row, span, diff);
     }

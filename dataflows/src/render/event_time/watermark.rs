@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::error::RunError;
 use crate::plan::Horizon;
+use crate::render::operators::OpenEpochs;
 use crate::source::watermark::least_watermark;
 
 /// Partition watermarks of a source known to one worker at the end of an epoch, addressed to one worker.
@@ -54,22 +54,17 @@ pub fn combine_watermarks<'s>(
         move |capability, _| {
             let mut restored = Some(capability.delayed(&start));
             let mut reached: BTreeMap<(usize, i32), i64> = BTreeMap::new();
-            let mut waiting: BTreeMap<u64, (Capability<u64>, Vec<PartitionWatermark>)> = BTreeMap::new();
+            let mut waiting = OpenEpochs::<Vec<PartitionWatermark>>::new();
             move |(input, frontier), output| {
                 // Restored watermarks enter once, before any other.
                 if let Some(capability) = restored.take() {
                     let mut session = output.session(&capability);
-                    current.borrow().iter().for_each(|(source, us)| session.give((*source, *us)));
-                }
-                input.for_each(|time, marks: &mut Vec<PartitionWatermark>| {
-                    let entry = waiting.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
-                    entry.1.append(marks);
-                });
-                while let Some(entry) = waiting.first_entry() {
-                    if frontier.less_equal(entry.key()) {
-                        break;
+                    for (source, us) in current.borrow().iter() {
+                        session.give((*source, *us));
                     }
-                    let (_, (capability, marks)) = entry.remove_entry();
+                }
+                input.for_each(|time, marks| waiting.input_at(&time).append(marks));
+                while let Some((_, capability, marks)) = waiting.take_complete(&[frontier]) {
                     let mut session = output.session(&capability);
                     for moved in raise_watermarks(&mut reached, &mut current.borrow_mut(), marks) {
                         session.give(moved);
@@ -121,6 +116,13 @@ impl CurrentHorizon {
         CurrentHorizon { marks: horizon.marks.clone(), watermarks: BTreeMap::new() }
     }
 
+    /// Sets the watermarks of some sources.
+    pub fn raise_watermarks(&mut self, moved: impl IntoIterator<Item = (usize, i64)>) {
+        for update in moved {
+            self.raise_watermark(update);
+        }
+    }
+
     /// Sets the watermark of a source.
     pub fn raise_watermark(&mut self, (source, us): (usize, i64)) {
         self.watermarks.insert(source, us);
@@ -140,16 +142,16 @@ impl CurrentHorizon {
 /// When the bytes are not a row with a time there.
 pub fn time_in(codec: &RowCodec, row: &[u8], column: usize) -> Result<Option<i64>, RunError> {
     let at = codec.prefix_len(row, column)?;
-    let broken = || RunError::Broken("a packed row has no time where the plan says".into());
-    match row.get(at..).and_then(|rest| rest.split_first()) {
-        Some((0, _)) => Ok(None),
-        // The packed form flips the sign bit so that bytes compare as times do.
-        Some((_, body)) => {
-            let bytes = body.first_chunk::<8>().ok_or_else(broken)?;
-            Ok(Some(i64::from_be_bytes(*bytes) ^ i64::MIN))
+    if let Some((tag, body)) = row.get(at..).and_then(<[u8]>::split_first) {
+        if *tag == 0 {
+            return Ok(None);
         }
-        None => Err(broken()),
+        // The packed form flips the sign bit so that bytes compare as times do.
+        if let Some(bytes) = body.first_chunk::<8>() {
+            return Ok(Some(i64::from_be_bytes(*bytes) ^ i64::MIN));
+        }
     }
+    Err(RunError::Broken("a packed row has no time where the plan says".into()))
 }
 
 #[cfg(test)]

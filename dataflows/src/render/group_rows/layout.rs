@@ -1,6 +1,6 @@
 //! Layout of the rows that a group keeps.
 
-use crate::render::aggregates::input::encode_keys;
+use crate::render::aggregates::input::{encode_keys, expression_types};
 use arrow::datatypes::{DataType, Schema};
 use schemas::{Ownership, RowCodec};
 
@@ -47,31 +47,22 @@ impl RowGrouping {
     /// # Errors
     /// When an expression has no type over `input`.
     pub fn new(input: &Schema, keys: &[Scalar], folds: &[Fold]) -> Result<RowGrouping, RunError> {
-        let types = |scalars: &[Scalar]| -> Result<Vec<DataType>, RunError> {
-            let types: Result<Vec<DataType>, _> = scalars.iter().map(|k| k.data_type(input)).collect();
-            Ok(types?)
-        };
         let mut reads: Vec<Scalar> = Vec::new();
-        // Expressions are equal if their text is; a repeated one shares its column.
-        let mut place = |scalar: &Scalar| {
-            let text = scalar.to_string();
-            reads.iter().position(|known| known.to_string() == text).unwrap_or_else(|| {
-                reads.push(scalar.clone());
-                reads.len() - 1
-            })
-        };
         let mut slots = Vec::with_capacity(folds.len());
         for fold in folds {
-            let arg = place(&fold.arg);
-            let filter = fold.filter.as_ref().map(&mut place);
-            let order = fold.order.iter().map(|key| place(&key.expr)).collect();
+            let arg = entry_column(&mut reads, &fold.arg);
+            let filter = fold.filter.as_ref().map(|filter| entry_column(&mut reads, filter));
+            let mut order = Vec::with_capacity(fold.order.len());
+            for key in &fold.order {
+                order.push(entry_column(&mut reads, &key.expr));
+            }
             slots.push(GroupRowsSlot { fold: fold.clone(), arg, filter, order });
         }
         let outputs: Vec<DataType> = folds.iter().map(|fold| fold.output.clone()).collect();
         Ok(RowGrouping {
             keys: keys.to_vec(),
-            key_codec: RowCodec::new(&types(keys)?)?,
-            entry_codec: RowCodec::new(&types(&reads)?)?,
+            key_codec: RowCodec::new(&expression_types(input, keys)?)?,
+            entry_codec: RowCodec::new(&expression_types(input, &reads)?)?,
             reads,
             slots,
             results: RowCodec::new(&outputs)?,
@@ -99,4 +90,15 @@ impl RowGrouping {
         }
         Ok(outgoing)
     }
+}
+
+/// Returns the entry column of an expression, which is added to `reads` unless it is there.
+fn entry_column(reads: &mut Vec<Scalar>, expr: &Scalar) -> usize {
+    // Expressions are equal if their text is; a repeated one shares its column.
+    let text = expr.to_string();
+    if let Some(known) = reads.iter().position(|known| known.to_string() == text) {
+        return known;
+    }
+    reads.push(expr.clone());
+    reads.len() - 1
 }

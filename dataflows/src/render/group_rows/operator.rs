@@ -20,8 +20,7 @@ use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::collect::Shared;
 use crate::error::RunError;
-use crate::render::aggregates::operator::describe_key;
-use crate::render::batch::{Data, DeltaBatch};
+use crate::render::batch::{describe_packed, packed_batches};
 use crate::render::changes::emit_changes;
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
@@ -55,9 +54,7 @@ type GroupRowsOutput = BTreeMap<u64, (Rows, Vec<i64>)>;
 pub fn emit_groups<'s>(arranged: PackedArranged<'s, i64>, operator: GroupRowsOperator) -> Deltas<'s> {
     let (single, collector) = (operator.grouping.keys.is_empty(), operator.collector.clone());
     emit_changes(arranged, "Fold", (operator.first, single), collector, move |trace, batches, start| {
-        let out = operator.process_batches(trace, batches, start)?;
-        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
-        Ok(out.into_iter().map(|(epoch, part)| (epoch, batch(part))).collect())
+        Ok(packed_batches(operator.process_batches(trace, batches, start)?))
     })
 }
 
@@ -108,11 +105,11 @@ impl GroupRowsOperator {
         times.sort_unstable();
         times.dedup();
         // Every removal is taken here, also of times at which nothing is emitted.
-        let expired: Vec<bool> = times
-            .iter()
-            .map(|time| self.expired.as_ref().is_some_and(|expired| expired.take_expired(*time, key)))
-            .collect();
-        if expired.iter().all(|expired| *expired) {
+        let mut expired = Vec::with_capacity(times.len());
+        for time in times.iter() {
+            expired.push(ExpiredKeys::take_from(&self.expired, *time, key));
+        }
+        if !expired.contains(&false) {
             return Ok(0);
         }
         seek.seek_key(key);
@@ -148,7 +145,7 @@ impl GroupRowsOperator {
                 diffs.push(diff);
             }
             Some(Err((what, message))) => {
-                let key = describe_key(&self.grouping.key_codec, key);
+                let key = describe_packed("key", &self.grouping.key_codec, key);
                 self.errors.record_failure(time, what, message, &key, diff);
             }
             None => {}
@@ -238,12 +235,7 @@ impl GroupEntries {
             entry.extend_from_slice(found);
             let mut counts = vec![0i64; times.len() + 1];
             seek.visit_updates(&entry, |at, diff| {
-                // State 0 is everything before the first time; an update counts from its time's state on.
-                let state = match times.first() {
-                    Some(first) if at >= *first => times.partition_point(|time| *time < at) + 1,
-                    _ => 0,
-                };
-                if let Some(count) = counts.get_mut(state) {
+                if let Some(count) = counts.get_mut(first_state(times, at)) {
                     *count += diff;
                 }
             });
@@ -267,24 +259,38 @@ impl GroupEntries {
     /// Returns the entries as columns, and the order in which each aggregate reads them.
     fn order_entries(&self, grouping: &RowGrouping) -> Result<Ordered, RunError> {
         let columns = grouping.entry_codec.decode(self.rows.iter())?;
-        let pack = |column: &ArrayRef| -> Result<Rows, RunError> {
-            Ok(RowCodec::new(&[column.data_type().clone()])?.encode(std::slice::from_ref(column))?)
-        };
-        let packed = columns.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        let mut packed = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let codec = RowCodec::new(&[column.data_type().clone()])?;
+            packed.push(codec.encode(std::slice::from_ref(column))?);
+        }
         let mut slots = Vec::with_capacity(grouping.slots.len());
         for slot in &grouping.slots {
-            let filter = slot.filter.map(|at| columns[at].as_boolean_opt());
-            let passes = |row: &u32| match filter {
-                Some(Some(filter)) => filter.is_valid(*row as usize) && filter.value(*row as usize),
-                other => other.is_none(),
-            };
-            let mut rows: Vec<u32> = (0..self.rows.len() as u32).filter(passes).collect();
+            let mut rows = passing_entries(self.rows.len(), slot.filter.map(|at| &columns[at]));
             // Sorted once for all states: only the counts differ between them.
             rows.sort_unstable_by(|a, b| compare_entries(slot, &packed, (*a as usize, *b as usize)));
             slots.push(rows);
         }
         Ok(Ordered { columns, packed, slots })
     }
+}
+
+/// Returns the first state that an update of epoch `at` counts in, which may be beyond the last one.
+#[inline]
+fn first_state(times: &[u64], at: u64) -> usize {
+    // State 0 is everything before the first time; an update counts from its time's state on.
+    match times.first() {
+        Some(first) if at >= *first => times.partition_point(|time| *time < at) + 1,
+        _ => 0,
+    }
+}
+
+/// Returns the entries, out of `count`, for which a filter is true; all without a filter.
+fn passing_entries(count: usize, filter: Option<&ArrayRef>) -> Vec<u32> {
+    let all = 0..count as u32;
+    let Some(filter) = filter else { return all.collect() };
+    let Some(filter) = filter.as_boolean_opt() else { return vec![] };
+    all.filter(|row| filter.is_valid(*row as usize) && filter.value(*row as usize)).collect()
 }
 
 /// Entries as columns, with the rows of each aggregate in its order.
@@ -297,10 +303,10 @@ struct Ordered {
 
 /// Compares two entries in the order of an aggregate: by ORDER BY, then by the packed argument.
 fn compare_entries(slot: &GroupRowsSlot, packed: &[Rows], (a, b): (usize, usize)) -> Ordering {
-    let mut by = slot.order.iter().zip(&slot.fold.order).map(|(column, key)| {
+    for (column, key) in slot.order.iter().zip(&slot.fold.order) {
         let (a, b) = (packed[*column].get(a), packed[*column].get(b));
         // NULL is packed as one zero byte, and no other value starts with one.
-        match (a == [0], b == [0]) {
+        let order = match (a == [0], b == [0]) {
             (true, true) => Ordering::Equal,
             (true, false) if key.nulls_first => Ordering::Less,
             (true, false) => Ordering::Greater,
@@ -308,10 +314,12 @@ fn compare_entries(slot: &GroupRowsSlot, packed: &[Rows], (a, b): (usize, usize)
             (false, true) => Ordering::Less,
             (false, false) if key.descending => b.cmp(a),
             (false, false) => a.cmp(b),
+        };
+        if order.is_ne() {
+            return order;
         }
-    });
-    let first = by.find(|order| order.is_ne());
-    first.unwrap_or_else(|| packed[slot.arg].get(a).cmp(packed[slot.arg].get(b)))
+    }
+    packed[slot.arg].get(a).cmp(packed[slot.arg].get(b))
 }
 
 #[cfg(test)]

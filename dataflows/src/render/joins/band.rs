@@ -77,7 +77,9 @@ impl BandPlacement {
             None => put(if self.right { RIGHT_ALONE } else { LEFT_ALONE }, 0),
             Some(time) => {
                 let (first, last) = self.stretches_of(time);
-                (first..=last).for_each(|stretch| put(MEET, stretch));
+                for stretch in first..=last {
+                    put(MEET, stretch);
+                }
             }
         }
         Ok(())
@@ -88,14 +90,14 @@ impl BandPlacement {
         let Band { least, most, .. } = self.band;
         // `i128` holds every sum of times and bounds without overflow.
         let width = (i128::from(most) - i128::from(least) + 1).max(1);
-        let stretch = |us: i128| us.div_euclid(width).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         let time = i128::from(time);
         // Left times lie within `least..=most` of right times, so the right row covers that range.
         if !self.right {
-            return (stretch(time), stretch(time));
+            let own = stretch_at(time, width);
+            return (own, own);
         }
-        let first = stretch(time + i128::from(least));
-        (first, stretch(time + i128::from(most)).max(first))
+        let first = stretch_at(time + i128::from(least), width);
+        (first, stretch_at(time + i128::from(most), width).max(first))
     }
 
     /// Returns the key of a placed key, without tag and stretch.
@@ -120,6 +122,11 @@ impl Band {
         let apart = i128::from(left) - i128::from(right);
         (i128::from(self.least)..=i128::from(self.most)).contains(&apart)
     }
+}
+
+/// Returns the number of the stretch that a time, in microseconds, is in.
+fn stretch_at(us: i128, width: i128) -> i64 {
+    us.div_euclid(width).clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// Returns the row of a placed row, without its time.

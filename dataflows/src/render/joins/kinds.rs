@@ -15,10 +15,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::Literal;
 use schemas::{RowCodec, stored_key};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Concat, Input};
 
 use super::band::BandPlacement;
@@ -33,9 +31,10 @@ use crate::plan::analysis::interval::{self, Band};
 use crate::plan::state_role::StateRole;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::render::aggregates::input::Grouping;
-use crate::render::batch::{Data, DeltaBatch, RelationType, null_in};
+use crate::render::batch::{DeltaBatch, RelationType, null_in};
 use crate::render::event_time::expire::RemovalLoop;
 use crate::render::linear::Deltas;
+use crate::render::operators::{each_message, owner_of};
 use crate::render::{Renderer, Restore};
 
 /// Updates of rows by key.
@@ -88,11 +87,13 @@ impl<'s> Renderer<'s, '_> {
         // Semi and anti joins output left rows only.
         let left_only = matches!(kind, JoinKind::Semi | JoinKind::Anti);
         // Pairs are needed as output, or to evaluate a condition on them.
-        let pairs = (!left_only || residual.is_some())
-            .then(|| self.matched_pairs(id, &left, &right, residual.as_ref()));
-        let pairs = pairs.transpose()?;
+        let pairs = if !left_only || residual.is_some() {
+            Some(self.matched_pairs(id, &left, &right, residual.as_ref())?)
+        } else {
+            None
+        };
         // Only under a residual condition do matches depend on the pairs; otherwise on keys alone.
-        let chosen = pairs.as_ref().filter(|_| residual.is_some());
+        let chosen = if residual.is_some() { pairs.as_ref() } else { None };
         match (kind, &pairs) {
             (JoinKind::Semi, _) => self.with_match(id, &left, &right, (chosen, 1)),
             (JoinKind::Anti, _) => self.without_match(id, &left, &right, chosen),
@@ -136,15 +137,11 @@ impl<'s> Renderer<'s, '_> {
         let (updates, removal_loop) =
             self.side_updates(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
         let shape = self.shapes[input].clone();
-        let band = self.time_band(id);
-        let placing = band.map(|band| {
-            BandPlacement::new(
-                band,
-                part == StateRole::Right,
-                shape.codec.clone(),
-                filter_nulls.then(|| codec.clone()),
-            )
-        });
+        // Rows are placed by time where the condition bounds it.
+        let null_keys = if filter_nulls { Some(codec.clone()) } else { None };
+        let placing = self
+            .time_band(id)
+            .map(|band| BandPlacement::new(band, part == StateRole::Right, shape.codec.clone(), null_keys));
         let matching = match &placing {
             Some(placing) => self.place_by_time(&updates, placing.clone()),
             None if filter_nulls => self.filter_null_keys(&updates, &codec, false),
@@ -170,7 +167,10 @@ impl<'s> Renderer<'s, '_> {
         let Op::Join { left, right, residual, null_equal, .. } = &self.plan.rels[id].op else { return None };
         let (left, right) = (&self.plan.rels[*left].schema, &self.plan.rels[*right].schema);
         // Joins in which NULLs equal each other are not placed by time.
-        interval::band(residual.as_ref().filter(|_| !null_equal)?, left, right)
+        if *null_equal {
+            return None;
+        }
+        interval::band(residual.as_ref()?, left, right)
     }
 
     /// Places updates by key and time.
@@ -253,21 +253,16 @@ impl<'s> Renderer<'s, '_> {
         table_id: u32,
     ) -> KeyedStream<'s> {
         let collector = self.collector.clone();
-        let to_owner = Exchange::new(|updates: &Updates<i64>| updates.owner);
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(to_owner, "Count", move |_, _| {
-            move |input, output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut collector = collector.borrow_mut();
-                    // Counted under the message's epoch, so that state and output are committed together.
-                    let out = collector.at(*time.time());
-                    for (key, row, diff) in updates.iter().flat_map(Updates::iter) {
-                        let mut stored = stored_key(key);
-                        stored.extend_from_slice(row);
-                        out.add_count(table_id, &stored, *diff);
-                    }
-                    output.session(&time).give_container(updates);
-                });
+        each_message(updates, Exchange::new(owner_of), "Count", move |time, updates, output| {
+            let mut collector = collector.borrow_mut();
+            // Counted under the message's epoch, so that state and output are committed together.
+            let out = collector.at(*time.time());
+            for (key, row, diff) in updates.iter().flat_map(Updates::iter) {
+                let mut stored = stored_key(key);
+                stored.extend_from_slice(row);
+                out.add_count(table_id, &stored, *diff);
             }
+            output.session(&time).give_container(updates);
         })
     }
 
@@ -352,16 +347,16 @@ impl<'s> Renderer<'s, '_> {
         each: impl Fn(&mut ExchangeBuffer<R>, &[u8], &[u8], i64) + 'static,
     ) -> Stream<'s, u64, Vec<Updates<R>>> {
         let ownership = self.collector.borrow().ownership();
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rekey", move |_, _| {
-            move |input, output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut session = output.session(&time);
-                    for updates in updates.drain(..) {
-                        let mut outgoing = ExchangeBuffer::new(updates.epoch, &ownership);
-                        updates.iter().for_each(|(key, row, diff)| each(&mut outgoing, key, row, *diff));
-                        outgoing.into_updates().for_each(|updates| session.give(updates));
-                    }
-                });
+        each_message(updates, Pipeline, "Rekey", move |time, message, output| {
+            let mut session = output.session(&time);
+            for updates in message.drain(..) {
+                let mut outgoing = ExchangeBuffer::new(updates.epoch, &ownership);
+                for (key, row, diff) in updates.iter() {
+                    each(&mut outgoing, key, row, *diff);
+                }
+                for rekeyed in outgoing.into_updates() {
+                    session.give(rekeyed);
+                }
             }
         })
     }
@@ -373,12 +368,10 @@ impl<'s> Renderer<'s, '_> {
         updates: Stream<'s, u64, Vec<Updates<Accums>>>,
         schema: &Schema,
     ) -> Result<PackedArranged<'s, i64>, RunError> {
-        let columns: Vec<Scalar> =
-            schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
-        let grouping = Grouping::new(schema, &columns, &[])?;
+        let grouping = Grouping::of_all_columns(schema)?;
         let shape = RelationType::new(schema)?;
-        let named = |part: &str| self.counter_name(id, &format!("{of} {part}"));
-        let arranged = trace::arrange(updates, &named("keys"), self.collector.clone());
+        let name = self.counter_name(id, &format!("{of} keys"));
+        let arranged = trace::arrange(updates, &name, self.collector.clone());
         // A set: the reduce emits a key when its count becomes positive, and retracts it at zero.
         let present = self.render_reduce(
             arranged,
@@ -387,9 +380,11 @@ impl<'s> Renderer<'s, '_> {
             (id, None),
             self.error_table(id)?,
         );
-        let side = JoinSide { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
+        let Grouping { keys, key_codec, .. } = grouping;
+        let side = JoinSide { shape, keys, key_codec, keep_null_keys: true };
         let keyed = pairs::key_rows(present, side, self.error_table(id)?, self.collector.clone());
-        Ok(trace::arrange(keyed, &named("present"), self.collector.clone()))
+        let name = self.counter_name(id, &format!("{of} present"));
+        Ok(trace::arrange(keyed, &name, self.collector.clone()))
     }
 }
 
@@ -400,27 +395,24 @@ pub(in crate::render) fn one_key() -> Scalar {
 
 /// Returns the key expressions' types as columns.
 pub(in crate::render) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
-    let field =
-        |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
-    let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();
-    Ok(Schema::new(fields?))
+    let mut fields = Vec::with_capacity(keys.len());
+    for (at, key) in keys.iter().enumerate() {
+        fields.push(Field::new(format!("k{at}"), key.data_type(schema)?, true));
+    }
+    Ok(Schema::new(fields))
 }
 
 /// Converts keyed updates to batches of rows.
 fn rows_of<'s>(updates: KeyedStream<'s>) -> Deltas<'s> {
-    updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rows", |_, _| {
-        |input, output| {
-            input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                let mut session = output.session(&time);
-                for updates in updates.drain(..) {
-                    let (mut rows, mut diffs) = (schemas::Rows::new(), Vec::new());
-                    for (_, row, diff) in updates.iter() {
-                        rows.push(row);
-                        diffs.push(*diff);
-                    }
-                    session.give(DeltaBatch { data: Data::Packed(rows), diffs });
-                }
-            });
+    each_message(updates, Pipeline, "Rows", |time, message, output| {
+        let mut session = output.session(&time);
+        for updates in message.drain(..) {
+            let (mut rows, mut diffs) = (schemas::Rows::new(), Vec::new());
+            for (_, row, diff) in updates.iter() {
+                rows.push(row);
+                diffs.push(*diff);
+            }
+            session.give(DeltaBatch::from_packed(rows, diffs));
         }
     })
 }

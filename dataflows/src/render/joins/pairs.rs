@@ -4,17 +4,16 @@
 //! packed rows end to end, which is the packed form of the joined row. Rows of a side whose key is in
 //! a set come from the same join. The composition of each kind of join is in `kinds`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use differential_dataflow::operators::join::join_traces;
 use schemas::{Ownership, Rows};
 use timely::Accountable;
-use timely::container::{CapacityContainerBuilder, ContainerBuilder};
+use timely::container::ContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
 
 use super::band;
 use crate::arrange::trace::PackedArranged;
@@ -25,8 +24,11 @@ use crate::functions::sums::accum::Accums;
 use crate::plan::Scalar;
 use crate::plan::analysis::interval::Band;
 use crate::render::aggregates::input::encode_keys;
-use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
+use crate::render::batch::{
+    DeltaBatch, RelationType, packed_batches, select_array, select_rows, unmark_nulls,
+};
 use crate::render::linear::{Batches, Deltas, EpochTime, Errors, key_whole_rows, map_batches, to_updates};
+use crate::render::operators::each_message;
 
 /// Maximum number of bytes of joined rows not reported to the collector yet.
 const MAX_UNREPORTED_BYTES: u64 = 1 << 20;
@@ -81,10 +83,9 @@ impl JoinSide {
         // A NULL key matches none: such rows are needed only if they are output without a match.
         if !self.keep_null_keys && keys.iter().any(|k| k.logical_null_count() > 0) {
             let whole = not_null(&keys, diffs.len());
-            keys = keys
-                .iter()
-                .map(|k| crate::render::batch::select_array(k, &whole))
-                .collect::<Result<_, _>>()?;
+            for key in &mut keys {
+                *key = select_array(key, &whole)?;
+            }
             (batch, diffs) = select_rows(&batch, &diffs, &whole)?;
         }
         let keys = encode_keys(&self.key_codec, &keys, diffs.len())?;
@@ -109,8 +110,11 @@ impl JoinSide {
 }
 
 fn not_null(keys: &[ArrayRef], rows: usize) -> BooleanArray {
-    let nulls: Vec<_> = keys.iter().filter_map(|k| k.logical_nulls()).collect();
-    (0..rows).map(|row| Some(nulls.iter().all(|n| n.is_valid(row)))).collect()
+    let mut whole = vec![true; rows];
+    for key in keys {
+        unmark_nulls(&mut whole, key);
+    }
+    BooleanArray::from(whole)
 }
 
 /// Joined rows with their epochs and diffs.
@@ -224,16 +228,12 @@ impl Guard {
 /// Converts joined rows to batches of their epochs.
 fn unpack_rows<'s>(stream: Stream<'s, u64, JoinedRows>, name: &str, collector: Shared) -> Deltas<'s> {
     let name = name.to_string();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Unpack", move |_, _| {
-        move |input, output| {
-            input.for_each(|capability, pairs: &mut JoinedRows| {
-                // Pairs may be of later epochs than the message: they are sent with delayed capabilities.
-                let capability = capability.retain(0);
-                collector.borrow_mut().at(*capability.time()).count_touched(&name, pairs.diffs.len() as u64);
-                for (epoch, batch) in pairs.by_epoch() {
-                    output.session(&capability.delayed(&epoch)).give(batch);
-                }
-            });
+    each_message(stream, Pipeline, "Unpack", move |capability, pairs, output| {
+        // Pairs may be of later epochs than the message: they are sent with delayed capabilities.
+        let capability = capability.retain(0);
+        collector.borrow_mut().at(*capability.time()).count_touched(&name, pairs.diffs.len() as u64);
+        for (epoch, batch) in pairs.by_epoch() {
+            output.session(&capability.delayed(&epoch)).give(batch);
         }
     })
 }
@@ -245,16 +245,15 @@ impl JoinedRows {
         let Some(first) = epochs.first().copied() else { return vec![] };
         // The usual case of a single epoch moves the rows instead of copying them.
         if epochs.iter().all(|epoch| *epoch == first) {
-            return vec![(first, DeltaBatch { data: Data::Packed(rows), diffs })];
+            return vec![(first, DeltaBatch::from_packed(rows, diffs))];
         }
-        let mut parts: std::collections::BTreeMap<u64, (Rows, Vec<i64>)> = Default::default();
+        let mut parts: BTreeMap<u64, (Rows, Vec<i64>)> = BTreeMap::new();
         for (at, epoch) in epochs.into_iter().enumerate() {
             let part = parts.entry(epoch).or_default();
             part.0.push(rows.get(at));
             part.1.push(diffs[at]);
         }
-        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
-        parts.into_iter().map(|(epoch, part)| (epoch, batch(part))).collect()
+        packed_batches(parts)
     }
 }
 
@@ -353,7 +352,7 @@ pub fn null_extend<'s, T: EpochTime>(
             whole.resize(before + row.len() + after, 0);
             extended.push(&whole);
         }
-        Ok(DeltaBatch { data: Data::Packed(extended), diffs })
+        Ok(DeltaBatch::from_packed(extended, diffs))
     })
 }
 
@@ -372,6 +371,6 @@ pub fn columns_of<'s, T: EpochTime>(
             let start = joined.codec.prefix_len(row, columns.start)?;
             rows.push(&row[start..joined.codec.prefix_len(row, columns.end)?]);
         }
-        Ok(DeltaBatch { data: Data::Packed(rows), diffs })
+        Ok(DeltaBatch::from_packed(rows, diffs))
     })
 }

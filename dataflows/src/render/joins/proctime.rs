@@ -85,7 +85,7 @@ impl RememberedLookups {
         self.bytes += lookup.heap_bytes();
         let replaced = looked.insert(epoch, lookup);
         self.bytes += row_bytes(row, looked);
-        self.bytes -= before + replaced.map_or(0, |replaced| replaced.heap_bytes());
+        self.bytes -= before + replaced.as_ref().map_or(0, HeapBytes::heap_bytes);
         1
     }
 
@@ -102,11 +102,10 @@ impl RememberedLookups {
         mut show: impl FnMut(&[(Vec<u8>, i64)], i64),
     ) -> Result<i64, RunError> {
         let mut more = 0;
-        let missing = || RunError::Broken("a row is taken back that was not looked up".into());
         while copies > 0 {
-            let looked = self.rows.get_mut(row).ok_or_else(missing)?;
+            let looked = self.rows.get_mut(row).ok_or_else(missing_lookup)?;
             let before = row_bytes(row, looked);
-            let mut oldest = looked.first_entry().ok_or_else(missing)?;
+            let mut oldest = looked.first_entry().ok_or_else(missing_lookup)?;
             let taken = copies.min(oldest.get().copies);
             copies -= taken;
             show(&oldest.get().found, taken);
@@ -136,8 +135,7 @@ impl RememberedLookups {
         rest: &[u8],
         count: i64,
     ) -> Result<i64, RunError> {
-        let damaged = || RunError::Damaged("a remembered lookup is not readable".into());
-        let (epoch, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let (epoch, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged_lookup)?;
         let epochs = self.rows.entry(row.to_vec()).or_default();
         let before = row_bytes(row, epochs);
         let looked = epochs.entry(u64::from_be_bytes(*epoch)).or_default();
@@ -153,12 +151,20 @@ impl RememberedLookups {
                 self.bytes += allocated_bytes(right.len());
                 0
             }
-            Some(_) => return Err(damaged()),
+            Some(_) => return Err(damaged_lookup()),
         };
         self.bytes = self.bytes + vector_bytes(&looked.found) - places;
         self.bytes = self.bytes + row_bytes(row, epochs) - before;
         Ok(more)
     }
+}
+
+fn missing_lookup() -> RunError {
+    RunError::Broken("a row is taken back that was not looked up".into())
+}
+
+fn damaged_lookup() -> RunError {
+    RunError::Damaged("a remembered lookup is not readable".into())
 }
 
 /// Returns the bytes of a left row and of the map of its lookups, without the lookups themselves.

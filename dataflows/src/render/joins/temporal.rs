@@ -17,21 +17,22 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, Concat, Input};
+use timely::dataflow::operators::{Concat, Input};
 
 use super::kinds::{KeyedStream, key_columns, one_key};
 use super::proctime::{LookupState, RememberedLookups};
-use super::timed_rows::TimedRows;
-use crate::arrange::updates::{Updates, by_key};
-use crate::collect::Shared;
+use super::timed_rows::{TimedRows, affected_times, packed_time};
+use crate::arrange::updates::{Updates, ValueUpdate, by_key};
+use crate::collect::{Collector, Shared};
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
-use crate::render::batch::{Data, DeltaBatch, RelationType, null_in};
+use crate::render::batch::{DeltaBatch, RelationType, null_in};
 use crate::render::event_time::rule::with_name;
 use crate::render::event_time::time_index::TimeIndex;
 use crate::render::event_time::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::render::linear::Deltas;
+use crate::render::operators::{OpenEpochs, is_beyond_previous, owner_of};
 use crate::render::{Renderer, Restore};
 
 impl<'s> Renderer<'s, '_> {
@@ -88,14 +89,16 @@ impl<'s> Renderer<'s, '_> {
         let right =
             self.keyed_input((id, StateRole::Right), *right, (keys_of(right_keys), codec.clone()), false)?;
         let right = self.persist_rows(right, (id, StateRole::Right), &codec)?;
-        let table_id = |part| if durable { self.state_tables.table_of(id, part).map(Some) } else { Ok(None) };
         let due = match self.plan.expiry.get(&(id, StateRole::Left)) {
             Some(horizon) => {
-                let table_ids = [table_id(StateRole::Left)?, table_id(StateRole::Right)?];
-                Some((
-                    self.watermark_updates()?,
-                    JoinExpiry { horizon: CurrentHorizon::new(horizon), table_ids, ..JoinExpiry::default() },
-                ))
+                let mut table_ids = [None, None];
+                if durable {
+                    let left = self.state_tables.table_of(id, StateRole::Left)?;
+                    table_ids = [Some(left), Some(self.state_tables.table_of(id, StateRole::Right)?)];
+                }
+                let horizon = CurrentHorizon::new(horizon);
+                let expiry = JoinExpiry { horizon, table_ids, ..JoinExpiry::default() };
+                Some((self.watermark_updates()?, expiry))
             }
             None => None,
         };
@@ -125,8 +128,11 @@ struct TemporalJoinOperator {
     collector: Shared,
 }
 
-/// Changes of the left and of the right: time, row and diff.
-type TimedChanges = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
+/// Change of a row: its time, the row and the diff.
+type TimedChange = (Vec<u8>, Vec<u8>, i64);
+
+/// Changes of the left and of the right.
+type TimedChanges = (Vec<TimedChange>, Vec<TimedChange>);
 
 /// Both sides of a key.
 #[derive(Default)]
@@ -220,24 +226,31 @@ impl JoinExpiry {
 
     /// Removes and returns the keys and times below the horizon, of the left and of the right.
     fn take_due(&mut self, moved: Vec<(usize, i64)>) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
-        moved.into_iter().for_each(|update| self.horizon.raise_watermark(update));
+        self.horizon.raise_watermarks(moved);
         let Some(horizon) = self.horizon.final_below() else { return [vec![], vec![]] };
         // In the packed form of a time, to compare with the maps' keys.
         let horizon = [&[1], &(horizon ^ i64::MIN).to_be_bytes()[..]].concat();
-        let take = |times: &mut TimeIndex<Vec<u8>, Vec<u8>>| {
-            let done = times.take_below(&horizon).into_iter();
-            done.flat_map(|(time, keys)| keys.into_iter().map(move |key| (key, time.clone()))).collect()
-        };
         // Afterwards a row with a time below the horizon is an error.
-        let done = [take(&mut self.left), take(&mut self.right)];
+        let (lefts, rights) = (self.left.take_below(&horizon), self.right.take_below(&horizon));
         self.passed = self.passed.take().max(Some(horizon));
-        done
+        [pair_with_times(lefts), pair_with_times(rights)]
     }
 }
 
+/// Returns each key with its time.
+fn pair_with_times(times: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut pairs = Vec::new();
+    for (time, keys) in times {
+        for key in keys {
+            pairs.push((key, time.clone()));
+        }
+    }
+    pairs
+}
+
 /// Input of an epoch.
+#[derive(Default)]
 struct JoinInput {
-    capability: Capability<u64>,
     /// Watermarks that moved in the epoch before.
     moved: Vec<(usize, i64)>,
     left: Vec<Updates<i64>>,
@@ -251,54 +264,41 @@ fn build_operator<'s>(
     due: Option<(WatermarkUpdates<'s>, JoinExpiry)>,
     operator: TemporalJoinOperator,
 ) -> Deltas<'s> {
-    let owner = |updates: &Updates<i64>| updates.owner;
-    let (watermarks, mut due) = due.map_or((None, None), |(watermarks, due)| (Some(watermarks), Some(due)));
+    let (watermarks, mut due) = due.unzip();
     let mut builder = OperatorBuilder::new("Lookup".to_owned(), left.scope());
-    let mut left = builder.new_input(left, Exchange::new(owner));
-    let mut right = builder.new_input(right, Exchange::new(owner));
+    let mut left = builder.new_input(left, Exchange::new(owner_of));
+    let mut right = builder.new_input(right, Exchange::new(owner_of));
     let mut watermarks = watermarks.map(|watermarks| builder.new_input(watermarks, Pipeline));
     let (output, found) = builder.new_output::<Vec<DeltaBatch>>();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<DeltaBatch>>>::from(output);
     builder.build(move |_| {
         let mut groups = JoinState::default();
-        let mut epochs: BTreeMap<u64, JoinInput> = BTreeMap::new();
+        let mut epochs = OpenEpochs::<JoinInput>::new();
         move |frontiers| {
             let mut output = output.activate();
-            let new = |capability| JoinInput { capability, moved: vec![], left: vec![], right: vec![] };
-            left.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
-                arrived.left.append(updates);
-            });
-            right.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
-                arrived.right.append(updates);
-            });
+            left.for_each(|time, updates| epochs.input_at(&time).left.append(updates));
+            right.for_each(|time, updates| epochs.input_at(&time).right.append(updates));
             if let Some(watermarks) = &mut watermarks {
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+                watermarks.for_each(|time, moved| {
                     // Applied one epoch later, when the rows of the watermark's own epoch are in.
-                    let next = *time.time() + 1;
-                    let arrived = epochs.entry(next).or_insert_with(|| new(time.retain(0).delayed(&next)));
-                    arrived.moved.append(moved);
+                    epochs.delayed_input(&time, *time.time() + 1).moved.append(moved);
                 });
             }
-            while let Some(entry) = epochs.first_entry() {
+            while let Some(epoch) = epochs.first_epoch() {
                 // An epoch needs its own rows, and the watermarks of the previous epoch.
                 let (rows, marks) = frontiers.split_at(2);
-                let before = entry.key().checked_sub(1);
-                if rows.iter().any(|frontier| frontier.less_equal(entry.key()))
-                    || before.is_some_and(|before| marks.iter().any(|frontier| frontier.less_equal(&before)))
+                if rows.iter().any(|frontier| frontier.less_equal(&epoch))
+                    || !marks.iter().all(|frontier| is_beyond_previous(frontier, epoch))
                 {
                     break;
                 }
-                let (epoch, arrived) = entry.remove_entry();
-                let capability = arrived.capability.clone();
+                let Some((_, capability, arrived)) = epochs.take_first() else { break };
                 match operator.process_epoch(&mut groups, due.as_mut(), (epoch, arrived)) {
                     Ok(out) if out.diffs.is_empty() => {}
                     Ok(out) => {
                         let touched = out.diffs.len() as u64;
                         operator.collector.borrow_mut().at(epoch).count_touched(&operator.name, touched);
-                        let batch = DeltaBatch { data: Data::Packed(out.rows), diffs: out.diffs };
-                        output.session(&capability).give(batch);
+                        output.session(&capability).give(DeltaBatch::from_packed(out.rows, out.diffs));
                     }
                     Err(error) => operator.collector.borrow_mut().fail(error),
                 }
@@ -323,18 +323,16 @@ impl TemporalJoinOperator {
         mut due: Option<&mut JoinExpiry>,
         (epoch, arrived): (u64, JoinInput),
     ) -> Result<JoinOutput, RunError> {
-        let JoinInput { moved, mut left, mut right, .. } = arrived;
+        let JoinInput { moved, mut left, mut right } = arrived;
         if let Some(due) = due.as_deref_mut() {
             self.drop_final(all, due, (epoch, moved));
         }
         let mut changed: BTreeMap<Vec<u8>, KeyChanges> = BTreeMap::new();
         by_key(&mut left, |key, rows| {
-            let changes = changed.entry(key.to_vec()).or_default();
-            changes.left.extend(rows.iter().map(|row| (row.0.to_vec(), row.2)));
+            add_changes(&mut changed.entry(key.to_vec()).or_default().left, rows);
         });
         by_key(&mut right, |key, rows| {
-            let changes = changed.entry(key.to_vec()).or_default();
-            changes.right.extend(rows.iter().map(|row| (row.0.to_vec(), row.2)));
+            add_changes(&mut changed.entry(key.to_vec()).or_default().right, rows);
         });
         let mut out = JoinOutput::default();
         for (key, changes) in changed {
@@ -367,8 +365,10 @@ impl TemporalJoinOperator {
         (epoch, key): (u64, &[u8]),
         out: &mut JoinOutput,
     ) -> Result<i64, RunError> {
-        let mut more: i64 =
-            changes.right.into_iter().map(|(row, diff)| group.right.change_count(vec![], row, diff)).sum();
+        let mut more = 0;
+        for (row, diff) in changes.right {
+            more += group.right.change_count(vec![], row, diff);
+        }
         let mut collector = self.collector.borrow_mut();
         for (row, diff) in changes.left {
             // A restored entry is a lookup: the left row followed by its epoch and a row found.
@@ -377,37 +377,45 @@ impl TemporalJoinOperator {
                 more += group.lookups.restore_entry(row, rest, diff)?;
                 continue;
             }
-            let mut show = |found: &mut dyn Iterator<Item = (&Vec<u8>, &i64)>, diff: i64| {
-                let mut none = true;
-                for (right, count) in found {
-                    none = false;
-                    out.rows.push_joined(&row, right);
-                    out.diffs.push(diff * count);
-                }
-                // An outer join emits an unmatched row with NULLs, packed as zero bytes.
-                if none && self.outer {
-                    out.rows.push_joined(&row, &vec![0; self.nulls]);
-                    out.diffs.push(diff);
-                }
+            let found = group.right.values().flatten().filter(|(_, count)| **count > 0);
+            let Some(table_id) = self.lookup_table_id else {
+                self.emit_found(&row, found, diff, out);
+                continue;
             };
-            let mut found = group.right.values().flatten().filter(|(_, count)| **count > 0);
-            let place =
-                self.lookup_table_id.map(|table_id| LookupState { out: collector.at(epoch), table_id, key });
-            match place {
-                None => show(&mut found, diff),
-                Some(mut place) if diff < 0 => {
-                    let show = |found: &[(Vec<u8>, i64)], n: i64| show(&mut row_counts(found), -n);
-                    let taken = group.lookups.take_back(&row, -diff, &mut place, show);
-                    more += taken.map_err(|error| with_name(&self.name, error))?;
-                }
-                Some(mut place) => {
-                    let found: Vec<_> = found.map(|(row, count)| (row.clone(), *count)).collect();
-                    show(&mut row_counts(&found), diff);
-                    more += group.lookups.remember_lookup(&row, (epoch, diff), found, &mut place);
-                }
+            let mut place = LookupState { out: collector.at(epoch), table_id, key };
+            if diff < 0 {
+                let show =
+                    |found: &[(Vec<u8>, i64)], n: i64| self.emit_found(&row, row_counts(found), -n, out);
+                let taken = group.lookups.take_back(&row, -diff, &mut place, show);
+                more += taken.map_err(|error| with_name(&self.name, error))?;
+            } else {
+                let found: Vec<_> = found.map(|(row, count)| (row.clone(), *count)).collect();
+                self.emit_found(&row, row_counts(&found), diff, out);
+                more += group.lookups.remember_lookup(&row, (epoch, diff), found, &mut place);
             }
         }
         Ok(more)
+    }
+
+    /// Emits a left row with each right row found, `diff` times its count.
+    fn emit_found<'a>(
+        &self,
+        row: &[u8],
+        found: impl Iterator<Item = (&'a Vec<u8>, &'a i64)>,
+        diff: i64,
+        out: &mut JoinOutput,
+    ) {
+        let mut none = true;
+        for (right, count) in found {
+            none = false;
+            out.rows.push_joined(row, right);
+            out.diffs.push(diff * count);
+        }
+        // An outer join emits an unmatched row with NULLs, packed as zero bytes.
+        if none && self.outer {
+            out.rows.push_joined(row, &vec![0; self.nulls]);
+            out.diffs.push(diff);
+        }
     }
 
     /// Drops final state by the watermarks that moved: left rows below the horizon, and right rows before the
@@ -421,29 +429,23 @@ impl TemporalJoinOperator {
         let [lefts, rights] = due.take_due(moved);
         let mut collector = self.collector.borrow_mut();
         let mut dropped = 0;
-        let mut remove_rows = |key: &[u8], rows: BTreeMap<Vec<u8>, i64>, table_id: Option<u32>| {
-            dropped += rows.len() as u64;
-            for (row, count) in rows {
-                if let Some(table_id) = table_id {
-                    let stored = [stored_key(key), row].concat();
-                    collector.at(epoch).add_count(table_id, &stored, -count);
-                }
-            }
-        };
+        let (left_place, right_place) = ((epoch, due.table_ids[0]), (epoch, due.table_ids[1]));
         for (key, time) in lefts {
             let Some(group) = all.groups.get_mut(&key) else { continue };
             let before = group.held_bytes(&key);
-            remove_rows(&key, group.left.take_time(&time), due.table_ids[0]);
+            dropped += uncount_rows(&mut collector, left_place, &key, group.left.take_time(&time));
             all.note_change(&key, before);
         }
         for (key, time) in rights {
-            let Some(group) = all.groups.get_mut(&key).filter(|group| group.right.contains_key(&time)) else {
+            let Some(group) = all.groups.get_mut(&key) else { continue };
+            if !group.right.contains_key(&time) {
                 continue;
-            };
+            }
             // A row below the horizon stays until a later one, also below the horizon, replaces it.
             let before = group.held_bytes(&key);
-            let replaced = group.right.take_before(&time);
-            replaced.into_values().for_each(|rows| remove_rows(&key, rows, due.table_ids[1]));
+            for rows in group.right.take_before(&time).into_values() {
+                dropped += uncount_rows(&mut collector, right_place, &key, rows);
+            }
             all.note_change(&key, before);
         }
         all.held -= dropped.cast_signed();
@@ -459,16 +461,9 @@ impl TemporalJoinOperator {
         changes: KeyChanges,
         (key, mut due): (&[u8], Option<&mut JoinExpiry>),
     ) -> Result<TimedChanges, RunError> {
-        let mut timed = |codec: &RowCodec, column: usize, rows: Vec<(Vec<u8>, i64)>, side: StateRole| {
-            let timed = rows.into_iter().map(|(row, diff)| {
-                let time = packed_time(codec, &row, column)?;
-                due.as_deref_mut().map_or(Ok(()), |due| due.note_time(side, &time, key))?;
-                Ok((time, row, diff))
-            });
-            timed.collect::<Result<Vec<_>, RunError>>()
-        };
-        let lefts = timed(&self.left, left, changes.left, StateRole::Left)?;
-        let mut rights = timed(&self.right, right, changes.right, StateRole::Right)?;
+        let (left, right) = ((&self.left, left), (&self.right, right));
+        let lefts = add_times(left, changes.left, (StateRole::Left, key), due.as_deref_mut())?;
+        let mut rights = add_times(right, changes.right, (StateRole::Right, key), due)?;
         // A right row without a time, or under a key with a NULL, is found by none.
         let null_key = null_in(&self.key, key)?;
         rights.retain(|(time, ..)| time != &[0] && !null_key);
@@ -488,15 +483,23 @@ impl TemporalJoinOperator {
         // A changed right time affects the left rows for which it is, or becomes, the nearest one.
         for time in times {
             for (at, rows) in group.left.range::<Vec<u8>, _>(affected_times(&group.right, time, nearest)) {
-                again.extend(rows.keys().map(|row| (at.clone(), row.clone())));
+                for row in rows.keys() {
+                    again.insert((at.clone(), row.clone()));
+                }
             }
         }
-        again.extend(lefts.iter().map(|(time, row, _)| (time.clone(), row.clone())));
+        for (time, row, _) in &lefts {
+            again.insert((time.clone(), row.clone()));
+        }
         // Results are compared before and after the changes of both sides are applied.
         let before: Vec<_> = again.iter().map(|row| self.find_row(group, row, nearest)).collect();
         let mut more = 0;
-        lefts.into_iter().for_each(|(time, row, diff)| more += group.left.change_count(time, row, diff));
-        rights.into_iter().for_each(|(time, row, diff)| more += group.right.change_count(time, row, diff));
+        for (time, row, diff) in lefts {
+            more += group.left.change_count(time, row, diff);
+        }
+        for (time, row, diff) in rights {
+            more += group.right.change_count(time, row, diff);
+        }
         for (row, before) in again.iter().zip(before) {
             let after = self.find_row(group, row, nearest);
             if before != after {
@@ -524,48 +527,58 @@ impl TemporalJoinOperator {
             true => group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next(),
         };
         // Of several right rows at one time, the greatest by its bytes is found.
-        let found = found.and_then(|(_, rows)| rows.keys().next_back()).filter(|_| time != &[0]);
+        let found = match found {
+            Some((_, rows)) if time != &[0] => rows.keys().next_back(),
+            _ => None,
+        };
         match found {
             Some(found) => Some((found.clone(), count)),
-            None => self.outer.then(|| (vec![0; self.nulls], count)),
+            None if self.outer => Some((vec![0; self.nulls], count)),
+            None => None,
         }
     }
+}
+
+/// Adds the rows of a key with their diffs.
+fn add_changes(changes: &mut Vec<(Vec<u8>, i64)>, rows: &[ValueUpdate<'_, i64>]) {
+    changes.extend(rows.iter().map(|row| (row.0.to_vec(), row.2)));
+}
+
+/// Adds their times, which are in a column, to the changed rows of one side of a key, and records the times
+/// for expiry.
+fn add_times(
+    (codec, column): (&RowCodec, usize),
+    rows: Vec<(Vec<u8>, i64)>,
+    (side, key): (StateRole, &[u8]),
+    mut due: Option<&mut JoinExpiry>,
+) -> Result<Vec<TimedChange>, RunError> {
+    let mut timed = Vec::with_capacity(rows.len());
+    for (row, diff) in rows {
+        let time = packed_time(codec, &row, column)?;
+        if let Some(due) = due.as_deref_mut() {
+            due.note_time(side, &time, key)?;
+        }
+        timed.push((time, row, diff));
+    }
+    Ok(timed)
+}
+
+/// Deletes rows of a key from their state table, where they are durable; returns the number of rows.
+fn uncount_rows(
+    collector: &mut Collector,
+    (epoch, table_id): (u64, Option<u32>),
+    key: &[u8],
+    rows: BTreeMap<Vec<u8>, i64>,
+) -> u64 {
+    let dropped = rows.len() as u64;
+    let Some(table_id) = table_id else { return dropped };
+    for (row, count) in rows {
+        let stored = [stored_key(key), row].concat();
+        collector.at(epoch).add_count(table_id, &stored, -count);
+    }
+    dropped
 }
 
 fn row_counts(rows: &[(Vec<u8>, i64)]) -> impl Iterator<Item = (&Vec<u8>, &i64)> {
     rows.iter().map(|(row, count)| (row, count))
-}
-
-/// Returns the range of left times whose nearest right time may be `time`.
-fn affected_times<'a>(
-    right: &'a TimedRows,
-    time: &'a Vec<u8>,
-    nearest: Nearest,
-) -> (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>) {
-    // Equal times match unless the comparison is strict; then a left row at the next right time finds `time`.
-    let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
-    let beyond = |next: Option<&'a Vec<u8>>| match next {
-        Some(next) if nearest.strict => Bound::Included(next),
-        Some(next) => Bound::Excluded(next),
-        None => Bound::Unbounded,
-    };
-    match nearest.forward {
-        false => {
-            let next = right.range::<Vec<u8>, _>((Bound::Excluded(time), Bound::Unbounded)).next();
-            (own, beyond(next.map(|(time, _)| time)))
-        }
-        true => {
-            let next = right.range::<Vec<u8>, _>((Bound::Unbounded, Bound::Excluded(time))).next_back();
-            (beyond(next.map(|(time, _)| time)), own)
-        }
-    }
-}
-
-/// Returns the bytes of the time in a packed row, which sort as times do; one zero byte for NULL.
-fn packed_time(codec: &RowCodec, row: &[u8], column: usize) -> Result<Vec<u8>, RunError> {
-    // The packed form of a timestamp is order-preserving and is used as it is.
-    let (start, end) = (codec.prefix_len(row, column)?, codec.prefix_len(row, column + 1)?);
-    row.get(start..end)
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| RunError::Broken("a packed row has no time where the plan says".into()))
 }

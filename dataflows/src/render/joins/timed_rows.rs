@@ -1,10 +1,13 @@
 //! Rows of one side of a temporal join under one key, by time, with a running count of their memory.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 
+use schemas::RowCodec;
 use schemas::memory::{HeapBytes, allocated_bytes, tree_bytes};
 
+use crate::error::RunError;
+use crate::plan::Nearest;
 use crate::render::event_time::time_index::rows_bytes;
 
 /// Rows with their multiplicity.
@@ -77,6 +80,36 @@ fn taken_bytes(time: &[u8], rows: &Counts) -> usize {
     allocated_bytes(time.len())
         + rows_bytes(rows.len())
         + rows.keys().map(HeapBytes::heap_bytes).sum::<usize>()
+}
+
+/// Returns the range of left times whose nearest right time may be `time`.
+pub(super) fn affected_times<'a>(
+    right: &'a TimedRows,
+    time: &'a Vec<u8>,
+    nearest: Nearest,
+) -> (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>) {
+    // Equal times match unless the comparison is strict; then a left row at the next right time finds `time`.
+    let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
+    let next = match nearest.forward {
+        false => right.range::<Vec<u8>, _>((Bound::Excluded(time), Bound::Unbounded)).next(),
+        true => right.range::<Vec<u8>, _>((Bound::Unbounded, Bound::Excluded(time))).next_back(),
+    };
+    let beyond = match next {
+        Some((next, _)) if nearest.strict => Bound::Included(next),
+        Some((next, _)) => Bound::Excluded(next),
+        None => Bound::Unbounded,
+    };
+    if nearest.forward { (beyond, own) } else { (own, beyond) }
+}
+
+/// Returns the bytes of the time in a packed row, which sort as times do; one zero byte for NULL.
+pub(super) fn packed_time(codec: &RowCodec, row: &[u8], column: usize) -> Result<Vec<u8>, RunError> {
+    // The packed form of a timestamp is order-preserving and is used as it is.
+    let (start, end) = (codec.prefix_len(row, column)?, codec.prefix_len(row, column + 1)?);
+    match row.get(start..end) {
+        Some(time) => Ok(time.to_vec()),
+        None => Err(RunError::Broken("a packed row has no time where the plan says".into())),
+    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::error::RunError;
 use crate::plan::Scalar;
 use crate::plan::window::{Order, Window};
 use crate::render::aggregates::input::encode_keys;
-use crate::render::batch::{Data, DeltaBatch, RelationType};
+use crate::render::batch::{DeltaBatch, RelationType, describe_packed, packed_batches};
 use crate::render::changes::emit_changes;
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors, to_updates};
@@ -76,8 +76,9 @@ impl PartitionLayout {
         let mut tail = Vec::new();
         for (at, diff) in diffs.into_iter().enumerate() {
             // The length follows the row, so that it does not affect the order.
-            let length =
-                u32::try_from(order[at].len()).map_err(|_| RunError::Broken("an order of 4 GiB".into()))?;
+            let Ok(length) = u32::try_from(order[at].len()) else {
+                return Err(RunError::Broken("an order of 4 GiB".into()));
+            };
             tail.clear();
             tail.extend_from_slice(rows.get(at));
             tail.extend_from_slice(&length.to_be_bytes());
@@ -113,9 +114,12 @@ fn order_bytes(order: &[Order], columns: &[ArrayRef], rows: usize) -> Result<Vec
 
 /// Splits a value into order bytes and row.
 pub(in crate::render) fn split_value(value: &[u8]) -> Result<(&[u8], &[u8]), RunError> {
-    let broken = || RunError::Broken("a row of a partition is cut short".into());
-    let (rest, tail) = value.split_last_chunk::<TAIL>().ok_or_else(broken)?;
-    rest.split_at_checked(u32::from_be_bytes(*tail) as usize).ok_or_else(broken)
+    if let Some((rest, tail)) = value.split_last_chunk::<TAIL>()
+        && let Some(parts) = rest.split_at_checked(u32::from_be_bytes(*tail) as usize)
+    {
+        return Ok(parts);
+    }
+    Err(RunError::Broken("a row of a partition is cut short".into()))
 }
 
 /// Configuration of the operator.
@@ -156,9 +160,7 @@ pub fn emit_windows<'s>(
     let mut compute = Compute::new(over)?;
     let (name, collector) = (compute.over.name.clone(), compute.over.collector.clone());
     Ok(emit_changes(arranged, &name, (0, false), collector, move |trace, batches, _| {
-        let out = compute.process_batches(trace, batches)?;
-        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
-        Ok(out.into_iter().map(|(epoch, out)| (epoch, batch(out))).collect())
+        Ok(packed_batches(compute.process_batches(trace, batches)?))
     }))
 }
 
@@ -174,9 +176,10 @@ struct Compute {
 impl Compute {
     fn new(over: WindowOperator) -> Result<Compute, RunError> {
         let types: Vec<DataType> = over.window.functions.iter().map(|f| f.output.clone()).collect();
-        let exprs = (0..types.len())
-            .map(|at| over.window.window_expr(at, &over.input.schema))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut exprs = Vec::with_capacity(types.len());
+        for at in 0..types.len() {
+            exprs.push(over.window.window_expr(at, &over.input.schema)?);
+        }
         Ok(Compute { exprs, values: RowCodec::new(&types)?, over })
     }
 
@@ -200,7 +203,7 @@ impl Compute {
             seek.seek_key(key);
             for time in &times {
                 // Taken before reading: the change is the removal of the partition's state.
-                if self.over.expired.as_ref().is_some_and(|expired| expired.take_expired(*time, key)) {
+                if ExpiredKeys::take_from(&self.over.expired, *time, key) {
                     continue;
                 }
                 let entries = self.read_partition(&mut seek, *time)?;
@@ -278,7 +281,8 @@ impl Compute {
             };
             changes.extend(results.into_iter().map(|row| (row, diff)));
             if let Some((what, message)) = failed {
-                self.over.errors.record_failure(time, &what, &message, &self.describe_partition(key), diff);
+                let partition = describe_packed("partition", &self.over.partition, key);
+                self.over.errors.record_failure(time, &what, &message, &partition, diff);
             }
         }
         // Equal rows of both states cancel.
@@ -355,17 +359,10 @@ impl Compute {
             None => rows.len(),
         };
         let values = self.values.encode(&columns)?;
-        let joined = |(at, entry): (usize, &&PartitionRow)| [entry.row.as_slice(), values.get(at)].concat();
-        Ok(Ok(rows.iter().enumerate().take(kept).map(joined).collect()))
-    }
-
-    /// Describes a partition for the error table.
-    fn describe_partition(&self, key: &[u8]) -> String {
-        let columns = self.over.partition.decode(std::iter::once(key)).unwrap_or_default();
-        let values: Vec<String> = columns
-            .iter()
-            .map(|c| arrow::util::display::array_value_to_string(c, 0).unwrap_or_default())
-            .collect();
-        format!("partition ({})", values.join(", "))
+        let mut results = Vec::with_capacity(kept);
+        for (at, entry) in rows.iter().enumerate().take(kept) {
+            results.push([entry.row.as_slice(), values.get(at)].concat());
+        }
+        Ok(Ok(results))
     }
 }

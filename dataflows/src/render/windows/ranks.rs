@@ -109,7 +109,8 @@ pub fn compute_ranks(call: &Call, rows: &[&PartitionRow]) -> Vec<i64> {
 /// Returns the number of leading rows that are ranked at most `most`.
 pub fn count_ranked(ranks: &ArrayRef, most: u64) -> usize {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    ranks.as_primitive_opt::<Int64Type>().map_or(0, |ranks| ranks.values().partition_point(|r| *r <= most))
+    let Some(ranks) = ranks.as_primitive_opt::<Int64Type>() else { return 0 };
+    ranks.values().partition_point(|rank| *rank <= most)
 }
 
 #[cfg(test)]

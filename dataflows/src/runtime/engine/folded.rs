@@ -23,9 +23,13 @@ impl SinkContent {
     /// The rows, each as often as it is held.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::new();
-        self.keyed.values().for_each(|row| rows.push(row));
+        for row in self.keyed.values() {
+            rows.push(row);
+        }
         for (row, times) in &self.plain {
-            (0..*times).for_each(|_| rows.push(row));
+            for _ in 0..*times {
+                rows.push(row);
+            }
         }
         rows
     }
@@ -48,9 +52,9 @@ impl Folded {
     /// When a change does not fit the content.
     pub fn apply(&mut self, plan: &Plan, deltas: &BTreeMap<usize, SinkDelta>) -> Result<(), RunError> {
         for (at, delta) in deltas {
-            let format = plan.sinks.get(*at).map(|sink| sink.format);
             let held = self.sinks.entry(*at).or_default();
-            match format.ok_or_else(|| broken("a change of no sink"))? {
+            let Some(sink) = plan.sinks.get(*at) else { return Err(broken("a change of no sink")) };
+            match sink.format {
                 Format::Plain => append_rows(held, delta)?,
                 format => change_by_key(held, delta, format == Format::Debezium)?,
             }

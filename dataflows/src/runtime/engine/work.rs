@@ -37,25 +37,27 @@ pub type Started = (Vec<Sender<Command>>, Receiver<WorkerEvent>, Workers);
 
 /// Starts the workers and waits until all are at the committed epoch.
 pub fn start_workers(setup: &Setup, peers: usize) -> Result<Started, RunError> {
-    let (commands, inboxes): (Vec<_>, Vec<_>) = (0..peers).map(|_| channel()).unzip();
-    // Each inbox is taken once, by its worker.
-    let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
+    let (mut commands, mut inboxes) = (Vec::with_capacity(peers), Vec::with_capacity(peers));
+    for _ in 0..peers {
+        let (command, inbox) = channel();
+        commands.push(command);
+        // Each inbox is taken once, by its worker.
+        inboxes.push(Mutex::new(Some(inbox)));
+    }
     let (events, received) = channel();
     let (setup, failures) = (setup.clone(), events.clone());
     let abort = setup.abort.clone();
     let body = move |worker: &mut Worker| {
-        let place = inboxes.get(worker.index());
-        let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
-        taken.map_or(Ok(()), |inbox| run_worker(worker, &setup, &inbox, &events))
+        let Some(inbox) = inboxes.get(worker.index()) else { return Ok(()) };
+        let taken = inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match taken {
+            Some(inbox) => run_worker(worker, &setup, &inbox, &events),
+            None => Ok(()),
+        }
     };
     let failed = move |error| drop(failures.send(WorkerEvent::Failed(error)));
     let workers = worker::start(peers, abort.clone(), body, failed)?;
-    let ready = (0..peers).try_for_each(|_| match received.recv() {
-        Ok(WorkerEvent::Failed(error)) => Err(error),
-        Ok(_) => Ok(()),
-        Err(_) => Err(RunError::Broken("a worker did not start".into())),
-    });
-    if let Err(error) = ready {
+    if let Err(error) = await_workers(&received, peers) {
         // Workers that are ready wait for commands: dropping the channels ends them.
         abort.store(true, Ordering::Release);
         drop(commands);
@@ -63,6 +65,18 @@ pub fn start_workers(setup: &Setup, peers: usize) -> Result<Started, RunError> {
         return Err(error);
     }
     Ok((commands, received, workers))
+}
+
+/// Waits until all workers are at the committed epoch.
+fn await_workers(events: &Receiver<WorkerEvent>, peers: usize) -> Result<(), RunError> {
+    for _ in 0..peers {
+        match events.recv() {
+            Ok(WorkerEvent::Failed(error)) => return Err(error),
+            Ok(_) => {}
+            Err(_) => return Err(RunError::Broken("a worker did not start".into())),
+        }
+    }
+    Ok(())
 }
 
 /// Body of a worker thread: builds the topology, then executes commands until their channel closes.

@@ -81,11 +81,11 @@ fn check_plain(create: &CreateRelation) -> Option<Mistake> {
 
 /// Tells whether the table's key is exactly the INCLUDEd key of the record.
 fn whole_key(create: &CreateRelation, origins: &[Origin], key: &[usize]) -> bool {
-    let included = |at: &usize| match origins.get(*at) {
+    let [only] = key else { return false };
+    match origins.get(*only) {
         Some(Origin::Included(at)) => create.includes.get(*at).is_some_and(|i| i.kind == IncludeKind::Key),
         _ => false,
-    };
-    matches!(key, [only] if included(only))
+    }
 }
 
 /// Refuses a connector that cannot deliver records of the format.
@@ -96,9 +96,11 @@ fn check_connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<
                 .hint("write FORMAT PLAIN, or read what you need from a file"),
         ),
         "file" => {
-            let value = (create.encode.0 != Encoding::Json).then_some(("ENCODE", create.encode.2));
-            let key = create.key_encode.as_ref().filter(|(encoding, ..)| *encoding != Encoding::Json);
-            let (clause, at) = value.or_else(|| Some(("KEY ENCODE", key?.2)))?;
+            let (clause, at) = match &create.key_encode {
+                _ if create.encode.0 != Encoding::Json => ("ENCODE", create.encode.2),
+                Some((encoding, _, at)) if *encoding != Encoding::Json => ("KEY ENCODE", *at),
+                _ => return None,
+            };
             Some(
                 Mistake::new(at, "the lines of a file are JSON, their keys as well")
                     .hint(format!("write {clause} JSON")),
@@ -117,7 +119,10 @@ fn check_key_columns(
     let mut mistakes = Vec::new();
     for at in key {
         let name = schema.field(*at).name();
-        let pos = create.primary_key.iter().find(|k| k.text == *name).map_or(create.pos, |k| k.pos);
+        let pos = match create.primary_key.iter().find(|k| k.text == *name) {
+            Some(named) => named.pos,
+            None => create.pos,
+        };
         let what = match origins.get(*at) {
             Some(Origin::Generated(_)) => "is computed",
             Some(Origin::Included(_)) => "is INCLUDEd",
@@ -138,33 +143,41 @@ fn check_key_encoding(
     key: &[usize],
 ) -> Option<Mistake> {
     let (encoding, options) = key_encoding(create, origins, key);
-    let pos = create.key_encode.as_ref().map_or(create.format.1, |(_, _, pos)| *pos);
+    let (given, pos) = match &create.key_encode {
+        Some((given, _, pos)) => (Some(*given), *pos),
+        None => (None, create.format.1),
+    };
     let fields: Vec<&Field> = key.iter().map(|at| schema.field(*at)).collect();
     if whole_key(create, origins, key) {
-        let bytes = create.key_encode.as_ref().is_none_or(|(given, ..)| *given == Encoding::Bytes);
-        return (!bytes).then(|| {
-            Mistake::new(pos, "the PRIMARY KEY is the bytes of the record's key, which are not decoded")
-                .hint("write KEY ENCODE BYTES, or leave KEY ENCODE out")
-        });
+        return match given {
+            None | Some(Encoding::Bytes) => None,
+            Some(_) => Some(
+                Mistake::new(pos, "the PRIMARY KEY is the bytes of the record's key, which are not decoded")
+                    .hint("write KEY ENCODE BYTES, or leave KEY ENCODE out"),
+            ),
+        };
     }
     match encoding {
-        Encoding::Json => None,
-        Encoding::Avro => {
-            let missing = create.key_encode.is_some() && !options.contains_key("schema.registry");
-            missing.then(|| {
-                Mistake::new(pos, "KEY ENCODE AVRO has no schema registry")
-                    .hint("write KEY ENCODE AVRO (schema.registry = 'http://HOST:PORT')")
-            })
-        }
-        Encoding::Text => plain_key("TEXT", "VARCHAR, UUID or number", &fields, pos, |field| {
-            let kind = field.data_type();
-            let number = kind.is_integer() || kind.is_floating() || kind.is_decimal();
-            number || *kind == schemas::uuid_type() || (*kind == DataType::Utf8 && !schemas::is_jsonb(field))
-        }),
-        Encoding::Bytes => {
-            plain_key("BYTES", "BYTEA", &fields, pos, |field| *field.data_type() == DataType::Binary)
-        }
+        Encoding::Avro if given.is_some() && !options.contains_key("schema.registry") => Some(
+            Mistake::new(pos, "KEY ENCODE AVRO has no schema registry")
+                .hint("write KEY ENCODE AVRO (schema.registry = 'http://HOST:PORT')"),
+        ),
+        Encoding::Json | Encoding::Avro => None,
+        Encoding::Text => plain_key("TEXT", "VARCHAR, UUID or number", &fields, pos, fits_text),
+        Encoding::Bytes => plain_key("BYTES", "BYTEA", &fields, pos, fits_bytes),
     }
+}
+
+/// Tells whether KEY ENCODE TEXT can carry a column.
+fn fits_text(field: &Field) -> bool {
+    let kind = field.data_type();
+    let number = kind.is_integer() || kind.is_floating() || kind.is_decimal();
+    number || *kind == schemas::uuid_type() || (*kind == DataType::Utf8 && !schemas::is_jsonb(field))
+}
+
+/// Tells whether KEY ENCODE BYTES can carry a column.
+fn fits_bytes(field: &Field) -> bool {
+    *field.data_type() == DataType::Binary
 }
 
 /// Refuses TEXT or BYTES for a key that is not one column of a fitting type.

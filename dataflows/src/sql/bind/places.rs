@@ -41,8 +41,10 @@ struct PlaceUser<'a> {
 /// Reports conflicting uses of topics and files, and dead letters that have no cluster to go to.
 pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
     let cluster = output_cluster(statements);
-    let places = |statement| places_of(statement, cluster.as_ref());
-    let users: Vec<PlaceUser<'_>> = statements.iter().flat_map(places).collect();
+    let mut users: Vec<PlaceUser<'_>> = Vec::new();
+    for statement in statements {
+        users.extend(places_of(statement, cluster.as_ref()));
+    }
     let mut mistakes = Vec::new();
     if !statements.iter().any(writes_to_kafka) {
         mistakes.extend(statements.iter().filter_map(dead_letters_nowhere));
@@ -57,14 +59,24 @@ pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
             );
             mistakes.push(Mistake::new(user.pos, message).hint("name another topic"));
         }
-        // A pair is reported once: at the writer, or at the later of two writers.
-        let others = users.iter().enumerate().filter(|(other, _)| *other != at);
-        let clash = others
-            .filter(|(_, other)| is_same_place(&user.place, &other.place))
-            .find_map(|(other, with)| find_conflict(user, with, other < at));
-        mistakes.extend(clash);
+        mistakes.extend(first_conflict(&users, at));
     }
     mistakes
+}
+
+/// First conflict of the user at position `at` with another. A pair is reported once: at the writer, or at
+/// the later of two writers.
+fn first_conflict(users: &[PlaceUser<'_>], at: usize) -> Option<Mistake> {
+    let user = &users[at];
+    for (other, with) in users.iter().enumerate() {
+        if other != at
+            && is_same_place(&user.place, &with.place)
+            && let Some(mistake) = find_conflict(user, with, other < at)
+        {
+            return Some(mistake);
+        }
+    }
+    None
 }
 
 /// Mistake if `user` must not share a topic or file with `with`; `later` if it is the later of the two.
@@ -122,21 +134,22 @@ fn places_of<'a>(statement: &'a Statement, cluster: Option<&BTreeSet<String>>) -
         Statement::Sink(create) => (&create.name.text, &create.with, PlaceUse::Sink),
         Statement::View(_) => return vec![],
     };
-    let user = |kind, item: &'a OptionItem, place| PlaceUser { name, kind, place, pos: item.pos };
-    let topic =
-        |servers: BTreeSet<String>, item: &'a OptionItem| TopicOrFile::Topic { servers, topic: &item.value };
     let on_kafka = is_on_kafka(with);
-    let own = bootstrap_servers(with).filter(|_| on_kafka);
+    let own = if on_kafka { bootstrap_servers(with) } else { None };
     let mut users = Vec::new();
     if let (Some(servers), Some(item)) = (own.clone(), find_option(with, "topic")) {
-        users.push(user(kind, item, topic(servers, item)));
+        let place = TopicOrFile::Topic { servers, topic: &item.value };
+        users.push(PlaceUser { name, kind, place, pos: item.pos });
     }
-    if let Some(item) = find_option(with, "path").filter(|_| find_connector(with) == Some("file")) {
-        users.push(user(kind, item, TopicOrFile::File(&item.value)));
+    if let Some(item) = find_option(with, "path")
+        && find_connector(with) == Some("file")
+    {
+        users.push(PlaceUser { name, kind, place: TopicOrFile::File(&item.value), pos: item.pos });
     }
     let cluster = if on_kafka { own } else { cluster.cloned() };
     if let (Some(servers), Some(item)) = (cluster, dead_letter_topic(statement)) {
-        users.push(user(PlaceUse::DeadLetters, item, topic(servers, item)));
+        let place = TopicOrFile::Topic { servers, topic: &item.value };
+        users.push(PlaceUser { name, kind: PlaceUse::DeadLetters, place, pos: item.pos });
     }
     users
 }
@@ -155,8 +168,8 @@ fn is_on_kafka(with: &[OptionItem]) -> bool {
 fn bootstrap_servers(with: &[OptionItem]) -> Option<BTreeSet<String>> {
     let names = ["properties.bootstrap.server", "properties.bootstrap.servers"];
     let servers = names.iter().find_map(|name| find_option(with, name))?;
-    let servers = servers.value.split(',').map(|server| server.trim().to_ascii_lowercase());
-    Some(servers.filter(|server| !server.is_empty()).collect())
+    let servers = servers.value.split(',').map(str::trim).filter(|server| !server.is_empty());
+    Some(servers.map(str::to_ascii_lowercase).collect())
 }
 
 /// Topic of a source's dead letters.
@@ -178,11 +191,19 @@ fn writes_to_kafka(statement: &Statement) -> bool {
 
 /// Bootstrap servers of the cluster that takes sinks and dead letters.
 fn output_cluster(statements: &[Statement]) -> Option<BTreeSet<String>> {
-    statements.iter().filter(|statement| writes_to_kafka(statement)).find_map(|statement| match statement {
+    statements.iter().find_map(output_servers)
+}
+
+/// Bootstrap servers to which a statement writes; None if it does not write to Kafka.
+fn output_servers(statement: &Statement) -> Option<BTreeSet<String>> {
+    if !writes_to_kafka(statement) {
+        return None;
+    }
+    match statement {
         Statement::Relation(create) => bootstrap_servers(&create.with),
         Statement::Sink(create) => bootstrap_servers(&create.with),
         Statement::View(_) => None,
-    })
+    }
 }
 
 /// Refusal of the topic of a source's dead letters in a topology that writes nothing to Kafka.

@@ -6,12 +6,11 @@
 use arrow::datatypes::{DataType, Schema};
 
 use super::keyed::encoding_of_keys;
-use super::{check_connector, find_option, option_map};
+use super::{check_connector, find_option, option_map, similar_column};
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::properties::{covers_key, why_retracts};
 use crate::plan::formats::{Encoding, Format};
-use crate::plan::{Plan, Rel, RelId, Sink};
-use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::plan::{Plan, Rel, RelId, Sink, Source};
 use crate::sql::parse::ast::{CreateSink, OptionItem, SinkInput};
 use crate::sql::parse::tokens::fold;
 
@@ -35,8 +34,10 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
                 .hint(format!("write {named} = '{}'", item.value)),
         );
     }
-    let key = find_option(&create.with, named)
-        .map_or_else(Vec::new, |item| key_columns(item, schema, &mut mistakes));
+    let key = match find_option(&create.with, named) {
+        Some(item) => key_columns(item, schema, &mut mistakes),
+        None => vec![],
+    };
     let (key_encoding, key_encode_options) = encoding_of_keys(&create.encode, create.key_encode.as_ref());
     if let Some((encoding, _, pos)) = &create.key_encode {
         mistakes.extend(check_key_encode((*encoding, *pos), &key, schema, named));
@@ -72,12 +73,14 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
         SinkInput::Query(..) => "its query",
     };
     if format == Format::Plain {
-        let why = (!rel.append_only).then(|| why_retracts(plan, sink.rel))?;
-        let key = rel
-            .unique
-            .iter()
-            .find(|k| !k.is_empty())
-            .map_or_else(|| "...".to_owned(), |k| column_names(rel, k));
+        if rel.append_only {
+            return None;
+        }
+        let why = why_retracts(plan, sink.rel);
+        let key = match rel.unique.iter().find(|k| !k.is_empty()) {
+            Some(k) => column_names(rel, k),
+            None => "...".to_owned(),
+        };
         return Some(
             Mistake::new(pos, format!("FORMAT PLAIN only adds rows, and {from} can take rows back: {why}"))
                 .hint(format!("write FORMAT UPSERT and primary_key = '{key}'")),
@@ -86,15 +89,13 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
     if rel.unique.iter().any(|key| covers_key(key, &sink.key, &rel.paired)) && !sink.key.is_empty() {
         return None;
     }
-    let proven = rel
-        .unique
-        .iter()
-        .filter(|k| !k.is_empty())
-        .map(|k| format!("'{}'", column_names(rel, k)))
-        .collect::<Vec<_>>();
-    let forgetting =
-        |at: &usize| plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_some());
-    let forgetting = plan.sources_of(sink.rel).into_iter().find(forgetting);
+    let mut proven = Vec::new();
+    for key in &rel.unique {
+        if !key.is_empty() {
+            proven.push(format!("'{}'", column_names(rel, key)));
+        }
+    }
+    let forgetting = plan.sources_of(sink.rel).into_iter().find(|at| has_retention(&plan.sources[*at]));
     let hint = match (proven.as_slice(), forgetting) {
         ([], _) if rel.unique.iter().any(Vec::is_empty) => format!(
             "{from} has one row: add a constant column, such as 'all' AS id, and make it the primary_key"
@@ -118,6 +119,11 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
     })
 }
 
+/// Tells whether a table drops rows that are older than a retention.
+fn has_retention(source: &Source) -> bool {
+    matches!(&source.keyed, Some(keyed) if keyed.retention_us.is_some())
+}
+
 fn column_names(rel: &Rel, key: &[usize]) -> String {
     key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
 }
@@ -127,14 +133,17 @@ fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) 
     let mut out = Vec::new();
     for word in item.value.split(',').map(str::trim) {
         let quoted = word.strip_prefix('"').and_then(|w| w.strip_suffix('"'));
-        let name = quoted.map_or_else(|| fold(word, None), ToOwned::to_owned);
-        match schema.fields().iter().position(|f| *f.name() == name) {
-            Some(c) if out.contains(&c) => {
+        let name = match quoted {
+            Some(name) => name.to_owned(),
+            None => fold(word, None),
+        };
+        match schema.column_with_name(&name) {
+            Some((c, _)) if out.contains(&c) => {
                 mistakes.push(Mistake::new(item.pos, format!("{} names {name} twice", item.name)))
             }
-            Some(c) => out.push(c),
+            Some((c, _)) => out.push(c),
             None => {
-                let hint = did_you_mean(&name, schema.fields().iter().map(|f| f.name().as_str()));
+                let hint = similar_column(schema, &name);
                 mistakes.push(
                     Mistake::new(item.pos, format!("{}: there is no column {name}", item.name))
                         .maybe_hint(hint),
@@ -163,11 +172,13 @@ fn check_key_encode(
         Encoding::Bytes => &[DataType::Binary],
         Encoding::Json | Encoding::Avro => return None,
     };
-    let one = matches!(key, [c] if wanted.contains(schema.field(*c).data_type()));
+    if matches!(key, [c] if wanted.contains(schema.field(*c).data_type())) {
+        return None;
+    }
     let (word, of) =
         if encoding == Encoding::Text { ("TEXT", "VARCHAR or UUID") } else { ("BYTES", "BYTEA") };
-    (!one).then(|| {
+    Some(
         Mistake::new(pos, format!("KEY ENCODE {word} needs a key of one {of} column"))
-            .hint("use KEY ENCODE JSON or AVRO")
-    })
+            .hint("use KEY ENCODE JSON or AVRO"),
+    )
 }

@@ -4,7 +4,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::{begin_with, is_any_word};
 
 /// Functions of MySQL, Spark, Snowflake, Flink, ksqlDB and BigQuery, with the replacement for each.
 const FUNCTIONS: [(&str, &str); 75] = [
@@ -87,10 +87,12 @@ const FUNCTIONS: [(&str, &str); 75] = [
 
 /// Finds syntax of another dialect in a statement: the token, a message and a hint.
 pub(crate) fn find_foreign(tokens: &[TokenWithSpan]) -> Option<(&TokenWithSpan, String, &'static str)> {
-    (0..tokens.len()).find_map(|at| {
-        let (message, hint) = foreign_syntax(&tokens[at..], at)?;
-        Some((&tokens[at], message, hint))
-    })
+    for (at, token) in tokens.iter().enumerate() {
+        if let Some((message, hint)) = foreign_syntax(&tokens[at..], at) {
+            return Some((token, message, hint));
+        }
+    }
+    None
 }
 
 /// Sequences of words that cannot occur in Herald's SQL, each with a message and a hint.
@@ -120,19 +122,16 @@ const SESSION: &str =
 /// Message and hint if syntax of another dialect begins with the first token of `rest`, the `at`th of its
 /// statement.
 fn foreign_syntax(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static str)> {
-    let word = |ahead: usize, text: &str| rest.get(ahead).is_some_and(|t| is_word(&t.token, text));
-    let phrase = PHRASES.iter().find(|(words, ..)| words.iter().enumerate().all(|(n, text)| word(n, text)));
-    if let Some((_, message, hint)) = phrase {
+    if let Some((_, message, hint)) = PHRASES.iter().find(|(words, ..)| begin_with(rest, words)) {
         return Some(((*message).to_owned(), hint));
     }
     let next = rest.get(1).map(|t| &t.token);
-    let created = ["source", "table", "view", "materialized", "sink"];
     Some(match &rest[0].token {
         Token::Sharp if at == 0 => ("# begins no comment".to_owned(), "write -- before a comment"),
-        Token::Word(_) if at > 0 && word(0, "create") && created.iter().any(|kind| word(1, kind)) => {
+        Token::Word(_) if at > 0 && begin_with(rest, &["create"]) && next.is_some_and(is_created) => {
             ("expected `;` before this statement".to_owned(), "end the one before it with ;")
         }
-        Token::Word(_) if word(0, "within") && matches!(next, Some(Token::Number(..))) => (
+        Token::Word(_) if begin_with(rest, &["within"]) && matches!(next, Some(Token::Number(..))) => (
             "WITHIN is not a clause".to_owned(),
             "write the distance in ON: AND a.ts BETWEEN b.ts - INTERVAL '1 hour' AND b.ts + INTERVAL '1 hour'",
         ),
@@ -150,6 +149,11 @@ fn foreign_syntax(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static
         }
         _ => return None,
     })
+}
+
+/// Tells whether a token is the word for an object that a topology creates.
+fn is_created(token: &Token) -> bool {
+    is_any_word(token, &["source", "table", "view", "materialized", "sink"])
 }
 
 /// Hint for a function of another dialect.

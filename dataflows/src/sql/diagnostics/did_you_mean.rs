@@ -8,13 +8,24 @@ use schemas::did_you_mean::osa_distance;
 
 /// Candidate nearest to `word`, if one is near enough.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let length = |word: &str| word.to_lowercase().chars().count();
-    let distance = |a: &str, b: &str| osa_distance(&a.to_lowercase(), &b.to_lowercase());
-    schemas::did_you_mean::nearest(word, candidates, distance, |candidate| {
-        let longer = length(word).max(length(candidate));
-        // A word with nothing in common is not near, however short both are.
-        (longer / 3).max(1).min(longer.saturating_sub(1))
-    })
+    schemas::did_you_mean::nearest(word, candidates, distance, |candidate| limit(word, candidate))
+}
+
+/// Distance of two words, whatever their case.
+fn distance(a: &str, b: &str) -> usize {
+    osa_distance(&a.to_lowercase(), &b.to_lowercase())
+}
+
+/// Greatest distance at which a candidate is offered for `word`.
+fn limit(word: &str, candidate: &str) -> usize {
+    let longer = lower_length(word).max(lower_length(candidate));
+    // A word with nothing in common is not near, however short both are.
+    (longer / 3).max(1).min(longer.saturating_sub(1))
+}
+
+/// Number of characters of a word in lower case.
+fn lower_length(word: &str) -> usize {
+    word.to_lowercase().chars().count()
 }
 
 /// Hint `did you mean X?` with the nearest candidate.

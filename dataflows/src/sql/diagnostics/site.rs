@@ -13,10 +13,20 @@ pub(crate) struct Site {
     pub pos: Pos,
 }
 
-/// Position of a span, or `fallback` if the span is empty.
-pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
-    if span.start.line == 0 {
-        return fallback;
+impl Site {
+    /// Position of a span, or that of the statement if the span is empty.
+    pub fn place(self, span: Span) -> Pos {
+        if span.start.line == 0 {
+            return self.pos;
+        }
+        Pos { file: self.file, line: span.start.line, column: span.start.column }
     }
-    Pos { file, line: span.start.line, column: span.start.column }
+
+    /// Position of the first of `spans`, or that of the statement if there is none.
+    pub fn place_first(self, spans: &[Span]) -> Pos {
+        match spans.first() {
+            Some(first) => self.place(*first),
+            None => self.pos,
+        }
+    }
 }

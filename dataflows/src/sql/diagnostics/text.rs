@@ -13,18 +13,13 @@ const KINDS: [&str; 7] = [
 
 /// Reduces a message to one sentence, with SQL's type names.
 pub(in crate::sql) fn clean_message(text: &str) -> String {
-    let end = text
-        .find("\n\nbacktrace")
-        .or_else(|| text.find(".\nThis issue was likely caused"))
-        .unwrap_or(text.len());
-    let mut text = &text[..end];
+    let end = text.find("\n\nbacktrace").or(text.find(".\nThis issue was likely caused"));
+    let mut text = &text[..end.unwrap_or(text.len())];
     while let Some(rest) = KINDS.iter().find_map(|kind| text.strip_prefix(kind)) {
         text = rest;
     }
     let mut out = text.replace(['\n', '\t'], " ");
-    if let Some(at) =
-        out.find(" No function matches the given name").or_else(|| out.find(" Candidate functions:"))
-    {
+    if let Some(at) = out.find(" No function matches the given name").or(out.find(" Candidate functions:")) {
         out.truncate(at);
     }
     // Longer names come before those they contain: Timestamp(µs, "UTC") before Timestamp(µs).
@@ -67,5 +62,5 @@ pub(in crate::sql::diagnostics) fn text_constant(text: &str) -> String {
 
 /// First name in quotes, which may also stand in the query.
 pub(in crate::sql::diagnostics) fn first_quoted(text: &str) -> Option<String> {
-    text_between(text, "'", "'").or_else(|| text_between(text, "\"", "\""))
+    text_between(text, "'", "'").or(text_between(text, "\"", "\""))
 }

@@ -10,14 +10,14 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
-    JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
-    Visitor,
+    JoinOperator, ObjectName, ObjectNamePart, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::site::place;
+use super::site::Site;
 use crate::functions::{FUNCTIONS, aggregates};
-use crate::mistake::{Mistake, Pos};
+use crate::mistake::Mistake;
 use crate::sql::logical::joins::{subquery, using};
 use crate::sql::logical::now;
 use crate::sql::parse::walk::Walk;
@@ -25,35 +25,34 @@ use crate::sql::syntax::recursion;
 
 /// Refuses everything in `query` that Herald does not support; `view` is true if watermarks advance below it,
 /// so that conditions on now() are possible.
-pub(crate) fn refuse_query(query: &Query, file: usize, fallback: Pos, view: bool) -> Vec<Mistake> {
+pub(crate) fn refuse_query(query: &Query, site: Site, view: bool) -> Vec<Mistake> {
     let top: *const Query = query;
-    let mut refuse =
-        UnsupportedCheck { file, fallback, view, top, placed: vec![], conditions: vec![], out: vec![] };
+    let mut refuse = UnsupportedCheck { site, view, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = query.walk(&mut refuse);
     refuse.out
 }
 
 /// Refuses everything in the expression of a generated column or a constraint that Herald does not support
 /// there.
-pub(crate) fn refuse_expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
+pub(crate) fn refuse_expr(expr: &Expr, site: Site) -> Vec<Mistake> {
     let top = std::ptr::null();
     let mut refuse =
-        UnsupportedCheck { file, fallback, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
+        UnsupportedCheck { site, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.walk(&mut refuse);
     refuse.out
 }
 
 /// Warns of clauses of `query` without effect: ORDER BY without LIMIT.
-pub(crate) fn idle_orders(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
+pub(crate) fn idle_orders(query: &Query, site: Site) -> Vec<Mistake> {
     let mut orders = IdleOrders(vec![]);
     let _ = query.walk(&mut orders);
-    let hint = "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"";
-    let spans = orders.0.into_iter().map(|span| place(span, file, fallback));
-    spans
-        .map(|pos| {
-            Mistake::new(pos, "ORDER BY without LIMIT is left out: a view is a set of rows").hint(hint)
-        })
-        .collect()
+    let mut idle = Vec::with_capacity(orders.0.len());
+    for span in orders.0 {
+        let message = "ORDER BY without LIMIT is left out: a view is a set of rows";
+        let hint = "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"";
+        idle.push(Mistake::new(site.place(span), message).hint(hint));
+    }
+    idle
 }
 
 /// Visitor that collects the spans of ORDER BYs without effect.
@@ -63,7 +62,9 @@ impl Visitor for IdleOrders {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(order) = query.order_by.as_ref().filter(|_| order::is_idle(query)) {
+        if let Some(order) = &query.order_by
+            && order::is_idle(query)
+        {
             self.0.push(order.span());
         }
         ControlFlow::Continue(())
@@ -71,8 +72,7 @@ impl Visitor for IdleOrders {
 }
 
 struct UnsupportedCheck {
-    file: usize,
-    fallback: Pos,
+    site: Site,
     /// True if the query is a view's, which changes with the watermark.
     view: bool,
     /// Whole query; null for an expression.
@@ -93,7 +93,7 @@ const NOT_IN: &str = "join it with AND only, or write NOT EXISTS, which takes a 
 impl UnsupportedCheck {
     /// Reports a refusal, unless its position has one already.
     fn refuse(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
-        let pos = place(span, self.file, self.fallback);
+        let pos = self.site.place(span);
         // A part and its whole may begin at the same place; the first refusal is enough.
         if !self.out.iter().any(|m| m.pos == pos) {
             self.out.push(Mistake::new(pos, message).hint(hint));
@@ -227,7 +227,10 @@ impl UnsupportedCheck {
 
     fn check_aggregate(&mut self, f: &Function, name: &str, span: Span) {
         // An aggregate has several names; the checks know its first.
-        let first = FUNCTIONS.aggregate(name).map(|f| f.name().to_owned()).unwrap_or_default();
+        let first = match FUNCTIONS.aggregate(name) {
+            Some(function) => function.name().to_owned(),
+            None => String::new(),
+        };
         if !aggregates::is_kept(&first) && first != "grouping" {
             let hint = match first.as_str() {
                 "approx_percentile_cont_with_weight" => {
@@ -251,13 +254,7 @@ impl UnsupportedCheck {
                     ),
                 );
             }
-            let known = |clause: &FunctionArgumentClause| {
-                matches!(
-                    clause,
-                    FunctionArgumentClause::OrderBy(_) | FunctionArgumentClause::IgnoreOrRespectNulls(_)
-                )
-            };
-            if list.clauses.iter().any(|clause| !ordered || !known(clause)) {
+            if list.clauses.iter().any(|clause| !ordered || !fits_ordered(clause)) {
                 let hint = match ordered {
                     true => "ORDER BY and IGNORE NULLS are what can stand there",
                     false => "remove ORDER BY and the like: the result does not depend on order",
@@ -282,19 +279,24 @@ impl UnsupportedCheck {
     }
 }
 
+/// Tells whether a clause may stand in an aggregate whose result depends on the order of its rows.
+fn fits_ordered(clause: &FunctionArgumentClause) -> bool {
+    matches!(clause, FunctionArgumentClause::OrderBy(_) | FunctionArgumentClause::IgnoreOrRespectNulls(_))
+}
+
 /// Tells whether a collation is the order of bytes, which text has anyway.
 fn is_bytewise(collation: &ObjectName) -> bool {
-    let last = collation.0.last().and_then(|part| part.as_ident());
-    last.is_some_and(|name| {
-        ["C", "POSIX", "ucs_basic"].iter().any(|known| name.value.eq_ignore_ascii_case(known))
-    })
+    let Some(name) = collation.0.last().and_then(ObjectNamePart::as_ident) else { return false };
+    ["C", "POSIX", "ucs_basic"].iter().any(|known| name.value.eq_ignore_ascii_case(known))
 }
 
 impl Visitor for UnsupportedCheck {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(span) = recursion::recursive_name(query).filter(|_| !std::ptr::eq(self.top, query)) {
+        if let Some(span) = recursion::recursive_name(query)
+            && !std::ptr::eq(self.top, query)
+        {
             let hint = "write it at the beginning of the view, or make a view of it";
             self.refuse(span, "WITH RECURSIVE in a subquery is not supported", hint);
         }
@@ -318,7 +320,9 @@ impl Visitor for UnsupportedCheck {
         if self.view {
             let (placed, wrong) = now::placed_calls(select);
             self.placed.extend(placed);
-            wrong.into_iter().for_each(|(span, message, hint)| self.refuse(span, message, hint));
+            for (span, message, hint) in wrong {
+                self.refuse(span, message, hint);
+            }
         }
         match &select.group_by {
             GroupByExpr::All(_) => {

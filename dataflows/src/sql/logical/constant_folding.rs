@@ -33,7 +33,7 @@ impl OptimizerRule for FoldConstants {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        rewrite::node_expressions(plan, &|e, schema| fold_expression(e, schema))
+        rewrite::node_expressions(plan, &fold_expression)
     }
 }
 
@@ -61,9 +61,8 @@ fn fold_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// Tells whether an expression is an operator or call over literals only.
 fn is_constant(expr: &Expr) -> bool {
-    let literal = |e: &Expr| matches!(e, Expr::Literal(..));
     match expr {
-        Expr::BinaryExpr(b) => literal(&b.left) && literal(&b.right),
+        Expr::BinaryExpr(b) => is_literal(&b.left) && is_literal(&b.right),
         Expr::Negative(e)
         | Expr::Not(e)
         | Expr::IsNull(e)
@@ -73,14 +72,19 @@ fn is_constant(expr: &Expr) -> bool {
         | Expr::IsUnknown(e)
         | Expr::IsNotTrue(e)
         | Expr::IsNotFalse(e)
-        | Expr::IsNotUnknown(e) => literal(e),
-        Expr::Cast(cast) => literal(&cast.expr),
-        Expr::Like(like) => literal(&like.expr) && literal(&like.pattern),
-        Expr::Between(b) => literal(&b.expr) && literal(&b.low) && literal(&b.high),
-        Expr::InList(list) => literal(&list.expr) && list.list.iter().all(literal),
-        Expr::ScalarFunction(f) => !f.args.is_empty() && f.args.iter().all(literal),
+        | Expr::IsNotUnknown(e) => is_literal(e),
+        Expr::Cast(cast) => is_literal(&cast.expr),
+        Expr::Like(like) => is_literal(&like.expr) && is_literal(&like.pattern),
+        Expr::Between(b) => is_literal(&b.expr) && is_literal(&b.low) && is_literal(&b.high),
+        Expr::InList(list) => is_literal(&list.expr) && list.list.iter().all(is_literal),
+        Expr::ScalarFunction(f) => !f.args.is_empty() && f.args.iter().all(is_literal),
         _ => false,
     }
+}
+
+/// Tells whether an expression is a literal.
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(..))
 }
 
 /// Evaluates a constant to a literal of the same type and metadata; the inner error is the message of a
@@ -107,12 +111,16 @@ fn evaluate_constant(expr: &Expr, schema: &DFSchema) -> Option<Result<Expr, Stri
 
 /// Tells whether an expression converts a text constant, which PostgreSQL does at planning time.
 fn reads_text(expr: &Expr) -> bool {
-    let text = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
     match expr {
-        Expr::Cast(cast) => text(&cast.expr) && *cast.field.data_type() != DataType::Utf8,
-        Expr::ScalarFunction(f) => f.name().contains("cast_") && f.args.first().is_some_and(text),
+        Expr::Cast(cast) => is_text_literal(&cast.expr) && *cast.field.data_type() != DataType::Utf8,
+        Expr::ScalarFunction(f) => f.name().contains("cast_") && f.args.first().is_some_and(is_text_literal),
         _ => false,
     }
+}
+
+/// Tells whether an expression is a text literal, and not NULL.
+fn is_text_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
 }
 
 /// Simplifies a logical expression with TRUE or FALSE among its parts. `Err` returns the expression

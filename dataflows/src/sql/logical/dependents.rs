@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 
+use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast::{
@@ -78,8 +79,8 @@ impl VisitorMut for AddDependent<'_> {
             {
                 continue;
             }
-            let quoted = |text: &str| Ident::with_quote('"', text);
-            let column = Expr::CompoundIdentifier(vec![quoted(&alias), quoted(name)]);
+            let parts = vec![Ident::with_quote('"', alias), Ident::with_quote('"', name)];
+            let column = Expr::CompoundIdentifier(parts);
             if !by.contains(&column) {
                 by.push(column);
                 return ControlFlow::Break(());
@@ -93,38 +94,51 @@ impl AddDependent<'_> {
     /// Tells whether `by` contains a key of the table, and the table has a column called `name`.
     fn key_determines(&self, table: &ObjectName, alias: &str, by: &[Expr], name: &str) -> bool {
         let [part] = table.0.as_slice() else { return false };
-        let found = part.as_ident().and_then(|i| self.catalog.get(&fold_name(i)));
-        let Some((entry, (_, schema))) = found.and_then(|e| Some((e, e.known.as_ref()?))) else {
-            return false;
-        };
-        let grouped = |column: &usize| {
-            let key = schema.field(*column).name();
-            by.iter().any(|e| match e {
-                Expr::Identifier(i) => fold_name(i) == *key,
-                Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                    [table, column] => fold_name(table) == alias && fold_name(column) == *key,
-                    _ => false,
-                },
-                _ => false,
-            })
-        };
+        let Some(table) = part.as_ident() else { return false };
+        let Some(entry) = self.catalog.get(&fold_name(table)) else { return false };
+        let Some((_, schema)) = &entry.known else { return false };
         schema.fields().iter().any(|f| f.name() == name)
-            && entry.unique.iter().any(|key| key.iter().all(grouped))
+            && entry.unique.iter().any(|key| groups_by_key(by, alias, key, schema))
     }
+}
+
+/// Tells whether `by` contains every column of a key of the table called `alias`.
+fn groups_by_key(by: &[Expr], alias: &str, key: &[usize], schema: &Schema) -> bool {
+    key.iter().all(|column| groups_by_column(by, alias, schema.field(*column).name()))
+}
+
+/// Tells whether `by` contains the column `name` of the table called `alias`.
+fn groups_by_column(by: &[Expr], alias: &str, name: &str) -> bool {
+    by.iter().any(|e| match e {
+        Expr::Identifier(i) => fold_name(i) == name,
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [table, column] => fold_name(table) == alias && fold_name(column) == name,
+            _ => false,
+        },
+        _ => false,
+    })
 }
 
 /// Tables of a FROM, with the aliases or names that qualify their columns.
 fn tables_of(from: &[TableWithJoins]) -> Vec<(&ObjectName, String)> {
-    let factors =
-        from.iter().flat_map(|f| [&f.relation].into_iter().chain(f.joins.iter().map(|j| &j.relation)));
-    let named = factors.filter_map(|factor| match factor {
-        TableFactor::Table { name, alias, args: None, .. } => {
-            let last = name.0.last().and_then(|part| part.as_ident());
-            Some((name, fold_name(alias.as_ref().map(|a| &a.name).or(last)?)))
+    let mut tables = Vec::new();
+    for item in from {
+        tables.extend(qualified_table(&item.relation));
+        for join in &item.joins {
+            tables.extend(qualified_table(&join.relation));
         }
-        _ => None,
-    });
-    named.collect()
+    }
+    tables
+}
+
+/// Name of a table, with the alias or name that qualifies its columns; None for any other relation.
+fn qualified_table(factor: &TableFactor) -> Option<(&ObjectName, String)> {
+    let TableFactor::Table { name, alias, args: None, .. } = factor else { return None };
+    let qualifier = match alias {
+        Some(alias) => &alias.name,
+        None => name.0.last()?.as_ident()?,
+    };
+    Some((name, fold_name(qualifier)))
 }
 
 /// Identifier in normal form.

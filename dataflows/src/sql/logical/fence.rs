@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, JoinType, Result};
-use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan};
+use datafusion_common::{Column, DFSchema, JoinType, Result};
+use datafusion_expr::logical_plan::{Extension, Filter, Join, LogicalPlan};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 
@@ -25,17 +25,19 @@ use crate::sql::lower;
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn add_fences(plan: LogicalPlan) -> Result<LogicalPlan> {
-    plan.transform_up(|node| {
-        let closed = match &node {
-            LogicalPlan::Projection(p) => failing_columns(&p.expr, p.input.schema(), &p.schema),
-            LogicalPlan::Aggregate(a) => failing_columns(&a.group_expr, a.input.schema(), &a.schema),
-            LogicalPlan::Filter(_) => return fence_filter(node),
-            LogicalPlan::Join(_) => return fence_inner_join(node),
-            _ => return Ok(Transformed::no(node)),
-        };
-        Ok(if closed.is_empty() { Transformed::no(node) } else { fence_above(node, None, closed) })
-    })
-    .map(|fenced| fenced.data)
+    Ok(plan.transform_up(add_fence)?.data)
+}
+
+/// Adds a fence above one node if it needs one.
+fn add_fence(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let closed = match &node {
+        LogicalPlan::Projection(p) => failing_columns(&p.expr, p.input.schema(), &p.schema),
+        LogicalPlan::Aggregate(a) => failing_columns(&a.group_expr, a.input.schema(), &a.schema),
+        LogicalPlan::Filter(_) => return fence_filter(node),
+        LogicalPlan::Join(_) => return fence_inner_join(node),
+        _ => return Ok(Transformed::no(node)),
+    };
+    Ok(if closed.is_empty() { Transformed::no(node) } else { fence_above(node, None, closed) })
 }
 
 /// A fence over `input`.
@@ -46,8 +48,13 @@ fn fence_above(input: LogicalPlan, predicate: Option<Expr>, closed: Vec<String>)
 
 /// Columns of `schema` whose expressions over `input` can fail.
 fn failing_columns(exprs: &[Expr], input: &DFSchema, schema: &DFSchema) -> Vec<String> {
-    let failing = exprs.iter().zip(schema.fields()).filter(|(e, _)| can_fail(e, input));
-    failing.map(|(_, field)| field.name().clone()).collect()
+    let mut failing = Vec::new();
+    for (expr, field) in exprs.iter().zip(schema.fields()) {
+        if can_fail(expr, input) {
+            failing.push(field.name().clone());
+        }
+    }
+    failing
 }
 
 /// Tells whether an expression can fail. One that cannot be lowered counts as infallible: it is refused later
@@ -81,6 +88,17 @@ fn links_relations(expr: &Expr) -> bool {
     !left.is_empty() && !right.is_empty() && left.iter().all(|c| !of_right.contains(&c.relation))
 }
 
+/// Tells whether one side of a join has all columns that an expression reads.
+fn is_one_sided(expr: &Expr, join: &Join) -> bool {
+    let columns = expr.column_refs();
+    has_columns(join.left.schema(), &columns) || has_columns(join.right.schema(), &columns)
+}
+
+/// Tells whether a schema has all of `columns`.
+fn has_columns(schema: &DFSchema, columns: &HashSet<&Column>) -> bool {
+    columns.iter().all(|column| schema.has_column(column))
+}
+
 /// Moves the fallible one-sided conditions of an inner join's ON into a fence above it, as if they were in
 /// WHERE.
 fn fence_inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -88,12 +106,9 @@ fn fence_inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let Some(filter) = join.filter.take_if(|_| join.join_type == JoinType::Inner) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
-    let one_sided = |e: &Expr| {
-        let columns = e.column_refs();
-        [&join.left, &join.right].iter().any(|side| columns.iter().all(|c| side.schema().has_column(c)))
-    };
-    let (above, on): (Vec<Expr>, Vec<Expr>) =
-        split_conjunction_owned(filter).into_iter().partition(|e| one_sided(e) && can_fail(e, &join.schema));
+    let (above, on): (Vec<Expr>, Vec<Expr>) = split_conjunction_owned(filter)
+        .into_iter()
+        .partition(|e| is_one_sided(e, &join) && can_fail(e, &join.schema));
     join.filter = conjunction(on);
     Ok(match conjunction(above) {
         Some(predicate) => fence_above(LogicalPlan::Join(join), Some(predicate), vec![]),

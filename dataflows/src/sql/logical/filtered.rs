@@ -21,37 +21,40 @@ use super::fence::can_fail;
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn guard_arguments(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let guarded = plan.transform_up(|node| {
-        let made = match &node {
-            LogicalPlan::Aggregate(a) => match guard_calls(&a.aggr_expr, a.input.schema())? {
-                Some(exprs) => {
-                    let made = Aggregate::try_new(Arc::clone(&a.input), a.group_expr.clone(), exprs)?;
-                    Some(LogicalPlan::Aggregate(made))
-                }
-                None => None,
-            },
-            LogicalPlan::Window(w) => match guard_calls(&w.window_expr, w.input.schema())? {
-                Some(exprs) => Some(LogicalPlan::Window(Window::try_new(exprs, Arc::clone(&w.input))?)),
-                None => None,
-            },
-            _ => None,
-        };
-        Ok(made.map_or_else(|| Transformed::no(node), Transformed::yes))
-    })?;
-    Ok(guarded.data)
+    Ok(plan.transform_up(guard_node)?.data)
+}
+
+/// Guards the fallible arguments of one node's calls.
+fn guard_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match &node {
+        LogicalPlan::Aggregate(a) => {
+            if let Some(exprs) = guard_calls(&a.aggr_expr, a.input.schema())? {
+                let made = Aggregate::try_new(Arc::clone(&a.input), a.group_expr.clone(), exprs)?;
+                return Ok(Transformed::yes(LogicalPlan::Aggregate(made)));
+            }
+        }
+        LogicalPlan::Window(w) => {
+            if let Some(exprs) = guard_calls(&w.window_expr, w.input.schema())? {
+                let made = Window::try_new(exprs, Arc::clone(&w.input))?;
+                return Ok(Transformed::yes(LogicalPlan::Window(made)));
+            }
+        }
+        _ => {}
+    }
+    Ok(Transformed::no(node))
 }
 
 /// Calls with their arguments guarded, their names kept; None if nothing changes.
 fn guard_calls(exprs: &[Expr], input: &DFSchema) -> Result<Option<Vec<Expr>>> {
     let names = NamePreserver::new_for_projection();
     let mut changed = false;
-    let exprs = exprs.iter().map(|expr| {
+    let mut guarded = Vec::with_capacity(exprs.len());
+    for expr in exprs {
         let one = expr.clone().transform_up(|e| guard_call(e, input))?;
         changed |= one.transformed;
-        Ok(if one.transformed { names.save(expr).restore(one.data) } else { one.data })
-    });
-    let exprs = exprs.collect::<Result<Vec<_>>>()?;
-    Ok(changed.then_some(exprs))
+        guarded.push(if one.transformed { names.save(expr).restore(one.data) } else { one.data });
+    }
+    Ok(changed.then_some(guarded))
 }
 
 /// Guards the fallible arguments and order of a call by its FILTER, if it has one.

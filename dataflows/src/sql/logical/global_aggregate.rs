@@ -25,31 +25,43 @@ pub(crate) fn optimise_apart(
     optimise: &dyn Fn(LogicalPlan) -> Result<LogicalPlan>,
 ) -> Result<LogicalPlan> {
     // The root is not replaced, even if it is a total itself: this call optimises it.
-    let above = plan.map_children(|input| {
-        input.transform_down(|node| {
-            if !is_total(&node) {
-                return Ok(Transformed::no(node));
-            }
-            let node = std::sync::Arc::new(Total(optimise_apart(node, optimise)?));
-            let leaf = LogicalPlan::Extension(Extension { node });
-            Ok(Transformed::new(leaf, true, TreeNodeRecursion::Jump))
-        })
-    })?;
-    let whole = optimise(above.data)?.transform_up(|node| {
-        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
-        match extension.node.as_any().downcast_ref::<Total>() {
-            Some(total) => Ok(Transformed::yes(total.0.clone())),
-            None => Ok(Transformed::no(node)),
+    let above = plan.map_children(|input| hide_totals(input, optimise))?;
+    Ok(optimise(above.data)?.transform_up(show_total)?.data)
+}
+
+/// Replaces every total that is below no other by a leaf with the optimised total.
+fn hide_totals(
+    plan: LogicalPlan,
+    optimise: &dyn Fn(LogicalPlan) -> Result<LogicalPlan>,
+) -> Result<Transformed<LogicalPlan>> {
+    plan.transform_down(|node| {
+        if !is_total(&node) {
+            return Ok(Transformed::no(node));
         }
-    })?;
-    Ok(whole.data)
+        let node = std::sync::Arc::new(Total(optimise_apart(node, optimise)?));
+        let leaf = LogicalPlan::Extension(Extension { node });
+        Ok(Transformed::new(leaf, true, TreeNodeRecursion::Jump))
+    })
+}
+
+/// Replaces a leaf by the total that it holds.
+fn show_total(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
+    match extension.node.as_any().downcast_ref::<Total>() {
+        Some(total) => Ok(Transformed::yes(total.0.clone())),
+        None => Ok(Transformed::no(node)),
+    }
 }
 
 /// Tells whether a node is an aggregate that has a row over no rows.
 fn is_total(node: &LogicalPlan) -> bool {
     // One of the sets of a GROUPING SETS may be the empty one.
-    let set = |e: &Expr| matches!(e, Expr::GroupingSet(_));
-    matches!(node, LogicalPlan::Aggregate(a) if a.group_expr.is_empty() || a.group_expr.iter().any(set))
+    matches!(node, LogicalPlan::Aggregate(a) if a.group_expr.is_empty() || groups_by_sets(&a.group_expr))
+}
+
+/// Tells whether a GROUP BY has GROUPING SETS, ROLLUP or CUBE.
+pub(super) fn groups_by_sets(group_by: &[Expr]) -> bool {
+    group_by.iter().any(|e| matches!(e, Expr::GroupingSet(_)))
 }
 
 impl UserDefinedLogicalNodeCore for Total {

@@ -12,6 +12,8 @@ use datafusion_expr::expr::WindowFunction;
 use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion_expr::{Expr, ExprFunctionExt, WindowFunctionDefinition};
 
+use super::rewrite::recompute_schemas;
+
 /// Name of the column of numbers.
 const NUMBER: &str = "herald_number";
 
@@ -24,10 +26,7 @@ pub(crate) fn number_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Join(join) if counts_rows(join) => join_numbered(join).map(Transformed::yes),
         _ => Ok(Transformed::no(node)),
     })?;
-    match numbered.transformed {
-        true => Ok(numbered.data.transform_up(|n| n.recompute_schema().map(Transformed::yes))?.data),
-        false => Ok(numbered.data),
-    }
+    recompute_schemas(numbered)
 }
 
 /// Tells whether a join is a set operation with ALL: before optimisation no other semi or anti join has NULLs

@@ -16,6 +16,7 @@ use datafusion_expr::logical_plan::{Filter, LogicalPlan};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, lit};
 
+use super::rewrite::node_parts;
 use crate::functions::planning::marks::{NOW, UNTIL};
 use crate::mistake::unsupported::Unsupported;
 use crate::sql::catalog::RelSource;
@@ -27,39 +28,46 @@ pub(in crate::sql) use crate::sql::syntax::now::{is_clock, placed_calls, rewrite
 /// # Errors
 /// If there are none.
 pub(crate) fn assign_clocks(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let told = plan.transform_up_with_subqueries(|node| {
-        if !node.expressions().iter().any(calls_now) {
-            return Ok(Transformed::no(node));
+    Ok(plan.transform_up_with_subqueries(assign_clock)?.data)
+}
+
+/// Adds to every condition of one node the sources whose watermarks are its now().
+fn assign_clock(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if !node.expressions().iter().any(calls_now) {
+        return Ok(Transformed::no(node));
+    }
+    let clock = clocks_below(&node)?;
+    if clock.is_empty() {
+        return Err(Unsupported::NoWatermark.into());
+    }
+    let clock = clock.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    match node_parts(node, &|e| with_clock(e, &clock))?.data {
+        LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+            lift_conditions(join).map(Transformed::yes)
         }
-        let clock = clocks_below(&node)?;
-        if clock.is_empty() {
-            return Err(Unsupported::NoWatermark.into());
+        other => Ok(Transformed::yes(other)),
+    }
+}
+
+/// Adds the sources in `clock` to a condition on now() that has none.
+fn with_clock(expr: Expr, clock: &str) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(mut call) if call.name() == NOW && call.args.len() == 3 => {
+            call.args.push(lit(clock));
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        let clock = clock.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let told = node.map_expressions(|expr| {
-            expr.transform_up(|e| match e {
-                Expr::ScalarFunction(mut call) if call.name() == NOW && call.args.len() == 3 => {
-                    call.args.push(lit(clock.as_str()));
-                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
-                }
-                other => Ok(Transformed::no(other)),
-            })
-        })?;
-        match told.data {
-            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
-                lift_conditions(join).map(Transformed::yes)
-            }
-            other => Ok(Transformed::yes(other)),
-        }
-    })?;
-    Ok(told.data)
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 /// Tells whether an expression has a condition on now() without sources.
 fn calls_now(expr: &Expr) -> bool {
-    let call =
-        |e: &Expr| Ok(matches!(e, Expr::ScalarFunction(call) if call.name() == NOW && call.args.len() == 3));
-    expr.exists(call).unwrap_or(false)
+    expr.exists(|e| Ok(lacks_sources(e))).unwrap_or(false)
+}
+
+/// Tells whether an expression is a condition on now() that has no sources yet.
+fn lacks_sources(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.name() == NOW && call.args.len() == 3)
 }
 
 /// Sources with a watermark below a node.
@@ -79,14 +87,18 @@ fn clocks_below(node: &LogicalPlan) -> Result<BTreeSet<usize>> {
 /// Moves the conditions on now() of an inner join into a filter above it, where they mean the same.
 fn lift_conditions(mut join: datafusion_expr::logical_plan::Join) -> Result<LogicalPlan> {
     let parts: Vec<Expr> = join.filter.take().map(split_conjunction_owned).unwrap_or_default();
-    let mark = |e: &Expr| matches!(e, Expr::ScalarFunction(call) if call.name() == NOW);
-    let (above, on): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(mark);
+    let (above, on): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(is_now_condition);
     join.filter = conjunction(on);
     let join = LogicalPlan::Join(join);
     match conjunction(above) {
         Some(above) => Ok(LogicalPlan::Filter(Filter::try_new(above, Arc::new(join))?)),
         None => Ok(join),
     }
+}
+
+/// Tells whether an expression is a condition on now().
+fn is_now_condition(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.name() == NOW)
 }
 
 /// Arguments of a condition on now(), for lowering.
@@ -111,11 +123,17 @@ pub(crate) fn now_condition(expr: &Expr) -> Result<Option<NowCondition<'_>>> {
         return Ok(None);
     }
     let [time, side, us, clock] = call.args.as_slice() else { return Err(Unsupported::NowHere.into()) };
-    let text = |of: &Expr| match of {
-        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
-        _ => String::new(),
+    let clock: Result<Vec<usize>, _> = literal_text(clock).split(',').map(str::parse::<usize>).collect();
+    let (Ok(us), Ok(clock)) = (literal_text(us).parse(), clock) else {
+        return Err(Unsupported::NowHere.into());
     };
-    let clock: Option<Vec<usize>> = text(clock).split(',').map(|source| source.parse().ok()).collect();
-    let (Ok(us), Some(clock)) = (text(us).parse(), clock) else { return Err(Unsupported::NowHere.into()) };
-    Ok(Some(NowCondition { time, until: text(side) == UNTIL, us, clock }))
+    Ok(Some(NowCondition { time, until: literal_text(side) == UNTIL, us, clock }))
+}
+
+/// Text of a text literal; empty for any other expression.
+fn literal_text(expr: &Expr) -> &str {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text,
+        _ => "",
+    }
 }

@@ -85,7 +85,9 @@ fn in_sight<'a>(
 /// `names`, cut or filled up with the names of `schema` to its width.
 fn pad_names(mut names: Vec<String>, schema: &DFSchema) -> Vec<String> {
     names.truncate(schema.fields().len());
-    names.extend(schema.fields().iter().skip(names.len()).map(|f| f.name().clone()));
+    for field in schema.fields().iter().skip(names.len()) {
+        names.push(field.name().clone());
+    }
     names
 }
 
@@ -97,40 +99,51 @@ fn names_of_expressions(exprs: &[Expr], scope: &Scope) -> Vec<String> {
             Expr::Column(column) => written_name(column, scope).unwrap_or(&column.name).to_owned(),
             other => other.qualified_name().1,
         };
-        let first = name.rsplit_once(':').filter(|(base, number)| {
-            number.parse::<usize>().is_ok() && names.iter().any(|known| known == base)
-        });
-        names.push(first.map_or_else(|| name.clone(), |(base, _)| base.to_owned()));
+        match name.rsplit_once(':') {
+            Some((base, number))
+                if number.parse::<usize>().is_ok() && names.iter().any(|known| known == base) =>
+            {
+                names.push(base.to_owned());
+            }
+            _ => names.push(name),
+        }
     }
     names
 }
 
 /// Written name of a column in scope.
 fn written_name<'a>(column: &Column, scope: &'a Scope) -> Option<&'a String> {
-    scope.iter().find(|(of, name, _)| *of == column.relation && *name == column.name).map(|(.., w)| w)
+    let (.., written) = scope.iter().find(|(of, name, _)| *of == column.relation && *name == column.name)?;
+    Some(written)
 }
 
 /// Checks every column that the expressions of `plan` refer to, subqueries included.
 fn check_columns(plan: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Result<()> {
-    plan.apply_expressions(|expr| {
-        expr.apply(|e| {
-            match e {
-                Expr::Column(column) if column.spans.first().is_some() => refuse_repeated(column, scope)?,
-                Expr::OuterReferenceColumn(_, column) => {
-                    if let Some(seen) = outer.iter().rev().find(|seen| written_name(column, seen).is_some()) {
-                        refuse_repeated(column, seen)?;
-                    }
-                }
-                Expr::ScalarSubquery(subquery) => check_subquery(&subquery.subquery, scope, outer)?,
-                Expr::Exists(exists) => check_subquery(&exists.subquery.subquery, scope, outer)?,
-                Expr::InSubquery(within_set) => check_subquery(&within_set.subquery.subquery, scope, outer)?,
-                Expr::SetComparison(compared) => check_subquery(&compared.subquery.subquery, scope, outer)?,
-                _ => {}
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
+    plan.apply_expressions(|expr| check_expression(expr, scope, outer))?;
     Ok(())
+}
+
+/// Checks the references of one expression.
+fn check_expression(expr: &Expr, scope: &Scope, outer: &mut Vec<Scope>) -> Result<TreeNodeRecursion> {
+    expr.apply(|part| check_reference(part, scope, outer))
+}
+
+/// Checks a reference to a column, or the references of a subquery.
+fn check_reference(expr: &Expr, scope: &Scope, outer: &mut Vec<Scope>) -> Result<TreeNodeRecursion> {
+    match expr {
+        Expr::Column(column) if column.spans.first().is_some() => refuse_repeated(column, scope)?,
+        Expr::OuterReferenceColumn(_, column) => {
+            if let Some(seen) = outer.iter().rev().find(|seen| written_name(column, seen).is_some()) {
+                refuse_repeated(column, seen)?;
+            }
+        }
+        Expr::ScalarSubquery(subquery) => check_subquery(&subquery.subquery, scope, outer)?,
+        Expr::Exists(exists) => check_subquery(&exists.subquery.subquery, scope, outer)?,
+        Expr::InSubquery(within_set) => check_subquery(&within_set.subquery.subquery, scope, outer)?,
+        Expr::SetComparison(compared) => check_subquery(&compared.subquery.subquery, scope, outer)?,
+        _ => {}
+    }
+    Ok(TreeNodeRecursion::Continue)
 }
 
 /// Checks the references of a subquery, for which `scope` is one more outer scope.
@@ -138,7 +151,8 @@ fn check_subquery(subquery: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>)
     outer.push(scope.clone());
     let walked = names_of_plan(subquery, outer);
     outer.pop();
-    walked.map(|_| ())
+    walked?;
+    Ok(())
 }
 
 /// Refuses a column whose written name occurs more than once in its relation.

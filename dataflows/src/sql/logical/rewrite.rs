@@ -16,6 +16,9 @@ use datafusion_expr::utils::merge_schema;
 /// Rewrite of one expression over the columns of a schema; its parts have been rewritten already.
 pub(crate) type ExprRewrite<'a> = dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>> + 'a;
 
+/// Rewrite of one expression, whose parts have been rewritten already.
+pub(crate) type PartRewrite<'a> = dyn Fn(Expr) -> Result<Transformed<Expr>> + 'a;
+
 /// Applies `rewrite` to every expression of `plan`, subqueries included, parts before the whole.
 ///
 /// # Errors
@@ -33,19 +36,59 @@ pub(crate) fn node_expressions(
     rewrite: &ExprRewrite<'_>,
 ) -> Result<Transformed<LogicalPlan>> {
     let schema = input_schema(&node)?;
-    let names = NamePreserver::new(&node);
-    let renamed = |expr: Expr| {
-        let (saved, before) = (names.save(&expr), expr.clone());
-        let after = saved.restore(expr.transform_up(|e| rewrite(e, &schema))?.data);
-        // A rewrite may change an expression and another change it back: compare the results.
-        let changed = after != before;
-        Ok(Transformed::new_transformed(after, changed))
-    };
+    let named = NamedRewrite { names: NamePreserver::new(&node), schema, rewrite };
     let done = node.map_expressions(|expr| match expr {
-        Expr::GroupingSet(set) => grouping_set(set, &renamed),
-        other => renamed(other),
+        Expr::GroupingSet(set) => named.rewrite_set(set),
+        other => named.rewrite_expression(other),
     })?;
     done.map_data(LogicalPlan::recompute_schema)
+}
+
+/// Applies `change` to every part of every expression of `plan`, subqueries included, parts before the whole.
+/// Names and schemas are left as they come out.
+///
+/// # Errors
+/// If `change` fails.
+pub(crate) fn plan_parts(plan: LogicalPlan, change: &PartRewrite<'_>) -> Result<LogicalPlan> {
+    Ok(plan.transform_up_with_subqueries(|node| node_parts(node, change))?.data)
+}
+
+/// Applies `change` to every part of the expressions of one node.
+///
+/// # Errors
+/// As [`plan_parts`].
+pub(crate) fn node_parts(node: LogicalPlan, change: &PartRewrite<'_>) -> Result<Transformed<LogicalPlan>> {
+    node.map_expressions(|expr| expr.transform_up(change))
+}
+
+/// The plan of a rewrite, with its schemas recomputed if it changed.
+///
+/// # Errors
+/// If the changed plan is inconsistent.
+pub(crate) fn recompute_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
+    match done.transformed {
+        true => Ok(done.data.transform_up(recompute_schema)?.data),
+        false => Ok(done.data),
+    }
+}
+
+/// The plan of a rewrite, with its schemas and those of its subqueries recomputed if it changed.
+///
+/// # Errors
+/// If the changed plan is inconsistent.
+pub(crate) fn recompute_all_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
+    match done.transformed {
+        true => Ok(done.data.transform_up_with_subqueries(recompute_schema)?.data),
+        false => Ok(done.data),
+    }
+}
+
+/// Recomputes the schema of one node, whose inputs have theirs.
+///
+/// # Errors
+/// If the node is inconsistent.
+pub(crate) fn recompute_schema(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    node.recompute_schema().map(Transformed::yes)
 }
 
 /// Columns that expressions of `node` may read: those of its inputs, or of the table it scans.
@@ -58,27 +101,49 @@ fn input_schema(node: &LogicalPlan) -> Result<DFSchema> {
     Ok(schema)
 }
 
-/// Rewrites the members of grouping sets, which have names; the sets themselves have none.
-fn grouping_set(
-    set: GroupingSet,
-    renamed: &dyn Fn(Expr) -> Result<Transformed<Expr>>,
-) -> Result<Transformed<Expr>> {
-    let mut changed = false;
-    let mut each = |list: Vec<Expr>| -> Result<Vec<Expr>> {
-        list.into_iter()
-            .map(|e| {
-                let done = renamed(e)?;
-                changed |= done.transformed;
-                Ok(done.data)
-            })
-            .collect()
-    };
-    let set = match set {
-        GroupingSet::Rollup(list) => GroupingSet::Rollup(each(list)?),
-        GroupingSet::Cube(list) => GroupingSet::Cube(each(list)?),
-        GroupingSet::GroupingSets(lists) => {
-            GroupingSet::GroupingSets(lists.into_iter().map(each).collect::<Result<_>>()?)
+/// A rewrite of the expressions of one node that restores their names.
+struct NamedRewrite<'a> {
+    names: NamePreserver,
+    /// Columns that the expressions may read.
+    schema: DFSchema,
+    rewrite: &'a ExprRewrite<'a>,
+}
+
+impl NamedRewrite<'_> {
+    /// Rewrites one expression and its parts.
+    fn rewrite_expression(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        let (saved, before) = (self.names.save(&expr), expr.clone());
+        let after = saved.restore(expr.transform_up(|e| (self.rewrite)(e, &self.schema))?.data);
+        // A rewrite may change an expression and another change it back: compare the results.
+        let changed = after != before;
+        Ok(Transformed::new_transformed(after, changed))
+    }
+
+    /// Rewrites the members of grouping sets, which have names; the sets themselves have none.
+    fn rewrite_set(&self, set: GroupingSet) -> Result<Transformed<Expr>> {
+        let mut changed = false;
+        let set = match set {
+            GroupingSet::Rollup(list) => GroupingSet::Rollup(self.rewrite_members(list, &mut changed)?),
+            GroupingSet::Cube(list) => GroupingSet::Cube(self.rewrite_members(list, &mut changed)?),
+            GroupingSet::GroupingSets(lists) => {
+                let mut sets = Vec::with_capacity(lists.len());
+                for list in lists {
+                    sets.push(self.rewrite_members(list, &mut changed)?);
+                }
+                GroupingSet::GroupingSets(sets)
+            }
+        };
+        Ok(Transformed::new_transformed(Expr::GroupingSet(set), changed))
+    }
+
+    /// Rewrites the members of one set; `changed` becomes true if one changes.
+    fn rewrite_members(&self, list: Vec<Expr>, changed: &mut bool) -> Result<Vec<Expr>> {
+        let mut members = Vec::with_capacity(list.len());
+        for member in list {
+            let done = self.rewrite_expression(member)?;
+            *changed |= done.transformed;
+            members.push(done.data);
         }
-    };
-    Ok(Transformed::new_transformed(Expr::GroupingSet(set), changed))
+        Ok(members)
+    }
 }

@@ -12,8 +12,7 @@ use datafusion_common::{Result, plan_err};
 use datafusion_expr::{Expr, logical_plan as logical};
 
 use super::call::{AggregateCall, CallKind};
-use super::{Lower, cast, lower_scalar, not_a_column, plain_field, scalar_field};
-use crate::functions::types::herald_type;
+use super::{Lower, all_columns, cast, column_at, column_type, lower_scalars, plain_field, scalar_fields};
 use crate::plan::aggregate::{MAX_AGGREGATES, Stat};
 use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
 
@@ -26,17 +25,13 @@ impl Lower<'_> {
         let input = self.lower_node(&aggregate.input)?;
         let below = self.schema_of(input);
         let schema = aggregate.input.schema();
-        let keys =
-            aggregate.group_expr.iter().map(|e| lower_scalar(e, schema)).collect::<Result<Vec<_>>>()?;
+        let keys = lower_scalars(&aggregate.group_expr, schema)?;
         let named = aggregate.schema.fields();
-        let fields =
-            keys.iter().zip(named).map(|(k, f)| scalar_field(f, k, &below)).collect::<Result<Vec<_>>>()?;
-        let calls = aggregate
-            .aggr_expr
-            .iter()
-            .zip(named.iter().skip(keys.len()))
-            .map(|(expr, named)| AggregateCall::of(expr, schema, named))
-            .collect::<Result<Vec<_>>>()?;
+        let fields = scalar_fields(named, &keys, &below)?;
+        let mut calls = Vec::with_capacity(aggregate.aggr_expr.len());
+        for (expr, named) in aggregate.aggr_expr.iter().zip(named.iter().skip(keys.len())) {
+            calls.push(AggregateCall::of(expr, schema, named)?);
+        }
         let one_kind = calls.iter().all(|call| call.kind() == calls[0].kind());
         if !one_kind || calls.iter().any(|call| call.kind() == CallKind::Once) {
             return self.push_parts(input, (&keys, fields), calls);
@@ -53,19 +48,22 @@ impl Lower<'_> {
     ) -> Result<RelId> {
         let below = self.schema_of(input);
         if calls.first().is_some_and(|call| call.kind() == CallKind::Rows) {
-            let folds = calls.iter().map(|call| call.to_fold(&below)).collect::<Result<Vec<_>>>()?;
-            let named = calls.iter().zip(&folds);
-            fields.extend(named.map(|(call, fold)| plain_field(call.named, fold.output.clone(), true)));
+            let mut folds = Vec::with_capacity(calls.len());
+            for call in calls {
+                let fold = call.to_fold(&below)?;
+                fields.push(plain_field(call.named, fold.output.clone(), true));
+                folds.push(fold);
+            }
             return Ok(self.push(Op::GroupRows { input, keys, folds }, Arc::new(Schema::new(fields))));
         }
-        let mut aggregates = Vec::with_capacity(calls.len());
+        let (mut aggregates, mut accumulators) = (Vec::with_capacity(calls.len()), 0);
         for call in calls {
             let one = call.to_aggregate(&below)?;
             let counts = matches!(one.func, AggFunc::Count | AggFunc::Stat(Stat::RegrCount));
             fields.push(plain_field(call.named, one.output.clone(), !counts));
+            accumulators += one.func.accumulator_count();
             aggregates.push(one);
         }
-        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
         if aggregates.len().max(accumulators) > MAX_AGGREGATES {
             return plan_err!(
                 "one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them"
@@ -84,7 +82,7 @@ impl Lower<'_> {
     ) -> Result<RelId> {
         // Keys and arguments are computed below all parts, so that a failing row is reported once.
         let rows = self.push_computed(input, (keys, &fields), &mut calls)?;
-        let by: Vec<Scalar> = fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        let by = all_columns(&Schema::new(fields.clone()));
         let mut groups: Vec<(CallKind, Vec<usize>)> = Vec::new();
         for (at, call) in calls.iter().enumerate() {
             match groups.iter_mut().find(|(_, members)| share_relation(call, &calls[members[0]])) {
@@ -93,17 +91,15 @@ impl Lower<'_> {
             }
         }
         let mut parts = Vec::with_capacity(groups.len());
-        for (kind, members) in &groups {
+        let mut places = Vec::with_capacity(calls.len());
+        for (kind, members) in groups {
             let mut of: Vec<AggregateCall<'_>> = members.iter().map(|at| calls[*at].clone()).collect();
-            let input = if *kind == CallKind::Once {
-                self.push_distinct_arguments(rows, &by, &mut of)?
-            } else {
-                rows
-            };
+            let input =
+                if kind == CallKind::Once { self.push_distinct_arguments(rows, &by, &mut of)? } else { rows };
             let grouping = (by.clone(), fields.clone());
             parts.push(self.push_groups(input, grouping, &of.iter().collect::<Vec<_>>())?);
+            places.extend(members);
         }
-        let places: Vec<usize> = groups.into_iter().flat_map(|g| g.1).collect();
         self.join_parts(&parts, (&by, &fields), &places)
     }
 
@@ -119,17 +115,12 @@ impl Lower<'_> {
         let mut exprs = keys.to_vec();
         let mut fields = named.to_vec();
         for part in calls.iter_mut().flat_map(AggregateCall::scalars_mut) {
-            let of = part.data_type(&below)?;
-            // Scalars that print alike may differ in type: NULL prints the same for every type.
-            let same = |e: &Scalar| {
-                e.to_string() == part.to_string() && e.data_type(&below).is_ok_and(|found| found == of)
-            };
-            let known = exprs.iter().skip(keys.len()).position(same);
-            let at = known.map_or(exprs.len(), |at| at + keys.len());
-            let name = format!("value_{}", at - keys.len());
-            let column = Scalar::column(&name, at);
+            let known = find_equal(&exprs[keys.len()..], part, &below)?;
+            let value = known.unwrap_or(exprs.len() - keys.len());
+            let name = format!("value_{value}");
+            let column = Scalar::column(&name, keys.len() + value);
             if known.is_none() {
-                let target = herald_type(&of).ok_or_else(|| not_a_column(&name, &of))?;
+                let target = column_type(&name, &part.data_type(&below)?)?;
                 fields.push(Field::new(&name, target.clone(), part.nullable(&below)?));
                 exprs.push(cast(part.clone(), &target, &below)?);
             }
@@ -151,13 +142,17 @@ impl Lower<'_> {
         exprs.extend(first.arg.iter().chain(&first.filter).cloned());
         let columns = exprs.iter().filter_map(Scalar::as_column);
         let fields: Vec<_> = columns.map(|c| Arc::clone(&below.fields()[c])).collect();
-        let column = |at: usize| Scalar::column(fields[at].name(), at);
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
         for call in calls {
-            let filter_at = by.len() + usize::from(call.arg.is_some());
-            call.arg = call.arg.is_some().then(|| column(by.len()));
-            call.filter = call.filter.is_some().then(|| column(filter_at));
+            let mut at = by.len();
+            if call.arg.is_some() {
+                call.arg = Some(column_at(&schema, at));
+                at += 1;
+            }
+            if call.filter.is_some() {
+                call.filter = Some(column_at(&schema, at));
+            }
         }
-        let schema: SchemaRef = Arc::new(Schema::new(fields.clone()));
         let input = self.push(Op::Project { input: rows, exprs }, Arc::clone(&schema));
         Ok(self.push(Op::Distinct { input }, schema))
     }
@@ -176,7 +171,8 @@ impl Lower<'_> {
         let mut values: Vec<usize> = (width..self.schema_of(left).fields().len()).collect();
         for right in rest.iter().copied() {
             let (l, r) = (self.schema_of(left), self.schema_of(right));
-            values.extend((width..r.fields().len()).map(|c| c + l.fields().len()));
+            let behind = l.fields().len();
+            values.extend(behind + width..behind + r.fields().len());
             let schema = Schema::new(l.fields().iter().chain(r.fields()).cloned().collect::<Vec<_>>());
             let op = Op::Join {
                 left,
@@ -195,7 +191,7 @@ impl Lower<'_> {
         for (value, place) in values.into_iter().zip(places) {
             columns[width + place] = value;
         }
-        let exprs = columns.iter().map(|c| Scalar::column(below.field(*c).name(), *c)).collect();
+        let exprs = columns.iter().map(|at| column_at(&below, *at)).collect();
         let named = fields.iter().cloned().map(Arc::new);
         let values = columns[width..].iter().map(|c| Arc::clone(&below.fields()[*c]));
         let schema = Arc::new(Schema::new(named.chain(values).collect::<Vec<_>>()));
@@ -203,11 +199,18 @@ impl Lower<'_> {
     }
 }
 
+/// Position of the scalar that equals `part`, over the columns of `below`.
+fn find_equal(scalars: &[Scalar], part: &Scalar, below: &Schema) -> Result<Option<usize>> {
+    let (text, of) = (part.to_string(), part.data_type(below)?);
+    // Scalars that print alike may differ in type: NULL prints the same for every type.
+    Ok(scalars.iter().position(|e| e.to_string() == text && matches!(e.data_type(below), Ok(o) if o == of)))
+}
+
 /// Tells whether two aggregates are of one kind and, over DISTINCT values, of one argument and filter.
 fn share_relation(a: &AggregateCall<'_>, b: &AggregateCall<'_>) -> bool {
-    let same_rows =
-        || scalar_text(&a.arg) == scalar_text(&b.arg) && scalar_text(&a.filter) == scalar_text(&b.filter);
-    a.kind() == b.kind() && (a.kind() != CallKind::Once || same_rows())
+    a.kind() == b.kind()
+        && (a.kind() != CallKind::Once
+            || scalar_text(&a.arg) == scalar_text(&b.arg) && scalar_text(&a.filter) == scalar_text(&b.filter))
 }
 
 /// Text of a scalar by which equal ones are recognised; empty for None.

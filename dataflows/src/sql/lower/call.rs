@@ -14,11 +14,10 @@ use datafusion_functions_aggregate::first_last::first_value_udaf;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, IsNotNullExpr};
 
-use super::{cast, lower_condition, lower_scalar, not_a_column};
+use super::{cast, column_type, lower_condition, lower_scalar};
 use crate::functions::aggregates::interval_sum::is_interval;
 use crate::functions::aggregates::picks::{ARG_MAX, ARG_MIN};
 use crate::functions::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
-use crate::functions::types::herald_type;
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
 
 /// Way in which a call is computed.
@@ -62,9 +61,11 @@ impl<'a> AggregateCall<'a> {
         };
         let name = f.func.name();
         let counts_each = name == APPROX_DISTINCT;
-        let first = f.params.args.first().map(|arg| arg.get_type(schema)).transpose()?;
         // Accumulators hold no intervals: their sums are folds, which add the parts row by row.
-        let folded = matches!(name, "sum" | "avg") && first.as_ref().is_some_and(is_interval);
+        let folded = match f.params.args.first() {
+            Some(first) => is_interval(&first.get_type(schema)?) && matches!(name, "sum" | "avg"),
+            None => false,
+        };
         let func = match folded {
             true => None,
             false if counts_each => Some(AggFunc::Count),
@@ -73,7 +74,10 @@ impl<'a> AggregateCall<'a> {
         if func.is_none() && !folded && !is_folded(name) {
             return plan_err!("the aggregate {name} is not supported");
         }
-        let filter = f.params.filter.as_ref().map(|e| lower_condition(e, schema)).transpose()?;
+        let filter = match &f.params.filter {
+            Some(filter) => Some(lower_condition(filter, schema)?),
+            None => None,
+        };
         let call = AggregateCall {
             f,
             func,
@@ -109,7 +113,9 @@ impl<'a> AggregateCall<'a> {
             && !self.distinct
             && matches!(arg, Expr::Literal(v, _) if !ScalarValue::is_null(v));
         self.arg = if every_row { None } else { Some(lower_scalar(arg, schema)?) };
-        self.other = other.map(|other| lower_scalar(other, schema)).transpose()?;
+        if let Some(other) = other {
+            self.other = Some(lower_scalar(other, schema)?);
+        }
         Ok(self)
     }
 
@@ -208,7 +214,7 @@ impl<'a> AggregateCall<'a> {
                 );
             }
             (AggFunc::Min | AggFunc::Max, _) => {
-                output = herald_type(&of).ok_or_else(|| not_a_column(self.named.name(), &of))?;
+                output = column_type(self.named.name(), &of)?;
                 output.clone()
             }
             // The accumulator counts TRUE as 1.
@@ -217,7 +223,10 @@ impl<'a> AggregateCall<'a> {
             (AggFunc::Count, _) => of.clone(),
         };
         let arg = Some(cast(arg, &sums_in, below)?);
-        let other = self.other.clone().map(|other| cast(other, &sums_in, below)).transpose()?;
+        let other = match self.other.clone() {
+            Some(other) => Some(cast(other, &sums_in, below)?),
+            None => None,
+        };
         Ok(Aggregate { func, arg, other, filter, output })
     }
 
@@ -226,8 +235,7 @@ impl<'a> AggregateCall<'a> {
         let Some(arg) = self.arg.clone() else {
             return plan_err!("{} needs an argument", self.f.func.name());
         };
-        let column = |of: &DataType| herald_type(of).ok_or_else(|| not_a_column(self.named.name(), of));
-        let takes = column(&arg.data_type(below)?)?;
+        let takes = column_type(self.named.name(), &arg.data_type(below)?)?;
         let fold = Fold {
             func: Arc::clone(&self.folds),
             arg: cast(arg, &takes, below)?,
@@ -236,7 +244,7 @@ impl<'a> AggregateCall<'a> {
             order: self.order.clone(),
             distinct: self.distinct,
             ignore_nulls: self.ignore_nulls,
-            output: column(self.named.data_type())?,
+            output: column_type(self.named.name(), self.named.data_type())?,
         };
         // Making an accumulator validates the arguments, so that the query is refused and not its rows.
         fold.new_accumulator(&takes)?;

@@ -18,7 +18,7 @@ use datafusion_expr::{Expr, UserDefinedLogicalNodeCore, lit};
 use datafusion_functions_aggregate::count::count_udaf;
 use datafusion_physical_expr::expressions::Literal;
 
-use super::{Lower, cast, lower_scalar, plain_field};
+use super::{Lower, cast, column_at, lower_scalar, plain_field};
 use crate::plan::{Op, RelId, Scalar};
 
 /// Greatest number of sets in one GROUP BY; each set keeps its own state.
@@ -50,12 +50,17 @@ impl Lower<'_> {
         let lowered = Arc::new(LogicalPlan::Extension(Extension { node }));
         let columns: Vec<Expr> =
             grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
-        let types =
-            columns.iter().map(|e| lower_scalar(e, input)?.data_type(&below)).collect::<Result<Vec<_>>>()?;
+        let mut types = Vec::with_capacity(columns.len());
+        for column in &columns {
+            types.push(lower_scalar(column, input)?.data_type(&below)?);
+        }
         let number = aggregate.schema.field(columns.len()).data_type();
         let (mut seen, mut inputs) = (BTreeMap::<u64, u64>::new(), Vec::with_capacity(sets.len()));
         for keys in sets {
-            let left_out = columns.iter().fold(0, |bits, c| bits << 1 | u64::from(!keys.contains(c)));
+            let mut left_out = 0u64;
+            for column in &columns {
+                left_out = left_out << 1 | u64::from(!keys.contains(column));
+            }
             let before = seen.entry(left_out).or_default();
             let id = ScalarValue::UInt64(Some(left_out | *before << columns.len())).cast_to(number)?;
             *before += 1;
@@ -85,7 +90,7 @@ impl Lower<'_> {
         let (mut exprs, mut fields) = (Vec::new(), Vec::new());
         for ((column, of), named) in columns.iter().zip(types).zip(named) {
             let value = match keys.iter().position(|key| key == column) {
-                Some(at) => cast(Scalar::column(grouped.field(at).name(), at), of, &grouped)?,
+                Some(at) => cast(column_at(&grouped, at), of, &grouped)?,
                 None => Scalar::new(Arc::new(Literal::new(ScalarValue::try_from(of)?))),
             };
             exprs.push(value);
@@ -95,7 +100,7 @@ impl Lower<'_> {
         exprs.push(Scalar::new(Arc::new(Literal::new(id))));
         for (nth, named) in named.iter().skip(columns.len() + 1).enumerate() {
             let at = keys.len() + nth;
-            exprs.push(Scalar::column(grouped.field(at).name(), at));
+            exprs.push(column_at(&grouped, at));
             fields.push(plain_field(named, grouped.field(at).data_type().clone(), true));
         }
         Ok(self.push(Op::Project { input: rel, exprs }, Arc::new(Schema::new(fields))))
@@ -107,23 +112,33 @@ fn expand_sets(set: &GroupingSet) -> Vec<Vec<Expr>> {
     let sets: Vec<Vec<Expr>> = match set {
         GroupingSet::GroupingSets(sets) => sets.clone(),
         GroupingSet::Rollup(columns) => (0..=columns.len()).rev().map(|n| columns[..n].to_vec()).collect(),
-        GroupingSet::Cube(columns) => (0..1u64 << columns.len().min(20))
-            .map(|left_out| {
-                let kept = columns.iter().enumerate().filter(|(at, _)| left_out >> at & 1 == 0);
-                kept.map(|(_, column)| column.clone()).collect()
-            })
-            .collect(),
+        GroupingSet::Cube(columns) => {
+            (0..1u64 << columns.len().min(20)).map(|left_out| without_columns(columns, left_out)).collect()
+        }
     };
-    let once = |set: Vec<Expr>| {
-        let mut kept: Vec<Expr> = Vec::with_capacity(set.len());
-        set.into_iter().for_each(|e| {
-            if !kept.contains(&e) {
-                kept.push(e)
-            }
-        });
-        kept
-    };
-    sets.into_iter().map(once).collect()
+    sets.into_iter().map(without_repeats).collect()
+}
+
+/// The columns whose bit in `left_out` is 0.
+fn without_columns(columns: &[Expr], left_out: u64) -> Vec<Expr> {
+    let mut kept = Vec::with_capacity(columns.len());
+    for (at, column) in columns.iter().enumerate() {
+        if left_out >> at & 1 == 0 {
+            kept.push(column.clone());
+        }
+    }
+    kept
+}
+
+/// The columns of a set, each once.
+fn without_repeats(set: Vec<Expr>) -> Vec<Expr> {
+    let mut kept: Vec<Expr> = Vec::with_capacity(set.len());
+    for column in set {
+        if !kept.contains(&column) {
+            kept.push(column);
+        }
+    }
+    kept
 }
 
 impl PartialOrd for Lowered {

@@ -14,7 +14,7 @@ use datafusion_expr::{lit, logical_plan as logical};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr, Literal};
 
-use super::{Lower, cast, lower_scalar};
+use super::{Lower, all_columns, cast, column_at, lower_scalar, owned_fields};
 use crate::mistake::unsupported::Unsupported;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
@@ -68,8 +68,8 @@ impl Lower<'_> {
         }
         // A swapped join has the right side's columns first: `written` maps a position in the written order
         // to its position in the join.
-        let (widths, total) = ((l.fields().len(), r.fields().len()), l.fields().len() + r.fields().len());
-        let written = |c: usize| if !swapped { c } else { (c + widths.1) % total };
+        let (width, total) = (r.fields().len(), l.fields().len() + r.fields().len());
+        let written = |c: usize| if !swapped { c } else { (c + width) % total };
         let residual = match filter {
             Some(filter) => Some(relocate_columns(&lower_scalar(filter, &join_schema(join)?)?, &written)?),
             None => None,
@@ -88,23 +88,21 @@ impl Lower<'_> {
             return Ok(id);
         }
         let schema = self.schema_of(id);
-        let exprs = (0..total).map(|c| Scalar::column(schema.field(written(c)).name(), written(c))).collect();
+        let exprs = (0..total).map(|c| column_at(&schema, written(c))).collect();
         self.push_project(id, exprs, &join.schema)
     }
 
     /// Every left row with a column that is true if the row has a match.
     fn lower_mark_join(&mut self, join: &logical::Join, sides: (RelId, RelId)) -> Result<RelId> {
-        let of = |join_type| logical::Join { join_type, ..join.clone() };
         let mut marked = Vec::new();
         for (join_type, value) in [(JoinType::LeftSemi, true), (JoinType::LeftAnti, false)] {
-            let rows = self.lower_plain_join(&of(join_type), sides)?;
+            let rows = self.lower_plain_join(&logical::Join { join_type, ..join.clone() }, sides)?;
             if self.computes_fallibly(rows) {
                 // The row would fail, and be reported, in both parts of the union.
                 return Err(Unsupported::NotJoinable.into());
             }
             let below = self.schema_of(rows);
-            let columns = below.fields().iter().enumerate();
-            let mut exprs: Vec<Scalar> = columns.map(|(at, f)| Scalar::column(f.name(), at)).collect();
+            let mut exprs = all_columns(&below);
             exprs.push(Scalar::new(Arc::new(Literal::new(ScalarValue::Boolean(Some(value))))));
             let mark = Field::new("mark", DataType::Boolean, false);
             let fields = below.fields().iter().cloned().chain([Arc::new(mark)]);
@@ -122,10 +120,7 @@ impl Lower<'_> {
         };
         let (l, r) = (self.schema_of(*left), self.schema_of(*right));
         let both = Schema::new(l.fields().iter().chain(r.fields()).cloned().collect::<Vec<_>>());
-        let fails = |of: &Scalar, schema: &Schema| fallible(of.expr(), schema);
-        left_keys.iter().any(|k| fails(k, &l))
-            || right_keys.iter().any(|k| fails(k, &r))
-            || residual.iter().any(|c| fails(c, &both))
+        any_fallible(left_keys, &l) || any_fallible(right_keys, &r) || any_fallible(residual, &both)
     }
 
     /// Adds a join; `null_equal` is true if NULL keys equal each other.
@@ -152,20 +147,33 @@ impl Lower<'_> {
             // Two joins evaluate the set's expression: a failing row would be reported twice.
             return Err(Unsupported::NotIn.into());
         }
-        // Without keys every row matches every other: the anti join keeps its left rows only if the right is
-        // empty.
-        let every = |left, right| JoinParts { left, right, left_keys: vec![], right_keys: vec![] };
         let other = self.push_join(parts, JoinKind::Anti, (None, false));
-        let is_null = |of: &Scalar| Scalar::new(Arc::new(IsNullExpr::new(Arc::clone(of.expr()))));
         let of_set = self.schema_of(set);
         let nulls = self.push(Op::Filter { input: set, predicate: is_null(&y) }, of_set);
-        let complete = self.push_join(every(other, nulls), JoinKind::Anti, (None, false));
+        let complete = self.push_if_empty(other, nulls);
         let known = Scalar::new(Arc::new(IsNotNullExpr::new(Arc::clone(x.expr()))));
         let known = self.push(Op::Filter { input: complete, predicate: known }, Arc::clone(&schema));
         let unknown = self.push(Op::Filter { input: complete, predicate: is_null(&x) }, Arc::clone(&schema));
-        let unknown = self.push_join(every(unknown, set), JoinKind::Anti, (None, false));
+        let unknown = self.push_if_empty(unknown, set);
         Ok(self.push(Op::Union { inputs: vec![known, unknown] }, schema))
     }
+
+    /// The rows of `left` if `right` has none. Without keys every row matches every other: the anti join
+    /// keeps its left rows only if the right is empty.
+    fn push_if_empty(&mut self, left: RelId, right: RelId) -> RelId {
+        let parts = JoinParts { left, right, left_keys: vec![], right_keys: vec![] };
+        self.push_join(parts, JoinKind::Anti, (None, false))
+    }
+}
+
+/// Tells whether one of `scalars` over the columns of `schema` can fail.
+fn any_fallible<'a>(scalars: impl IntoIterator<Item = &'a Scalar>, schema: &Schema) -> bool {
+    scalars.into_iter().any(|scalar| fallible(scalar.expr(), schema))
+}
+
+/// The condition that `of` is NULL.
+fn is_null(of: &Scalar) -> Scalar {
+    Scalar::new(Arc::new(IsNullExpr::new(Arc::clone(of.expr()))))
 }
 
 impl JoinParts {
@@ -184,17 +192,20 @@ impl JoinParts {
 
 /// Columns of a join's result; those of a side that may be missing are nullable.
 fn join_output(kind: JoinKind, left: &Schema, right: &Schema) -> SchemaRef {
-    let side = |schema: &Schema, missing: bool| {
-        let field = |f: &arrow::datatypes::FieldRef| {
-            Arc::new(f.as_ref().clone().with_nullable(missing || f.is_nullable()))
-        };
-        schema.fields().iter().map(field).collect::<Vec<_>>()
-    };
-    let mut fields = side(left, kind == JoinKind::Full);
+    let mut fields = fields_of_side(left, kind == JoinKind::Full);
     if kind.outputs_pairs() {
-        fields.extend(side(right, kind != JoinKind::Inner));
+        fields.extend(fields_of_side(right, kind != JoinKind::Inner));
     }
     Arc::new(Schema::new(fields))
+}
+
+/// Fields of a side of a join, all nullable if it may be `missing`.
+pub(super) fn fields_of_side(side: &Schema, missing: bool) -> Vec<Field> {
+    let mut fields = owned_fields(side);
+    for field in &mut fields {
+        field.set_nullable(missing || field.is_nullable());
+    }
+    fields
 }
 
 /// Columns that a join's condition reads: the left's, then the right's.

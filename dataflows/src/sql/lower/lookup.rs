@@ -6,7 +6,8 @@ use arrow::datatypes::Schema;
 use datafusion_common::Result;
 use datafusion_physical_expr::expressions::IsNotNullExpr;
 
-use super::{Lower, cast, lower_scalar};
+use super::join::fields_of_side;
+use super::{Lower, cast, column_at, lower_scalar, owned_fields};
 use crate::mistake::unsupported::Unsupported;
 use crate::plan::{Op, RelId, Scalar, When};
 use crate::sql::logical::joins::temporal::Temporal;
@@ -41,11 +42,9 @@ impl Lower<'_> {
             }
             None => When::ProcTime,
         };
-        let fields = r
-            .fields()
-            .iter()
-            .map(|f| Arc::new(f.as_ref().clone().with_nullable(join.outer || f.is_nullable())));
-        let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(fields).collect::<Vec<_>>()));
+        let mut fields = owned_fields(&l);
+        fields.extend(fields_of_side(&r, join.outer));
+        let schema = Arc::new(Schema::new(fields));
         Ok(self
             .push(Op::TemporalJoin { left, right, left_keys, right_keys, outer: join.outer, when }, schema))
     }
@@ -53,7 +52,7 @@ impl Lower<'_> {
     /// The rows whose time is not NULL.
     fn push_known_times(&mut self, input: RelId, column: usize) -> RelId {
         let schema = self.schema_of(input);
-        let time = Scalar::column(schema.field(column).name(), column);
+        let time = column_at(&schema, column);
         let predicate = Scalar::new(Arc::new(IsNotNullExpr::new(Arc::clone(time.expr()))));
         self.push(Op::Filter { input, predicate }, schema)
     }

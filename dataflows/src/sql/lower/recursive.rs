@@ -14,12 +14,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{DataFusionError, Result};
 
-use super::Lower;
+use super::{Lower, all_columns, cast_columns};
 use crate::mistake::Mistake;
 use crate::plan::rewrite::prune::{prune, renumber_inputs};
-use crate::plan::{
-    AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar, View,
-};
+use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, View};
 use crate::sql::catalog::Recursion;
 
 /// Hint that lists the operations allowed between a recursive table and its second term.
@@ -59,11 +57,7 @@ impl Lower<'_> {
     /// The relation with its columns cast to the types of `schema`, which differ at most in nested
     /// nullability.
     fn align_types(&mut self, rel: RelId, schema: &SchemaRef) -> Result<RelId> {
-        let own = self.schema_of(rel);
-        let columns = own.fields().iter().zip(schema.fields()).enumerate();
-        let exprs = columns
-            .map(|(at, (from, to))| super::cast(Scalar::column(from.name(), at), to.data_type(), &own));
-        let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        let exprs = cast_columns(&self.schema_of(rel), schema)?;
         if exprs.iter().all(|expr| expr.as_column().is_some()) {
             return Ok(rel);
         }
@@ -91,41 +85,11 @@ impl Lower<'_> {
 
     /// Refuses operators that cannot be evaluated round by round.
     fn check_moving(&self, moving: &BTreeSet<RelId>, of: &Recursion) -> Result<()> {
-        let no = |what: &str| {
-            let message = format!("in its second term, {} is read {what}", of.name);
-            let mistake = Mistake::new(of.pos, message).hint(format!("{ALLOWED_HINT} {}", of.name));
-            Err(DataFusionError::External(Box::new(mistake)))
-        };
         for id in moving {
-            let op = &self.plan.rels[*id].op;
-            let inputs = op.inputs();
-            match op {
-                Op::Given(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } => {}
-                Op::Union { .. } if of.distinct || inputs.iter().all(|input| moving.contains(input)) => {}
-                Op::Union { .. } => {
-                    return no("in one part of a UNION, whose other part would come again in every round");
-                }
-                Op::Join { kind: JoinKind::Inner, left, right, .. } => {
-                    if moving.contains(left) && moving.contains(right) {
-                        return no("twice, by what a condition of it is turned into");
-                    }
-                }
-                Op::Join { kind: JoinKind::Left, right, .. } if moving.contains(right) => {
-                    return no("on the side of an outer join that may be missing");
-                }
-                Op::Join { kind: JoinKind::Left, .. } => {}
-                Op::Join { kind: JoinKind::Semi | JoinKind::Anti, right, .. } if moving.contains(right) => {
-                    return no("in a subquery");
-                }
-                Op::Join { kind: JoinKind::Semi | JoinKind::Anti, .. } => {}
-                Op::Join { kind: JoinKind::Full, .. } => return no("in a FULL JOIN"),
-                Op::Aggregate { .. } | Op::GroupRows { .. } => return no("under an aggregate or GROUP BY"),
-                Op::Distinct { .. } => return no("under DISTINCT, UNION, INTERSECT or EXCEPT"),
-                Op::Window { .. } => return no("under a function OVER (...), DISTINCT ON or LIMIT"),
-                Op::TemporalJoin { .. } | Op::EmitOnClose { .. } => return no("in a join as of a time"),
-                Op::TemporalFilter { .. } => return no("under a condition with now()"),
-                Op::Recursive(_) => return no("in another recursion"),
-                Op::Source(_) | Op::Values(_) => {}
+            if let Some(what) = place_of_read(&self.plan.rels[*id].op, moving, of.distinct) {
+                let message = format!("in its second term, {} is read {what}", of.name);
+                let mistake = Mistake::new(of.pos, message).hint(format!("{ALLOWED_HINT} {}", of.name));
+                return Err(DataFusionError::External(Box::new(mistake)));
             }
         }
         Ok(())
@@ -133,9 +97,12 @@ impl Lower<'_> {
 
     /// The operator over `base` whose body is made of the relations in `moving`.
     fn push_recursive(&mut self, moving: &BTreeSet<RelId>, base: RelId, of: &Recursion) -> RelId {
-        let (body, sides) = self.build_body(moving, of);
+        let (body, read) = self.build_body(moving, of);
         let base = self.complete_on_restart(base, of.distinct);
-        let sides = sides.into_iter().map(|side| self.complete_on_restart(side, of.distinct)).collect();
+        let mut sides = Vec::with_capacity(read.len());
+        for side in read {
+            sides.push(self.complete_on_restart(side, of.distinct));
+        }
         let recursive = Recursive { name: of.name.clone(), base, sides, body, distinct: of.distinct };
         self.push(Op::Recursive(Box::new(recursive)), Arc::clone(&of.schema))
     }
@@ -143,23 +110,25 @@ impl Lower<'_> {
     /// The body and its sides, the relations it reads beside the rows of the previous round. Columns that the
     /// body does not need are pruned from both.
     fn build_body(&mut self, moving: &BTreeSet<RelId>, of: &Recursion) -> (Plan, Vec<RelId>) {
-        let inputs = moving.iter().flat_map(|id| self.plan.rels[*id].op.inputs());
-        let sides: BTreeSet<RelId> = inputs.filter(|input| !moving.contains(input)).collect();
-        let sides: Vec<RelId> = sides.into_iter().collect();
-        let leaf = moving.first().copied();
-        let moved = moving.iter().copied().filter(|id| Some(*id) != leaf);
+        let mut sides: BTreeSet<RelId> = BTreeSet::new();
+        for id in moving {
+            sides.extend(self.plan.rels[*id].op.inputs());
+        }
+        let sides: Vec<RelId> = sides.difference(moving).copied().collect();
         // The body numbers the leaf 0, then the sides, then the moved relations in their order in the plan.
-        let order: Vec<RelId> = leaf.into_iter().chain(sides.iter().copied()).chain(moved).collect();
-        let numbers: BTreeMap<RelId, usize> = order.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-        let rels = order.iter().enumerate().map(|(at, id)| {
+        let leaf = moving.iter().take(1);
+        let order = leaf.chain(&sides).chain(moving.iter().skip(1));
+        let mut narrow = Plan::default();
+        let mut numbers: BTreeMap<RelId, usize> = BTreeMap::new();
+        for (at, id) in order.enumerate() {
             let mut rel = self.plan.rels[*id].clone();
             match at <= sides.len() {
                 true => rel.op = Op::Given(at),
                 false => renumber_inputs(&mut rel.op, &|old| numbers[&old]),
             }
-            rel
-        });
-        let mut narrow = Plan { rels: rels.collect(), ..Plan::default() };
+            numbers.insert(*id, at);
+            narrow.rels.push(rel);
+        }
         let rel = narrow.rels.len() - 1;
         let name = of.name.clone();
         narrow.views.push(View { name, rel, key: None, retention_us: None, served: None });
@@ -185,12 +154,13 @@ impl Lower<'_> {
                 moving.push((id, rel));
             }
         }
-        let read = moving.iter().flat_map(|(_, rel)| rel.op.inputs());
-        let read: BTreeSet<usize> = read.filter(|input| still.contains_key(input)).collect();
+        let mut read: BTreeSet<usize> = BTreeSet::new();
+        for (_, rel) in &moving {
+            read.extend(rel.op.inputs());
+        }
+        read.retain(|input| still.contains_key(input));
         let sides: Vec<RelId> = read.iter().map(|id| still[id]).collect();
-        let mut numbers: BTreeMap<usize, usize> =
-            read.iter().enumerate().map(|(at, id)| (*id, at + 1)).collect();
-        let given = |side: usize, rel: &Rel| Rel { op: Op::Given(side), ..rel.clone() };
+        let mut numbers: BTreeMap<usize, usize> = read.into_iter().zip(1..).collect();
         let mut body: Vec<Rel> = Vec::new();
         let mut steps = Vec::new();
         for (id, rel) in moving {
@@ -201,8 +171,9 @@ impl Lower<'_> {
                 steps.push((id, rel));
             }
         }
-        let like = sides.iter().enumerate().map(|(at, side)| given(at + 1, &self.plan.rels[*side]));
-        body.extend(like);
+        for (at, side) in sides.iter().enumerate() {
+            body.push(Rel { op: Op::Given(at + 1), ..self.plan.rels[*side].clone() });
+        }
         for (id, mut rel) in steps {
             renumber_inputs(&mut rel.op, &|old| numbers[&old]);
             numbers.insert(id, body.len());
@@ -220,7 +191,7 @@ impl Lower<'_> {
         if distinct {
             return RecursiveInput { rel: self.push(Op::Distinct { input: rel }, schema), counted: false };
         }
-        let keys = schema.fields().iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        let keys = all_columns(&schema);
         let count =
             Aggregate { func: AggFunc::Count, arg: None, other: None, filter: None, output: DataType::Int64 };
         let count_column = Arc::new(Field::new("count", DataType::Int64, false));
@@ -228,5 +199,33 @@ impl Lower<'_> {
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let op = Op::Aggregate { input: rel, keys, aggregates: vec![count] };
         RecursiveInput { rel: self.push(op, schema), counted: true }
+    }
+}
+
+/// Description of the place in which `op` reads the previous round, if it cannot be evaluated round by round;
+/// `moving` are the relations that depend on that round.
+fn place_of_read(op: &Op, moving: &BTreeSet<RelId>, distinct: bool) -> Option<&'static str> {
+    let moves = |input: &RelId| moving.contains(input);
+    match op {
+        Op::Given(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } => None,
+        Op::Union { inputs } if distinct || inputs.iter().all(moves) => None,
+        Op::Union { .. } => Some("in one part of a UNION, whose other part would come again in every round"),
+        Op::Join { kind: JoinKind::Inner, left, right, .. } => {
+            (moves(left) && moves(right)).then_some("twice, by what a condition of it is turned into")
+        }
+        Op::Join { kind: JoinKind::Left, right, .. } => {
+            moves(right).then_some("on the side of an outer join that may be missing")
+        }
+        Op::Join { kind: JoinKind::Semi | JoinKind::Anti, right, .. } => {
+            moves(right).then_some("in a subquery")
+        }
+        Op::Join { kind: JoinKind::Full, .. } => Some("in a FULL JOIN"),
+        Op::Aggregate { .. } | Op::GroupRows { .. } => Some("under an aggregate or GROUP BY"),
+        Op::Distinct { .. } => Some("under DISTINCT, UNION, INTERSECT or EXCEPT"),
+        Op::Window { .. } => Some("under a function OVER (...), DISTINCT ON or LIMIT"),
+        Op::TemporalJoin { .. } | Op::EmitOnClose { .. } => Some("in a join as of a time"),
+        Op::TemporalFilter { .. } => Some("under a condition with now()"),
+        Op::Recursive(_) => Some("in another recursion"),
+        Op::Source(_) | Op::Values(_) => None,
     }
 }

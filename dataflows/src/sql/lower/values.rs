@@ -6,11 +6,9 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOption
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{DFSchema, Result, plan_err};
-use datafusion_expr::Expr;
 use datafusion_expr::logical_plan as logical;
 
-use super::{Lower, lower_scalar, not_a_column, plain_field};
-use crate::functions::types::herald_type;
+use super::{Lower, column_type, lower_scalar, plain_field};
 use crate::plan::{Op, RelId};
 
 /// Greatest number of rows in VALUES: they are part of the plan and of its fingerprint.
@@ -28,13 +26,12 @@ impl Lower<'_> {
             }
             false if rows > 0 => return plan_err!("a row without values is not supported"),
             false => {
-                let fields = empty.schema.fields().iter().map(|f| {
-                    let of =
-                        herald_type(f.data_type()).ok_or_else(|| not_a_column(f.name(), f.data_type()))?;
-                    Ok(plain_field(f, of, true))
-                });
-                let fields = fields.collect::<Result<Vec<_>>>()?;
-                let columns = fields.iter().map(|f| new_empty_array(f.data_type())).collect();
+                let (mut fields, mut columns) = (Vec::new(), Vec::new());
+                for field in empty.schema.fields() {
+                    let of = column_type(field.name(), field.data_type())?;
+                    columns.push(new_empty_array(&of));
+                    fields.push(plain_field(field, of, true));
+                }
                 (fields, columns)
             }
         };
@@ -52,13 +49,11 @@ impl Lower<'_> {
         let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row)?;
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         for (at, field) in values.schema.fields().iter().enumerate() {
-            let of = herald_type(field.data_type())
-                .ok_or_else(|| not_a_column(field.name(), field.data_type()))?;
-            let value = |value: &Expr| -> Result<ArrayRef> {
-                Ok(cast(&lower_scalar(value, &empty)?.evaluate(&row)?, &of)?)
-            };
-            let items = values.values.iter().filter_map(|row| row.get(at)).map(value);
-            let items = items.collect::<Result<Vec<_>>>()?;
+            let of = column_type(field.name(), field.data_type())?;
+            let mut items = Vec::with_capacity(rows);
+            for value in values.values.iter().filter_map(|row| row.get(at)) {
+                items.push(cast(&lower_scalar(value, &empty)?.evaluate(&row)?, &of)?);
+            }
             let items: Vec<&dyn Array> = items.iter().map(AsRef::as_ref).collect();
             let column = concat(&items)?;
             fields.push(plain_field(field, of, column.null_count() > 0));

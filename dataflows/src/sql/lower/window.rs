@@ -19,7 +19,10 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
 use super::frame::frame;
-use super::{Lower, cast, lower_condition, lower_scalar, not_a_column, plain_field};
+use super::{
+    Lower, all_columns, cast, column_at, lower_condition, lower_scalar, lower_scalars, not_a_column,
+    owned_fields, plain_field,
+};
 use crate::functions::types::herald_type;
 use crate::plan::window::{Call, First, Function, Order, Other, Window};
 use crate::plan::{Op, Plan, RelId, Scalar};
@@ -37,15 +40,13 @@ impl Lower<'_> {
         let input = self.lower_node(&window.input)?;
         let schema = window.input.schema();
         let width = schema.fields().len();
-        let wanted = window
-            .window_expr
-            .iter()
-            .zip(window.schema.fields().iter().skip(width))
-            .map(|(expr, named)| match expr.clone().unalias_nested().data {
-                Expr::WindowFunction(call) => Ok((*call, named)),
-                other => plan_err!("{other} is not supported as a window function"),
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let mut wanted = Vec::with_capacity(window.window_expr.len());
+        for (expr, named) in window.window_expr.iter().zip(window.schema.fields().iter().skip(width)) {
+            match expr.clone().unalias_nested().data {
+                Expr::WindowFunction(call) => wanted.push((*call, named)),
+                other => return plan_err!("{other} is not supported as a window function"),
+            }
+        }
         // Calls with the same PARTITION BY and ORDER BY share one relation.
         let mut groups: Vec<(Vec<usize>, &WindowFunctionParams)> = Vec::new();
         for (at, (call, _)) in wanted.iter().enumerate() {
@@ -59,21 +60,23 @@ impl Lower<'_> {
             }
         }
         let (mut id, mut places) = (input, vec![0; wanted.len()]);
-        let mut fixed: Vec<Scalar> = Vec::new();
         for (members, _) in &groups {
             let calls: Vec<Wanted<'_>> =
                 members.iter().map(|at| Wanted { call: &wanted[*at].0, named: wanted[*at].1 }).collect();
             let (next, first) = self.push_window(id, &calls, schema)?;
-            members.iter().enumerate().for_each(|(nth, at)| places[*at] = first + nth);
+            for (nth, at) in members.iter().enumerate() {
+                places[*at] = first + nth;
+            }
             id = next;
         }
         let below = self.schema_of(id);
-        let mut fields: Vec<Field> = below.fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
-        fixed.extend((0..width).map(|at| Scalar::column(below.field(at).name(), at)));
+        let (mut fixed, mut fields) = (all_columns(&below), owned_fields(&below));
+        fixed.truncate(width);
+        fields.truncate(width);
         for ((_, named), place) in wanted.iter().zip(&places) {
-            let name = below.field(*place).name();
-            fixed.push(cast(Scalar::column(name, *place), named.data_type(), &below)?);
-            fields.push(plain_field(named, named.data_type().clone(), true).with_name(name));
+            fixed.push(cast(column_at(&below, *place), named.data_type(), &below)?);
+            let field = plain_field(named, named.data_type().clone(), true);
+            fields.push(field.with_name(below.field(*place).name()));
         }
         Ok(self.push(Op::Project { input: id, exprs: fixed }, Arc::new(Schema::new(fields))))
     }
@@ -89,9 +92,7 @@ impl Lower<'_> {
         let params = &calls[0].call.params;
         let mut columns = WindowColumns::of(&self.schema_of(input));
         let mut window = Window { partition: vec![], order: vec![], functions: vec![], first: None };
-        for expr in &params.partition_by {
-            window.partition.push(columns.column_of(lower_scalar(expr, schema)?)?);
-        }
+        window.partition = columns.partition_by(&params.partition_by, schema)?;
         window.order = columns.order_by(&params.order_by, schema)?;
         for wanted in calls {
             check_range(&window, &wanted.call.params.window_frame, &columns.fields)?;
@@ -101,7 +102,7 @@ impl Lower<'_> {
         }
         let rel = self.push_computed_columns(input, &columns);
         let below = self.schema_of(rel);
-        let mut fields: Vec<Field> = below.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields = owned_fields(&below);
         for (at, wanted) in calls.iter().enumerate() {
             let of = output_type(&window, at, &below)?;
             window.functions[at].output.clone_from(&of);
@@ -142,8 +143,7 @@ impl Lower<'_> {
             {
                 let below = logical::Limit { input: Arc::clone(&p.input), ..limit.clone() };
                 let input = self.lower_limit(&below)?;
-                let exprs =
-                    p.expr.iter().map(|e| lower_scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                let exprs = lower_scalars(&p.expr, p.input.schema())?;
                 self.push_project(input, exprs, &p.schema)
             }
             LogicalPlan::Sort(sort) => self.lower_first_rows(&sort.input, (&[], &sort.expr), (skip, fetch)),
@@ -172,14 +172,10 @@ impl Lower<'_> {
     ) -> Result<RelId> {
         let own = self.schema_of(id);
         let mut columns = WindowColumns::of(&own);
-        let partition = partition
-            .iter()
-            .map(|e| columns.column_of(lower_scalar(e, schema)?))
-            .collect::<Result<Vec<_>>>()?;
+        let partition = columns.partition_by(partition, schema)?;
         let order = columns.order_by(order, schema)?;
-        let most = fetch.map(|fetch| skip.saturating_add(fetch) as u64);
         let number = Function { call: Call::RowNumber, output: DataType::Int64 };
-        let first = most.map(|most| First { function: 0, most });
+        let first = fetch.map(|fetch| First { function: 0, most: skip.saturating_add(fetch) as u64 });
         let rel = self.push_computed_columns(id, &columns);
         let mut fields = columns.fields.clone();
         fields.push(Field::new("row_number", DataType::Int64, false));
@@ -192,8 +188,7 @@ impl Lower<'_> {
             let predicate = Scalar::new(Arc::new(BinaryExpr::new(number, Operator::Gt, skip)));
             rel = self.push(Op::Filter { input: rel, predicate }, numbered);
         }
-        let exprs = own.fields().iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
-        Ok(self.push(Op::Project { input: rel, exprs }, own))
+        Ok(self.push(Op::Project { input: rel, exprs: all_columns(&own) }, own))
     }
 
     /// The first row of each partition in an order; with a LIMIT, the first of these rows in the same order.
@@ -207,8 +202,7 @@ impl Lower<'_> {
         if let Some(rows) = limit.filter(|_| !order.is_empty()) {
             first = self.push_first_rows(first, on.input.schema(), (&[], order), rows)?;
         }
-        let exprs =
-            on.select_expr.iter().map(|e| lower_scalar(e, on.input.schema())).collect::<Result<Vec<_>>>()?;
+        let exprs = lower_scalars(&on.select_expr, on.input.schema())?;
         let rel = self.push_project(first, exprs, &on.schema)?;
         match limit {
             Some(rows) if order.is_empty() => self.push_first_rows(rel, &on.schema, (&[], &[]), rows),
@@ -228,9 +222,7 @@ struct WindowColumns {
 impl WindowColumns {
     /// The columns of `schema`, with no computed ones yet.
     fn of(schema: &Arc<Schema>) -> WindowColumns {
-        let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-        let exprs: Vec<Scalar> =
-            fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        let (exprs, fields) = (all_columns(schema), owned_fields(schema));
         WindowColumns { own: exprs.len(), exprs, fields, below: Arc::clone(schema) }
     }
 
@@ -241,7 +233,7 @@ impl WindowColumns {
             Some(at) => at,
             None => {
                 let of = value.data_type(&self.below)?;
-                let to = herald_type(&of).ok_or_else(|| not_a_column(&value.to_string(), &of))?;
+                let Some(to) = herald_type(&of) else { return Err(not_a_column(&value.to_string(), &of)) };
                 let name = format!("__{}", self.exprs.len());
                 self.fields.push(Field::new(&name, to.clone(), true));
                 self.exprs.push(cast(value, &to, &self.below)?);
@@ -249,6 +241,15 @@ impl WindowColumns {
             }
         };
         Ok(Scalar::column(self.fields[at].name(), at))
+    }
+
+    /// The keys of a PARTITION BY as columns.
+    fn partition_by(&mut self, keys: &[Expr], schema: &DFSchema) -> Result<Vec<Scalar>> {
+        let mut out = Vec::with_capacity(keys.len());
+        for key in keys {
+            out.push(self.column_of(lower_scalar(key, schema)?)?);
+        }
+        Ok(out)
     }
 
     /// The keys of an ORDER BY as columns; constants order nothing and are left out.
@@ -303,17 +304,22 @@ impl WindowColumns {
 
 /// Refuses RANGE with a distance unless the window is ordered by one number or time.
 fn check_range(window: &Window, frame: &WindowFrame, fields: &[Field]) -> Result<()> {
-    let far = |bound: &WindowFrameBound| match bound {
-        WindowFrameBound::Preceding(n) | WindowFrameBound::Following(n) => !n.is_null(),
-        WindowFrameBound::CurrentRow => false,
-    };
-    if frame.units != WindowFrameUnits::Range || !(far(&frame.start_bound) || far(&frame.end_bound)) {
+    let far = has_distance(&frame.start_bound) || has_distance(&frame.end_bound);
+    if frame.units != WindowFrameUnits::Range || !far {
         return Ok(());
     }
     let by = if let [one] = window.order.as_slice() { one.by.as_column() } else { None };
     match by.map(|at| fields[at].data_type()) {
         Some(of) if of.is_numeric() || of.is_temporal() => Ok(()),
         _ => plan_err!("{RANGE}"),
+    }
+}
+
+/// Tells whether a bound of a frame is a distance, other than UNBOUNDED.
+fn has_distance(bound: &WindowFrameBound) -> bool {
+    match bound {
+        WindowFrameBound::Preceding(n) | WindowFrameBound::Following(n) => !n.is_null(),
+        WindowFrameBound::CurrentRow => false,
     }
 }
 
@@ -387,7 +393,7 @@ fn rank_function(plan: &Plan, mut rel: RelId, mut column: usize, uses: &[usize])
 /// The column that `expr` reads, directly or cast to an integer type.
 fn column_in(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-        return cast.cast_type().is_integer().then(|| column_in(cast.expr())).flatten();
+        return if cast.cast_type().is_integer() { column_in(cast.expr()) } else { None };
     }
     Scalar::new(Arc::clone(expr)).as_column()
 }
@@ -395,25 +401,29 @@ fn column_in(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
 /// Collects the columns that an AND of conditions bounds from above, with their greatest values.
 fn collect_upper_bounds(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<(usize, u64)>) {
     let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return };
-    let number = |e: &Arc<dyn PhysicalExpr>| match e.downcast_ref::<Literal>()?.value() {
-        ScalarValue::UInt64(Some(n)) => Some(i128::from(*n)),
-        ScalarValue::Int64(Some(n)) => Some(i128::from(*n)),
-        ScalarValue::Int32(Some(n)) => Some(i128::from(*n)),
-        _ => None,
-    };
     let (left, right) = (binary.left(), binary.right());
     let most = match binary.op() {
         Operator::And => {
             collect_upper_bounds(left, out);
             return collect_upper_bounds(right, out);
         }
-        Operator::LtEq | Operator::Eq => (left, number(right), 0),
-        Operator::Lt => (left, number(right), 1),
-        Operator::GtEq => (right, number(left), 0),
-        Operator::Gt => (right, number(left), 1),
+        Operator::LtEq | Operator::Eq => (left, literal_number(right), 0),
+        Operator::Lt => (left, literal_number(right), 1),
+        Operator::GtEq => (right, literal_number(left), 0),
+        Operator::Gt => (right, literal_number(left), 1),
         _ => return,
     };
     if let (Some(column), Some(number)) = (column_in(most.0), most.1) {
         out.push((column, u64::try_from((number - most.2).max(0)).unwrap_or(u64::MAX)));
+    }
+}
+
+/// Value of a literal that is a whole number.
+fn literal_number(expr: &Arc<dyn PhysicalExpr>) -> Option<i128> {
+    match expr.downcast_ref::<Literal>()?.value() {
+        ScalarValue::UInt64(Some(n)) => Some(i128::from(*n)),
+        ScalarValue::Int64(Some(n)) => Some(i128::from(*n)),
+        ScalarValue::Int32(Some(n)) => Some(i128::from(*n)),
+        _ => None,
     }
 }

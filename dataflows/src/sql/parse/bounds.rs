@@ -23,19 +23,24 @@ pub fn bounded(text: &str) -> Result<(), (u64, u64, String)> {
 
 /// Tells whether two texts have the same tokens and comments, whatever space is between them.
 pub fn same_tokens(left: &str, right: &str) -> bool {
-    let tokens = |text: &str| {
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().ok()?;
-        let meaning = |token: Token| match token {
-            Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) => {
-                Some(comment.trim().to_owned())
-            }
-            Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
-                Some(comment.split_whitespace().collect::<Vec<_>>().join(" "))
-            }
-            Token::Whitespace(_) => None,
-            token => Some(token.to_string()),
-        };
-        Some(tokens.into_iter().filter_map(meaning).collect::<Vec<_>>())
-    };
-    tokens(left).is_some_and(|left| Some(left) == tokens(right))
+    let tokens = token_texts(left);
+    tokens.is_some() && tokens == token_texts(right)
+}
+
+/// Texts of the tokens and comments; None for a text that cannot be tokenised.
+fn token_texts(text: &str) -> Option<Vec<String>> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().ok()?;
+    Some(tokens.into_iter().filter_map(token_text).collect())
+}
+
+/// Text of a token or comment, whatever space is in it; None for white space.
+fn token_text(token: Token) -> Option<String> {
+    match token {
+        Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) => Some(comment.trim().to_owned()),
+        Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
+            Some(comment.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+        Token::Whitespace(_) => None,
+        token => Some(token.to_string()),
+    }
 }

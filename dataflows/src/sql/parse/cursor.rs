@@ -8,14 +8,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use datafusion_sql::sqlparser::ast as sql;
+use datafusion_sql::sqlparser::ast::{self as sql, Spanned};
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use super::ast::Name;
 use super::query::{jsonb, lambda, reading, structs};
-use super::tokens::{fold, is_word};
+use super::tokens::{begin_with, fold, is_any_word, is_visible, is_word};
 use crate::mistake::{Mistake, Pos};
 
 /// Result of reading a piece of a statement.
@@ -54,9 +54,15 @@ impl Context<'_> {
         let columns = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
         let line = match skip {
             0 => 0,
-            _ => self.text.match_indices('\n').nth(skip - 1).map_or(self.text.len(), |(i, _)| i + 1),
+            _ => match self.text.match_indices('\n').nth(skip - 1) {
+                Some((end, _)) => end + 1,
+                None => self.text.len(),
+            },
         };
-        self.text[line..].char_indices().nth(columns).map_or(self.text.len(), |(i, _)| line + i)
+        match self.text[line..].char_indices().nth(columns) {
+            Some((offset, _)) => line + offset,
+            None => self.text.len(),
+        }
     }
 }
 
@@ -120,7 +126,15 @@ impl<'a> Cursor<'a> {
 
     /// Position of the next token.
     pub fn pos(&self) -> Pos {
-        self.context.pos(self.peek_at(0).map_or(self.end, |t| t.span.start))
+        self.pos_of(self.at)
+    }
+
+    /// Position of the token of that index, or of the end of the statement.
+    fn pos_of(&self, index: usize) -> Pos {
+        match self.tokens.get(index) {
+            Some(token) => self.context.pos(token.span.start),
+            None => self.context.pos(self.end),
+        }
     }
 
     /// Index of the next token.
@@ -157,7 +171,15 @@ impl<'a> Cursor<'a> {
 
     /// Next token as messages name it.
     pub fn describe_next(&self) -> String {
-        self.peek().map_or_else(|| "the end of the statement".to_owned(), |t| format!("`{t}`"))
+        self.describe(self.at)
+    }
+
+    /// Token of that index as messages name it.
+    fn describe(&self, index: usize) -> String {
+        match self.tokens.get(index) {
+            Some(token) => format!("`{}`", token.token),
+            None => "the end of the statement".to_owned(),
+        }
     }
 
     /// Refusal of the next token.
@@ -167,7 +189,7 @@ impl<'a> Cursor<'a> {
 
     /// Tells whether the words come next, unquoted, in any case.
     pub fn peek_words(&self, words: &[&str]) -> bool {
-        words.iter().enumerate().all(|(i, word)| self.peek_at(i).is_some_and(|t| is_word(&t.token, word)))
+        begin_with(self.tokens.get(self.at..).unwrap_or_default(), words)
     }
 
     /// Takes the words if they come next.
@@ -253,12 +275,12 @@ impl<'a> Cursor<'a> {
 
     /// Takes one `>`, splitting the `>>` that closes nested STRUCT types.
     pub fn close_angle(&mut self) -> Read<()> {
-        if let Some(TokenWithSpan { token: Token::ShiftRight, span }) =
-            self.tokens.get_mut(self.at).map(|t| &mut *t)
+        if let Some(TokenWithSpan { token, span }) = self.tokens.get_mut(self.at)
+            && *token == Token::ShiftRight
         {
             // The first `>` is taken, and the token becomes the second.
             span.start.column += 1;
-            self.tokens[self.at].token = Token::Gt;
+            *token = Token::Gt;
             return Ok(());
         }
         self.expect(&Token::Gt)
@@ -280,6 +302,11 @@ impl<'a> Cursor<'a> {
             }
         }
         self.tokens.len()
+    }
+
+    /// Index of the next comma outside any brackets, or of a closing bracket of an outer pair before it.
+    pub fn find_comma(&self) -> usize {
+        self.find_token(|rest| rest[0].token == Token::Comma)
     }
 
     /// Index of the token that closes the bracket just opened.
@@ -309,8 +336,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes an expression that fills the tokens up to `end`, and its text.
     pub fn expr_until(&mut self, end: usize) -> Read<(sql::Expr, String)> {
-        let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
-        let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
+        let (stop, found) = (self.pos_of(end), self.describe(end));
         let (tokens, span) = self.take_until(end);
         let mut expr = run_sqlparser(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
         reading::correct(&mut expr);
@@ -324,8 +350,7 @@ impl<'a> Cursor<'a> {
         end: usize,
         rewrite: impl FnOnce(Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>>,
     ) -> Read<(Box<sql::Query>, String)> {
-        let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
-        let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
+        let (stop, found) = (self.pos_of(end), self.describe(end));
         let (tokens, span) = self.take_until(end);
         let tokens = rewrite(tokens)?;
         let mut query = run_sqlparser(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
@@ -333,8 +358,6 @@ impl<'a> Cursor<'a> {
         Ok((query, self.context.slice(span).to_owned()))
     }
 }
-
-const END: &str = "the end of the statement";
 
 /// Greatest nesting of subqueries. `sqlparser` reads each level of a broken one twice, so time is
 /// exponential.
@@ -353,30 +376,28 @@ const MAX_OPERATORS: usize = 2000;
 
 /// First operator beyond [`MAX_OPERATORS`].
 fn too_many(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
-    const WORDS: [&str; 6] = ["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT"];
-    let operator = |token: &Token| match token {
-        Token::Word(_) => WORDS.iter().any(|word| is_word(token, word)),
+    tokens.iter().filter(|t| is_operator(&t.token)).nth(MAX_OPERATORS)
+}
+
+/// Tells whether a token joins or changes expressions or queries.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(_) => is_any_word(token, &["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT"]),
         Token::Whitespace(_) | Token::Comma | Token::LParen | Token::RParen | Token::Period => false,
         Token::Number(..) | Token::SingleQuotedString(_) | Token::SemiColon | Token::EOF => false,
         _ => true,
-    };
-    tokens.iter().filter(|t| operator(&t.token)).nth(MAX_OPERATORS)
+    }
 }
 
 /// Token at which subqueries are nested more than [`MAX_SUBQUERY_DEPTH`] deep.
 fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     let mut open: Vec<bool> = Vec::new();
     let mut depth = 0;
-    let words: Vec<&TokenWithSpan> =
-        tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    let words: Vec<&TokenWithSpan> = tokens.iter().filter(|t| is_visible(t)).collect();
     for (at, token) in words.iter().enumerate() {
         match &token.token {
             Token::LParen => {
-                let next = words.get(at + 1).map(|next| &next.token);
-                // `sqlparser` tries the bracket of `SELECT (` as a subquery first, too.
-                let before = at.checked_sub(1).map(|before| &words[before].token);
-                let query = next.is_some_and(|t| ["SELECT", "WITH", "VALUES"].iter().any(|w| is_word(t, w)))
-                    || before.is_some_and(|t| is_word(t, "SELECT"));
+                let query = opens_query(&words, at);
                 open.push(query);
                 depth += usize::from(query);
                 if depth > MAX_SUBQUERY_DEPTH {
@@ -388,6 +409,17 @@ fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
         }
     }
     None
+}
+
+/// Tells whether the bracket `at` is one that `sqlparser` tries as that of a subquery.
+fn opens_query(words: &[&TokenWithSpan], at: usize) -> bool {
+    if let Some(next) = words.get(at + 1)
+        && is_any_word(&next.token, &["SELECT", "WITH", "VALUES"])
+    {
+        return true;
+    }
+    // `sqlparser` tries the bracket of `SELECT (` as a subquery first, too.
+    at > 0 && is_word(&words[at - 1].token, "SELECT")
 }
 
 /// Bound that the tokens exceed, if any: its place, a message, and true if splitting into views helps.
@@ -411,21 +443,27 @@ fn run_sqlparser<T>(
     stop: (Pos, &str),
     read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Read<T> {
-    let first = tokens.first().map_or(stop.0, |t| context.pos(t.span.start));
+    let first = match tokens.first() {
+        Some(first) => context.pos(first.span.start),
+        None => stop.0,
+    };
     if let Some((place, message, hint)) = exceeded_bound(&tokens) {
         let mistake = Mistake::new(context.pos(place), message);
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
-    let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
+    let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(Spanned::span);
     // Token rewrites of forms that `sqlparser` cannot parse.
     let tokens = jsonb::restore_operators(tokens);
     let tokens = structs::rewrite_structs(lambda::rewrite_lambdas(tokens));
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
-    let value = read(&mut parser).map_err(|error| match symmetric {
-        Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")
-            .hint("write x BETWEEN least(a, b) AND greatest(a, b)"),
-        None => translate_error(error, context.file, first, stop),
-    })?;
+    let value = match (read(&mut parser), symmetric) {
+        (Ok(value), _) => value,
+        (Err(_), Some(span)) => {
+            return Err(Mistake::new(context.pos(span.start), "BETWEEN SYMMETRIC is not supported")
+                .hint("write x BETWEEN least(a, b) AND greatest(a, b)"));
+        }
+        (Err(error), None) => return Err(translate_error(error, context.file, first, stop)),
+    };
     let left = parser.peek_token();
     if left.token == Token::EOF {
         return Ok(value);
@@ -441,20 +479,29 @@ fn translate_error(error: ParserError, file: usize, first: Pos, stop: (Pos, &str
         }
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
     };
-    let (what, place) = match text.rsplit_once(" at Line: ") {
-        Some((what, place)) => (what.to_owned(), place.split_once(", Column: ")),
-        None => (text, None),
+    let (told, pos) = match text.rsplit_once(" at Line: ") {
+        Some((told, place)) => (told, read_place(place, file)),
+        None => (text.as_str(), None),
     };
-    let pos = place.and_then(|(line, column)| {
-        Some(Pos { file, line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
-    });
-    let what = match what.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
+    let message = match told.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
         Some((expected, "EOF")) => format!("expected {expected}, found {}", stop.1),
         Some((expected, found)) => format!("expected {expected}, found `{found}`"),
-        None => {
-            let mut chars = what.chars();
-            chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
-        }
+        None => lower_first(told),
     };
-    Mistake::new(pos.unwrap_or(stop.0), what)
+    Mistake::new(pos.unwrap_or(stop.0), message)
+}
+
+/// Reads the place of an error of `sqlparser`, `1, Column: 2`.
+fn read_place(place: &str, file: usize) -> Option<Pos> {
+    let (line, column) = place.split_once(", Column: ")?;
+    Some(Pos { file, line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+}
+
+/// A text with its first letter in lower case.
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
 }

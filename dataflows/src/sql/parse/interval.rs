@@ -10,17 +10,17 @@ use datafusion_sql::sqlparser::ast::{self as sql, Expr, Value};
 /// # Errors
 /// A sentence that names the fault, without its place.
 pub fn duration_us(text: &str) -> Result<i64, String> {
-    let bad = || format!("'{text}' is not a length of time");
     let mut total: i128 = 0;
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(bad());
+        return Err(not_a_length(text));
     }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !(c.is_ascii_digit() || ".:+-".contains(c))).unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         if number.contains(':') {
-            total += parse_clock(number).ok_or_else(bad)?;
+            let Some(us) = parse_clock(number) else { return Err(not_a_length(text)) };
+            total += us;
             rest = after.trim_start();
             continue;
         }
@@ -30,10 +30,21 @@ pub fn duration_us(text: &str) -> Result<i64, String> {
         if number == "0" && unit.is_empty() && after.is_empty() {
             return Ok(0);
         }
-        total +=
-            scale_decimal(number, unit_us(unit).ok_or_else(|| unknown_unit(text, unit))?).ok_or_else(bad)?;
+        let Some(us) = unit_us(unit) else { return Err(unknown_unit(text, unit)) };
+        let Some(us) = scale_decimal(number, us) else { return Err(not_a_length(text)) };
+        total += us;
         rest = after.trim_start().trim_start_matches(',').trim_start();
     }
+    fit_length(total, text)
+}
+
+/// Refusal of a text that is no length of time.
+fn not_a_length(text: &str) -> String {
+    format!("'{text}' is not a length of time")
+}
+
+/// Narrows a number of microseconds, or refuses the text that it was read from.
+fn fit_length(total: i128, text: &str) -> Result<i64, String> {
     i64::try_from(total).map_err(|_| format!("'{text}' is too long"))
 }
 
@@ -64,10 +75,11 @@ fn literal_us(interval: &sql::Interval) -> Result<i64, String> {
         None => duration_us(text),
         Some(field) => {
             let unit = field.to_string().to_lowercase();
-            let us = unit_us(&unit).ok_or_else(|| unknown_unit(text, &unit))?;
-            let total = scale_decimal(text.trim(), us)
-                .ok_or_else(|| format!("'{text}' is not a number of {unit}"))?;
-            i64::try_from(total).map_err(|_| format!("'{text}' is too long"))
+            let Some(us) = unit_us(&unit) else { return Err(unknown_unit(text, &unit)) };
+            match scale_decimal(text.trim(), us) {
+                Some(total) => fit_length(total, text),
+                None => Err(format!("'{text}' is not a number of {unit}")),
+            }
         }
     }
 }
@@ -81,7 +93,7 @@ fn unknown_unit(text: &str, unit: &str) -> String {
             unit.to_lowercase().trim_end_matches('s')
         );
     }
-    format!("'{text}' is not a length of time")
+    not_a_length(text)
 }
 
 /// Microseconds of a unit.
@@ -105,10 +117,9 @@ fn scale_decimal(number: &str, unit: i128) -> Option<i128> {
         None => (1, number.strip_prefix('+').unwrap_or(number)),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |s: &str| s.chars().all(|c| c.is_ascii_digit());
     // At most 15 + 12 digits, so that the product with a unit fits 128 bits.
-    if !digits(whole)
-        || !digits(fraction)
+    if !has_digits_only(whole)
+        || !has_digits_only(fraction)
         || whole.len() + fraction.len() == 0
         || whole.len() > 15
         || fraction.len() > 12
@@ -120,6 +131,11 @@ fn scale_decimal(number: &str, unit: i128) -> Option<i128> {
     (numerator % denominator == 0).then_some(sign * numerator / denominator)
 }
 
+/// Tells whether each character is a digit.
+fn has_digits_only(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Parses `HH:MM` or `HH:MM:SS[.ffffff]` to microseconds.
 fn parse_clock(text: &str) -> Option<i128> {
     let (sign, text) = match text.strip_prefix('-') {
@@ -129,7 +145,10 @@ fn parse_clock(text: &str) -> Option<i128> {
     let mut parts = text.split(':');
     let hours = scale_decimal(parts.next()?, 3_600_000_000)?;
     let minutes = scale_decimal(parts.next()?, 60_000_000)?;
-    let seconds = parts.next().map_or(Some(0), |s| scale_decimal(s, 1_000_000))?;
+    let seconds = match parts.next() {
+        Some(seconds) => scale_decimal(seconds, 1_000_000)?,
+        None => 0,
+    };
     let fits = (0..3_600_000_000).contains(&minutes) && (0..60_000_000).contains(&seconds) && hours >= 0;
     (fits && parts.next().is_none()).then_some(sign * (hours + minutes + seconds))
 }

@@ -6,11 +6,12 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::Expr;
 use datafusion_expr::planner::{PlannerResult, RawBinaryExpr};
-use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use crate::functions::json::call;
+use crate::sql::logical::types::jsonb::{self, is_jsonb};
 
 /// Plans an operator over JSONB as a call; leaves any other operator unchanged.
 ///
@@ -22,8 +23,7 @@ pub(crate) fn plan_operator(raw: RawBinaryExpr, schema: &DFSchema) -> Result<Pla
         left: with_jsonb_alternatives(raw.left, schema)?,
         right: with_jsonb_alternatives(raw.right, schema)?,
     };
-    let is_jsonb = |expr: &Expr| expr.to_field(schema).is_ok_and(|(_, field)| schemas::is_jsonb(&field));
-    let (left, right) = (is_jsonb(&raw.left), is_jsonb(&raw.right));
+    let (left, right) = (is_jsonb(&raw.left, schema), is_jsonb(&raw.right, schema));
     let name = match raw.op {
         BinaryOperator::Arrow => "herald_jsonb_get",
         BinaryOperator::LongArrow => "herald_jsonb_get_text",
@@ -65,11 +65,8 @@ fn with_jsonb_alternatives(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     if !chooses {
         return Ok(expr);
     }
-    let meant = crate::sql::logical::types::jsonb::expression(expr.clone(), schema)?;
-    Ok(match meant.to_field(schema) {
-        Ok((_, field)) if schemas::is_jsonb(&field) => meant,
-        _ => expr,
-    })
+    let meant = jsonb::expression(expr.clone(), schema)?;
+    Ok(if is_jsonb(&meant, schema) { meant } else { expr })
 }
 
 fn is_constant(expr: &Expr) -> bool {

@@ -5,6 +5,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::TreeNode;
+use datafusion_common::utils::list_ndims;
 use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::Cast;
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
@@ -49,11 +50,7 @@ impl ExprPlanner for TypedOperators {
         match raw.field_access {
             GetFieldAccess::ListIndex { key } => part_of_array(raw.expr, "herald_item", vec![*key]),
             GetFieldAccess::ListRange { start, stop, stride } => {
-                let number = |e: &Expr| match e {
-                    Expr::Literal(value, _) => value.to_string().parse::<i64>().ok(),
-                    _ => None,
-                };
-                if number(&stride) != Some(1) {
+                if !is_one(&stride) {
                     return plan_err!("a slice of an array has two bounds: write a[from:to]");
                 }
                 part_of_array(raw.expr, "herald_slice", vec![*start, *stop])
@@ -72,6 +69,14 @@ impl ExprPlanner for TypedOperators {
 
     fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(call_function("overlay", args)?))
+    }
+}
+
+/// Tells whether an expression is the constant 1.
+fn is_one(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.to_string().parse::<i64>() == Ok(1),
+        _ => false,
     }
 }
 
@@ -126,10 +131,14 @@ fn by_type(mut raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<Ra
         return Ok(PlannerResult::Original(raw));
     };
     // A constant with a decimal point next to a DECIMAL is a DECIMAL itself, not a DOUBLE.
-    if let Some(exact) = exact_constant(&raw.right).filter(|_| is_decimal(&left)) {
+    if is_decimal(&left)
+        && let Some(exact) = exact_constant(&raw.right)
+    {
         (right, raw.right) = (exact.get_type(schema)?, exact);
     }
-    if let Some(exact) = exact_constant(&raw.left).filter(|_| is_decimal(&right)) {
+    if is_decimal(&right)
+        && let Some(exact) = exact_constant(&raw.left)
+    {
         (left, raw.left) = (exact.get_type(schema)?, exact);
     }
     match raw.op {
@@ -180,18 +189,15 @@ fn plan_concat(
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let args = vec![raw.left.clone(), raw.right.clone()];
     match (left, right) {
-        (l, r) if is_list(l) || is_list(r) => {
-            let depth = |t: &DataType| datafusion_common::utils::list_ndims(t);
-            planned_call(
-                match depth(l).cmp(&depth(r)) {
-                    _ if l.is_null() || r.is_null() => "array_cat",
-                    std::cmp::Ordering::Equal => "array_cat",
-                    std::cmp::Ordering::Greater => "array_append",
-                    std::cmp::Ordering::Less => "array_prepend",
-                },
-                args,
-            )
-        }
+        (l, r) if is_list(l) || is_list(r) => planned_call(
+            match list_ndims(l).cmp(&list_ndims(r)) {
+                _ if l.is_null() || r.is_null() => "array_cat",
+                std::cmp::Ordering::Equal => "array_cat",
+                std::cmp::Ordering::Greater => "array_append",
+                std::cmp::Ordering::Less => "array_prepend",
+            },
+            args,
+        ),
         (l, r) if is_bytes(l) && is_bytes(r) => planned_call("herald_bytes_concat", args),
         (l, r) if (is_text(l) && is_text(r)) || l.is_null() || r.is_null() => {
             Ok(PlannerResult::Original(raw))
@@ -217,25 +223,31 @@ fn plan_arithmetic(
 
 /// Casts a text constant compared with a UUID to UUID.
 fn as_uuids(mut raw: RawBinaryExpr, left: &DataType, right: &DataType) -> RawBinaryExpr {
-    let uuid = schemas::uuid_type();
-    let read = |e: Expr, of: &DataType, beside: &DataType| match &e {
-        Expr::Literal(..) if is_text(of) && *beside == uuid => {
-            Expr::Cast(Cast::new(Box::new(e), uuid.clone()))
-        }
-        _ => e,
-    };
-    raw.left = read(raw.left, left, right);
-    raw.right = read(raw.right, right, left);
+    raw.left = as_uuid(raw.left, left, right);
+    raw.right = as_uuid(raw.right, right, left);
     raw
+}
+
+/// An operand of type `of`, cast to UUID if it is a text constant and `beside` is UUID.
+fn as_uuid(operand: Expr, of: &DataType, beside: &DataType) -> Expr {
+    let uuid = schemas::uuid_type();
+    match &operand {
+        Expr::Literal(..) if is_text(of) && *beside == uuid => Expr::Cast(Cast::new(Box::new(operand), uuid)),
+        _ => operand,
+    }
 }
 
 /// Casts a DECIMAL next to a DOUBLE or REAL to DOUBLE.
 fn as_doubles(mut raw: RawBinaryExpr, left: &DataType, right: &DataType) -> RawBinaryExpr {
-    let double = |e: Expr, of: &DataType, beside: &DataType| match (of, cast(of, &DataType::Float64)) {
-        (DataType::Decimal128(..), Some(cast)) if beside.is_floating() => cast.call(vec![e]),
-        _ => e,
-    };
-    raw.left = double(raw.left, left, right);
-    raw.right = double(raw.right, right, left);
+    raw.left = as_double(raw.left, left, right);
+    raw.right = as_double(raw.right, right, left);
     raw
+}
+
+/// An operand of type `of`, cast to DOUBLE if it is a DECIMAL and `beside` is DOUBLE or REAL.
+fn as_double(operand: Expr, of: &DataType, beside: &DataType) -> Expr {
+    match (of, cast(of, &DataType::Float64)) {
+        (DataType::Decimal128(..), Some(cast)) if beside.is_floating() => cast.call(vec![operand]),
+        _ => operand,
+    }
 }

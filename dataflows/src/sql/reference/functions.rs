@@ -30,9 +30,13 @@ pub struct FunctionEntry {
 
 /// Returns every function that a query may call, by family.
 pub fn functions() -> Vec<FunctionEntry> {
-    let families = ABOUT.iter().chain(FAMILIES);
-    let lines = families.flat_map(|(family, tables)| tables.iter().map(move |table| (*family, *table)));
-    lines.flat_map(|(family, table)| table.iter().map(move |line| describe_function(family, line))).collect()
+    let mut entries = Vec::new();
+    for (family, tables) in ABOUT.iter().chain(FAMILIES) {
+        for line in tables.iter().copied().flatten() {
+            entries.push(describe_function(family, line));
+        }
+    }
+    entries
 }
 
 /// The lines about functions that are no scalar functions, by family.
@@ -65,14 +69,18 @@ const NOW: &[About] = &[called(
 
 fn describe_function(family: &'static str, line: &'static About) -> FunctionEntry {
     let names: Vec<&'static str> = line.names.split(' ').collect();
-    let written = line.calls.iter().filter_map(|call| call.rsplit_once(" -> "));
-    let mut calls: Vec<(String, String)> =
-        written.map(|(call, result)| (call.to_owned(), result.to_owned())).collect();
+    let mut calls = Vec::new();
+    for call in line.calls {
+        if let Some((call, result)) = call.rsplit_once(" -> ") {
+            calls.push((call.to_owned(), result.to_owned()));
+        }
+    }
     if calls.is_empty()
         && let Some(function) = FUNCTIONS.scalar(names[0])
     {
-        let call = |(arguments, result): (String, String)| (format!("{}({arguments})", names[0]), result);
-        calls = overloads(&function).into_iter().map(call).collect();
+        for (arguments, result) in overloads(&function) {
+            calls.push((format!("{}({arguments})", names[0]), result));
+        }
     }
     let views_only = names.iter().any(|name| now::is_clock(name));
     FunctionEntry { family, names, calls, result: line.result, views_only }
@@ -84,8 +92,12 @@ fn overloads(function: &ScalarUDF) -> Vec<(String, String)> {
     if let Some(both) = either::both(function) {
         return both.into_iter().flat_map(overloads).collect();
     }
-    let known = own::overloads(function).or_else(|| time::overloads(function));
-    known.or_else(|| json::overloads(function)).unwrap_or_default()
+    for known in [own::overloads, time::overloads, json::overloads] {
+        if let Some(overloads) = known(function) {
+            return overloads;
+        }
+    }
+    vec![]
 }
 
 #[cfg(test)]

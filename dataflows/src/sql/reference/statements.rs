@@ -34,18 +34,30 @@ pub fn statements() -> Vec<StatementEntry> {
 
 /// Puts the parser's words in place of `$FORMAT`, `$ENCODE`, `$KEY_ENCODE` and `$INCLUDE`.
 fn fill(grammar: &str) -> String {
-    let one_of = |words: Vec<String>| format!("{{{}}}", words.join(" | "));
-    let upper = |word: &str| word.to_uppercase();
-    let of_values = ENCODINGS.iter().filter(|(_, of)| matches!(of, Encoding::Json | Encoding::Avro));
-    let included = INCLUDES.into_iter().map(|(word, kind)| match kind {
-        IncludeKind::Header(_) => format!("{word} 'NAME'"),
-        _ => word.to_owned(),
-    });
+    let formats: Vec<String> = FORMATS.iter().map(|(word, _)| word.to_uppercase()).collect();
+    let (mut of_values, mut of_keys, mut included) = (vec![], vec![], vec![]);
+    for (word, encoding) in ENCODINGS {
+        of_keys.push(word.to_uppercase());
+        if matches!(encoding, Encoding::Json | Encoding::Avro) {
+            of_values.push(word.to_uppercase());
+        }
+    }
+    for (word, kind) in INCLUDES {
+        included.push(match kind {
+            IncludeKind::Header(_) => format!("{word} 'NAME'"),
+            _ => word.to_owned(),
+        });
+    }
     grammar
-        .replace("$FORMAT", &one_of(FORMATS.iter().map(|(word, _)| upper(word)).collect()))
-        .replace("$ENCODE", &one_of(of_values.map(|(word, _)| upper(word)).collect()))
-        .replace("$KEY_ENCODE", &one_of(ENCODINGS.iter().map(|(word, _)| upper(word)).collect()))
-        .replace("$INCLUDE", &one_of(included.collect()))
+        .replace("$FORMAT", &one_of(&formats))
+        .replace("$ENCODE", &one_of(&of_values))
+        .replace("$KEY_ENCODE", &one_of(&of_keys))
+        .replace("$INCLUDE", &one_of(&included))
+}
+
+/// Writes a choice between words.
+fn one_of(words: &[String]) -> String {
+    format!("{{{}}}", words.join(" | "))
 }
 
 const CONNECTOR: Meaning = ("connector", "What the records come from, or where they go. Required.");

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::plan::{Op, Plan};
 use crate::sql::parse::statement::types::NAMES;
+use crate::sql::parse::{no_file, no_variable};
 use crate::sql::{SqlFile, compile};
 
 /// A column type as the reference pages show it.
@@ -164,8 +165,11 @@ pub fn types() -> Result<Vec<TypeEntry>, Box<dyn Error + Send + Sync>> {
     };
     let one_row = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &one_row)?;
-    let examples = TYPES.iter().zip(source.schema.fields()).zip(exprs);
-    examples.map(|((line, field), expr)| describe_type(line, field, &expr.evaluate(&row)?)).collect()
+    let mut entries = Vec::with_capacity(TYPES.len());
+    for ((line, field), expr) in TYPES.iter().zip(source.schema.fields()).zip(exprs) {
+        entries.push(describe_type(line, field, &expr.evaluate(&row)?)?);
+    }
+    Ok(entries)
 }
 
 /// Returns a topology whose source has a column of each type, and whose view has the examples.
@@ -182,12 +186,13 @@ fn example_plan() -> Result<Plan, Box<dyn Error + Send + Sync>> {
         values.join(", ")
     );
     let file = SqlFile { name: "types.sql".to_owned(), text };
-    let no_file = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
-    let compiled = compile(&[file], &|_| None, &no_file, &|_| Ok(None));
-    compiled.map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        mistakes.join("\n").into()
-    })
+    match compile(&[file], &no_variable, &no_file, &|_| Ok(None)) {
+        Ok(plan) => Ok(plan),
+        Err(mistakes) => {
+            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            Err(mistakes.join("\n").into())
+        }
+    }
 }
 
 fn describe_type(
@@ -211,7 +216,7 @@ fn describe_type(
     let name = line.name.split('(').next().unwrap_or_default();
     Ok(TypeEntry {
         name: line.name,
-        aliases: NAMES.iter().find(|names| names[0] == name).map(|names| &names[1..]).unwrap_or_default(),
+        aliases: aliases_of(name),
         values: line.values,
         stored,
         literal: line.literal,
@@ -220,12 +225,20 @@ fn describe_type(
     })
 }
 
+/// Other names of the type whose first name is `name`.
+fn aliases_of(name: &str) -> &'static [&'static str] {
+    match NAMES.iter().find(|names| names[0] == name) {
+        Some(names) => &names[1..],
+        None => &[],
+    }
+}
+
 /// Describes a type of an Avro schema.
 fn avro_words(of: &Value) -> String {
     if let Some(parts) = of.as_array() {
         return parts.iter().map(avro_words).collect::<Vec<_>>().join(" or ");
     }
-    let name = of.as_str().or_else(|| of["type"].as_str()).unwrap_or_default();
+    let name = of.as_str().or(of["type"].as_str()).unwrap_or_default();
     match (name, of["logicalType"].as_str()) {
         ("array", _) => format!("array of {}", avro_words(&of["items"])),
         (name, Some(logical)) => format!("{name}, logical type {logical}"),

@@ -13,7 +13,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::mistake::Mistake;
 use crate::sql::catalog::Catalog;
-use crate::sql::diagnostics::site::{Site, place};
+use crate::sql::diagnostics::site::Site;
 use crate::sql::parse::walk::Walk;
 
 /// Evaluates a constant: its error, if it has one.
@@ -51,8 +51,8 @@ impl Visitor for FailingConstants<'_> {
         }
         if let Some(error) = (self.error_of)(self.catalog, expr) {
             let (why, hint) = failure_reason(&error);
-            let at = place(span, self.site.file, self.site.pos);
-            self.mistakes.push(Mistake::new(at, format!("{expr} always fails: {why}")).hint(hint));
+            let message = format!("{expr} always fails: {why}");
+            self.mistakes.push(Mistake::new(self.site.place(span), message).hint(hint));
             self.failed.push(span);
         }
         ControlFlow::Continue(())

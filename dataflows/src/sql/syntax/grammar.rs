@@ -83,37 +83,70 @@ fn period_ends(expr: &Expr) -> Option<[Expr; 2]> {
 /// is one point in time, and the result is NULL where an unknown end decides.
 fn overlaps_expr(own: [Expr; 2], other: [Expr; 2]) -> Expr {
     use BinaryOperator::{Eq, Gt, Lt, Or};
-    let first = |ends: &[Expr; 2]| call("least", Span::empty(), ends.to_vec());
-    let last = |ends: &[Expr; 2]| call("greatest", Span::empty(), ends.to_vec());
-    let unknown = |ends: &[Expr; 2]| {
-        let [from, to] = ends.clone().map(|end| Expr::IsNull(Box::new(end)));
-        binary_op(from, Or, to)
-    };
-    let known = |truth: bool| Expr::Value(Value::Boolean(truth).with_empty_span());
-    let null = || Expr::Value(Value::Null.with_empty_span());
-    let case = |whens: Vec<(Expr, Expr)>, otherwise: Expr| Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: whens.into_iter().map(|(condition, result)| CaseWhen { condition, result }).collect(),
-        else_result: Some(Box::new(otherwise)),
-    };
-    let either = || binary_op(unknown(&own), Or, unknown(&other));
-    // The later period begins before the earlier one ends.
-    let within = |later: &[Expr; 2], earlier: &[Expr; 2]| {
-        let [from, to] = earlier.clone().map(|end| Expr::IsNotNull(Box::new(end)));
-        let begins = binary_op(first(later), Lt, last(earlier));
-        let begins = binary_op(begins, BinaryOperator::And, binary_op(from, BinaryOperator::And, to));
-        case(vec![(begins, known(true)), (either(), null())], known(false))
-    };
-    let order = |op| binary_op(first(&own), op, first(&other));
-    let together = case(vec![(either(), null())], known(true));
-    let cases =
-        vec![(order(Gt), within(&own, &other)), (order(Lt), within(&other, &own)), (order(Eq), together)];
+    let unknown = binary_op(any_null(&own), Or, any_null(&other));
+    let later_own = overlap_of_later(&own, &other, &unknown);
+    let later_other = overlap_of_later(&other, &own, &unknown);
+    let together = case(vec![when(unknown, null())], truth(true));
+    let (own, other) = (first_end(&own), first_end(&other));
+    let cases = vec![
+        when(binary_op(own.clone(), Gt, other.clone()), later_own),
+        when(binary_op(own.clone(), Lt, other.clone()), later_other),
+        when(binary_op(own, Eq, other), together),
+    ];
     case(cases, null())
 }
 
-fn binary_op(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+/// Condition that the later of two periods begins before the earlier ends; NULL where that is `unknown`.
+fn overlap_of_later(later: &[Expr; 2], earlier: &[Expr; 2], unknown: &Expr) -> Expr {
+    use BinaryOperator::{And, Lt};
+    let [from, to] = earlier.clone().map(Box::new);
+    let known = binary_op(Expr::IsNotNull(from), And, Expr::IsNotNull(to));
+    let last = call("greatest", Span::empty(), earlier.to_vec());
+    let begins = binary_op(binary_op(first_end(later), Lt, last), And, known);
+    case(vec![when(begins, truth(true)), when(unknown.clone(), null())], truth(false))
+}
+
+/// The earlier end of a period.
+fn first_end(ends: &[Expr; 2]) -> Expr {
+    call("least", Span::empty(), ends.to_vec())
+}
+
+/// Condition that an end of a period is NULL.
+fn any_null(ends: &[Expr; 2]) -> Expr {
+    let [from, to] = ends.clone().map(Box::new);
+    binary_op(Expr::IsNull(from), BinaryOperator::Or, Expr::IsNull(to))
+}
+
+fn truth(value: bool) -> Expr {
+    Expr::Value(Value::Boolean(value).with_empty_span())
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+fn when(condition: Expr, result: Expr) -> CaseWhen {
+    CaseWhen { condition, result }
+}
+
+/// Builds a constant text, which does not stand in the file.
+pub(in crate::sql) fn text_value(text: String) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text).with_empty_span())
+}
+
+/// Builds a CASE without an operand.
+pub(in crate::sql) fn case(conditions: Vec<CaseWhen>, otherwise: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions,
+        else_result: Some(Box::new(otherwise)),
+    }
+}
+
+/// Builds `left op right`.
+pub(in crate::sql) fn binary_op(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
@@ -122,49 +155,51 @@ fn as_struct(f: Function, span: Span) -> Expr {
     let FunctionArguments::List(list) = &f.args else { return Expr::Function(f) };
     let mut args = Vec::with_capacity(2 * list.args.len());
     for (at, arg) in list.args.iter().enumerate() {
-        let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return Expr::Function(f) };
-        let name = Value::SingleQuotedString(format!("f{}", at + 1));
-        args.extend([Expr::Value(name.with_empty_span()), value.clone()]);
+        let Some(value) = plain_argument(arg) else { return Expr::Function(f) };
+        args.extend([text_value(format!("f{}", at + 1)), value.clone()]);
     }
     call("named_struct", span, args)
 }
 
 /// Gives an array slice both of its bounds.
 fn bounded_slice(access: AccessExpr) -> AccessExpr {
-    let number = |n: i64| Expr::Value(Value::Number(n.to_string(), false).with_empty_span());
     match access {
         AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
-            let lower_bound = Some(lower_bound.unwrap_or_else(|| number(1)));
-            let upper_bound = Some(upper_bound.unwrap_or_else(|| number(i64::MAX)));
+            let lower_bound = lower_bound.or(Some(number(1)));
+            let upper_bound = upper_bound.or(Some(number(i64::MAX)));
             AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride })
         }
         other => other,
     }
 }
 
+fn number(n: i64) -> Expr {
+    Expr::Value(Value::Number(n.to_string(), false).with_empty_span())
+}
+
 /// Rewrites `nvl2(a, b, c)` to `CASE WHEN a IS NOT NULL THEN b ELSE c END`; a call with other arguments is left to the
 /// planner, which tells what it takes.
 fn nvl2_expr(function: Function) -> Expr {
-    let args = match &function.args {
-        FunctionArguments::List(list) => list.args.as_slice(),
-        _ => &[],
-    };
     let plain = function.filter.is_none() && function.over.is_none() && function.within_group.is_empty();
-    let ([known, then, otherwise], true) = (args, plain) else { return Expr::Function(function) };
-    let value = |arg: &FunctionArg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-        _ => None,
-    };
-    let (Some(known), Some(then), Some(otherwise)) = (value(known), value(then), value(otherwise)) else {
+    let (true, Some(args)) = (plain, plain_arguments(&function)) else { return Expr::Function(function) };
+    let Ok([known, then, otherwise]) = <[Expr; 3]>::try_from(args) else {
         return Expr::Function(function);
     };
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen { condition: Expr::IsNotNull(Box::new(known)), result: then }],
-        else_result: Some(Box::new(otherwise)),
+    case(vec![when(Expr::IsNotNull(Box::new(known)), then)], otherwise)
+}
+
+/// Value of an argument that has no name and is no wildcard.
+pub(in crate::sql) fn plain_argument(arg: &FunctionArg) -> Option<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value),
+        _ => None,
     }
+}
+
+/// Arguments of a call; None if one of them has a name or is a wildcard, or the call has no list of them.
+pub(in crate::sql) fn plain_arguments(f: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &f.args else { return None };
+    list.args.iter().map(|arg| plain_argument(arg).cloned()).collect()
 }
 
 /// Builds the call of a pattern match, negated if need be.
@@ -178,7 +213,7 @@ fn match_call(name: &str, span: Span, negated: bool, args: [Expr; 2], escape: Op
 
 /// Builds a call of `name`; mistakes in it are reported at `span`.
 pub(in crate::sql) fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
+    let args = args.into_iter().map(FunctionArgExpr::Expr).map(FunctionArg::Unnamed).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::with_span(span, name)]),
         uses_odbc_syntax: false,

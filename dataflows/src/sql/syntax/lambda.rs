@@ -14,18 +14,18 @@ use std::sync::Arc;
 
 use datafusion_expr::ScalarUDF;
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Spanned, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Expr, Function, Ident, Query, Spanned, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{grammar, sugar};
+use super::grammar::{self, plain_arguments};
+use super::sugar;
 use crate::functions::FUNCTIONS;
 use crate::mistake::Mistake;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::site::Site;
 use crate::sql::parse::query::lambda::LAMBDA;
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::tokens::fold_ident;
 use crate::sql::parse::walk::WalkMut;
 pub(in crate::sql) use each::ABOUT;
 use each::{LambdaFunction, LambdaUse};
@@ -80,26 +80,27 @@ impl LambdaCalls<'_> {
         mut body: Expr,
         span: Span,
     ) -> Result<(String, Vec<Expr>), Mistake> {
-        let place = |span: Span| crate::sql::diagnostics::site::place(span, self.site.file, self.site.pos);
         let Some(what) = LambdaUse::of(called) else {
             let message = format!("{called} does not take a lambda");
-            return Err(
-                Mistake::new(place(span), message).hint("use array_agg(x ORDER BY y) over UNNEST(a) in FROM")
-            );
+            return Err(Mistake::new(self.site.place(span), message)
+                .hint("use array_agg(x ORDER BY y) over UNNEST(a) in FROM"));
         };
         let [name] = names else {
-            let at = names.get(1).map_or(span, |name| name.span);
-            return Err(Mistake::new(place(at), format!("a lambda of {called} has one parameter"))
+            let at = match names.get(1) {
+                Some(second) => second.span,
+                None => span,
+            };
+            return Err(Mistake::new(self.site.place(at), format!("a lambda of {called} has one parameter"))
                 .hint("number the items with FROM t, UNNEST(t.items) WITH ORDINALITY AS i(x, n)"));
         };
         let mut unfit = UnfitExpr(None);
         let _ = Visit::visit(&body, &mut unfit);
         if let Some((span, what)) = unfit.0 {
-            return Err(Mistake::new(place(span), format!("{what} cannot stand in a lambda"))
+            return Err(Mistake::new(self.site.place(span), format!("{what} cannot stand in a lambda"))
                 .hint("compute it in a view first, and take its column"));
         }
         let text = body.to_string();
-        let param = fold(&name.value, name.quote_style);
+        let param = fold_ident(name);
         let mut read = OuterColumns { params: vec![param.clone()], columns: vec![] };
         let _ = VisitMut::visit(&mut body, &mut read);
         let each = LambdaFunction::new((what, called), param, (body, text), read.columns.len());
@@ -109,24 +110,22 @@ impl LambdaCalls<'_> {
 
 /// Array, parameters and expression of a call with a lambda.
 fn lambda_call_parts(f: &Function) -> Option<(Expr, Vec<Ident>, Expr)> {
-    let [list, lambda]: [Expr; 2] = call_arguments(f)?.try_into().ok()?;
+    let [list, lambda]: [Expr; 2] = plain_arguments(f)?.try_into().ok()?;
     let Expr::Function(lambda) = lambda else { return None };
     if lambda.name.to_string() != LAMBDA {
         return None;
     }
-    let mut parts = call_arguments(&lambda)?;
+    let mut parts = plain_arguments(&lambda)?;
     let body = parts.pop()?;
-    let name = |expr: Expr| if let Expr::Identifier(name) = expr { Some(name) } else { None };
-    Some((list, parts.into_iter().map(name).collect::<Option<_>>()?, body))
+    let names: Option<Vec<Ident>> = parts.into_iter().map(plain_name).collect();
+    Some((list, names?, body))
 }
 
-fn call_arguments(f: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &f.args else { return None };
-    let one = |arg: &FunctionArg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+fn plain_name(expr: Expr) -> Option<Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
         _ => None,
-    };
-    list.args.iter().map(one).collect()
+    }
 }
 
 /// Visitor that collects the columns an expression reads besides its parameters, and renames them `herald_0`
@@ -140,13 +139,10 @@ struct OuterColumns {
 /// Parameters of the lambda that an expression is; none if it is no lambda.
 fn lambda_parameters(expr: &Expr) -> Vec<String> {
     let Expr::Function(f) = expr else { return vec![] };
-    let mut parts = if f.name.to_string() == LAMBDA { call_arguments(f).unwrap_or_default() } else { vec![] };
+    let mut parts =
+        if f.name.to_string() == LAMBDA { plain_arguments(f).unwrap_or_default() } else { vec![] };
     parts.pop();
-    let name = |expr: Expr| match expr {
-        Expr::Identifier(name) => Some(fold(&name.value, name.quote_style)),
-        _ => None,
-    };
-    parts.into_iter().filter_map(name).collect()
+    parts.into_iter().filter_map(plain_name).map(|name| fold_ident(&name)).collect()
 }
 
 /// Name of column `at` that an expression reads.
@@ -175,13 +171,14 @@ impl VisitorMut for OuterColumns {
                 return ControlFlow::Continue(());
             }
         };
-        if self.params.contains(&fold(&first.value, first.quote_style)) {
+        if self.params.contains(&fold_ident(first)) {
             return ControlFlow::Continue(());
         }
-        let at = self.columns.iter().position(|known| known == expr).unwrap_or_else(|| {
+        let known = self.columns.iter().position(|known| known == expr);
+        let at = known.unwrap_or(self.columns.len());
+        if known.is_none() {
             self.columns.push(expr.clone());
-            self.columns.len() - 1
-        });
+        }
         *expr = Expr::Identifier(Ident::with_quote('"', column_name(at)));
         ControlFlow::Continue(())
     }

@@ -4,7 +4,6 @@ use datafusion_sql::sqlparser::ast as sql;
 
 /// Name that PostgreSQL gives to the column of an expression; None where that is `?column?`.
 pub(crate) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
-    let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
     match expr {
         sql::Expr::Identifier(name) => Some(name.clone()),
         sql::Expr::CompoundIdentifier(names) => names.last().cloned(),
@@ -20,9 +19,13 @@ pub(crate) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
         },
         sql::Expr::Nested(inner) => natural_name(inner),
         sql::Expr::Cast { expr, .. } => natural_name(expr),
-        sql::Expr::Function(f) => Some(lower(f.name.0.last()?.as_ident()?.value.as_str())),
-        sql::Expr::Case { .. } => Some(lower("case")),
-        sql::Expr::Extract { .. } => Some(lower("extract")),
+        sql::Expr::Function(f) => Some(lower_ident(&f.name.0.last()?.as_ident()?.value)),
+        sql::Expr::Case { .. } => Some(lower_ident("case")),
+        sql::Expr::Extract { .. } => Some(lower_ident("extract")),
         _ => None,
     }
+}
+
+fn lower_ident(name: &str) -> sql::Ident {
+    sql::Ident::with_quote('"', name.to_lowercase())
 }

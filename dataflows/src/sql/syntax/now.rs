@@ -8,7 +8,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{grammar, times};
+use super::grammar::{self, binary_op, text_value};
+use super::times;
 use crate::functions::planning::marks::{NOW, SINCE, UNTIL};
 use crate::sql::parse::walk::{Walk, WalkMut};
 
@@ -49,8 +50,11 @@ impl VisitorMut for ConditionRewrite {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let own = [&mut select.selection, &mut select.having, &mut select.qualify];
         own.into_iter().flatten().for_each(rewrite_condition);
-        let joins = select.from.iter_mut().flat_map(|from| &mut from.joins);
-        joins.filter_map(|join| join_condition_mut(&mut join.join_operator)).for_each(rewrite_condition);
+        for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+            if let Some(condition) = join_condition_mut(&mut join.join_operator) {
+                rewrite_condition(condition);
+            }
+        }
         ControlFlow::Continue(())
     }
 }
@@ -66,12 +70,7 @@ fn rewrite_condition(condition: &mut sql::Expr) {
         _ => {
             let Ok(Some(parts)) = read_comparisons(condition) else { return };
             let written = parts.into_iter().map(Comparison::into_expr);
-            let and = |left, right| sql::Expr::BinaryOp {
-                left: Box::new(left),
-                op: BinaryOperator::And,
-                right: Box::new(right),
-            };
-            if let Some(written) = written.reduce(and) {
+            if let Some(written) = written.reduce(|left, right| binary_op(left, BinaryOperator::And, right)) {
                 *condition = sql::Expr::Nested(Box::new(written));
             }
         }
@@ -130,16 +129,18 @@ enum Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    fn is_timed(&self) -> bool {
+        matches!(self, Comparison::Timed { .. })
+    }
+
     fn into_expr(self) -> sql::Expr {
-        let text = |of: String| sql::Expr::Value(Value::SingleQuotedString(of).with_empty_span());
         match self {
             Comparison::Timed { time, until, us, at } => {
                 let side = if until { UNTIL } else { SINCE };
-                grammar::call(NOW, at, vec![time.clone(), text(side.to_owned()), text(us.to_string())])
+                let args = vec![time.clone(), text_value(side.to_owned()), text_value(us.to_string())];
+                grammar::call(NOW, at, args)
             }
-            Comparison::Plain(left, op, right) => {
-                sql::Expr::BinaryOp { left: Box::new(left.clone()), op, right: Box::new(right.clone()) }
-            }
+            Comparison::Plain(left, op, right) => binary_op(left.clone(), op, right.clone()),
         }
     }
 }
@@ -165,8 +166,7 @@ fn read_comparisons(
                     None => return Ok(None),
                 }
             }
-            let timed = parts.iter().any(|part| matches!(part, Comparison::Timed { .. }));
-            Ok(timed.then_some(parts))
+            Ok(parts.iter().any(Comparison::is_timed).then_some(parts))
         }
         _ => Ok(None),
     }
@@ -231,8 +231,8 @@ fn read_clock(expr: &sql::Expr) -> std::result::Result<Option<ShiftedNow>, Condi
                 FunctionArguments::List(list) => list.args.is_empty() && list.clauses.is_empty(),
                 FunctionArguments::Subquery(_) => false,
             };
-            Ok((bare && f.over.is_none() && f.filter.is_none())
-                .then(|| ShiftedNow { us: 0, at: f.name.span() }))
+            let plain = bare && f.over.is_none() && f.filter.is_none();
+            Ok(plain.then_some(ShiftedNow { us: 0, at: f.name.span() }))
         }
         sql::Expr::BinaryOp { left, op: BinaryOperator::Plus, right } => {
             match (read_clock(left)?, read_clock(right)?) {
@@ -271,11 +271,15 @@ fn shift_clock(
         let message = "months and years have no fixed length, so a row has no one time at which it leaves";
         return Err((by.span(), message.to_owned(), "write it in days, such as INTERVAL '30 days'"));
     }
-    let us = i64::try_from(span.length()).ok().and_then(|us| us.checked_mul(sign)?.checked_add(now.us));
-    match us {
+    match shift_us(now.us, span.length(), sign) {
         Some(us) => Ok(Some(ShiftedNow { us, ..now })),
         None => Err(too_long(by.span())),
     }
+}
+
+/// Adds a length to a number of microseconds, or subtracts it if `sign` is -1.
+fn shift_us(us: i64, length: i128, sign: i64) -> Option<i64> {
+    i64::try_from(length).ok()?.checked_mul(sign)?.checked_add(us)
 }
 
 fn too_long(at: Span) -> ConditionMistake {

@@ -26,14 +26,18 @@ pub(crate) fn independent_parts(query: &Query) -> Vec<Query> {
     let mut selects = Vec::new();
     collect_selects(&query.body, &mut selects);
     let parts = selects.into_iter().flat_map(|select| items_alone(select).chain(conditions_alone(select)));
-    let alone = |select: Select| Query {
+    parts.take(MAX_PARTS).map(|select| query_of(query, select)).collect()
+}
+
+/// The query with another body, without its order and limit.
+fn query_of(query: &Query, select: Select) -> Query {
+    Query {
         body: Box::new(SetExpr::Select(Box::new(select))),
         order_by: None,
         limit_clause: None,
         fetch: None,
         ..query.clone()
-    };
-    parts.take(MAX_PARTS).map(alone).collect()
+    }
 }
 
 /// Collects the SELECTs of a query's body, those of UNION, INTERSECT and EXCEPT among them.
@@ -51,10 +55,7 @@ fn collect_selects<'q>(body: &'q SetExpr, selects: &mut Vec<&'q Select>) {
 /// A SELECT for each item of the list.
 fn items_alone(select: &Select) -> impl Iterator<Item = Select> {
     let grouped = groups_by_expressions(select);
-    let items = select.projection.iter().filter(move |item| {
-        let expression = matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
-        grouped && expression && !has_subquery(*item)
-    });
+    let items = select.projection.iter().filter(move |item| grouped && is_plain_expression(item));
     items.map(move |item| Select {
         distinct: None,
         projection: vec![item.clone()],
@@ -63,6 +64,12 @@ fn items_alone(select: &Select) -> impl Iterator<Item = Select> {
         qualify: None,
         ..select.clone()
     })
+}
+
+/// Tells whether an item of the list is an expression without a subquery.
+fn is_plain_expression(item: &SelectItem) -> bool {
+    let expression = matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    expression && !has_subquery(item)
 }
 
 /// A SELECT for each of the conditions that AND joins in WHERE.
@@ -98,16 +105,18 @@ fn split_conditions<'q>(condition: &'q Expr, conditions: &mut Vec<&'q Expr>) {
 /// Tells whether GROUP BY has neither positions nor names of the list's items.
 fn groups_by_expressions(select: &Select) -> bool {
     let GroupByExpr::Expressions(keys, _) = &select.group_by else { return false };
-    let is_alias = |name: &str| {
-        select.projection.iter().any(|item| match item {
-            SelectItem::ExprWithAlias { alias, .. } => alias.value.eq_ignore_ascii_case(name),
-            _ => false,
-        })
-    };
     keys.iter().all(|key| match key {
         Expr::Value(_) => false,
-        Expr::Identifier(name) => !is_alias(&name.value),
+        Expr::Identifier(name) => !has_alias(select, &name.value),
         _ => true,
+    })
+}
+
+/// Tells whether an item of the list is called `name` with AS.
+fn has_alias(select: &Select, name: &str) -> bool {
+    select.projection.iter().any(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => alias.value.eq_ignore_ascii_case(name),
+        _ => false,
     })
 }
 

@@ -9,21 +9,20 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast::{
     Cte, Ident, ObjectName, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, Visit, Visitor,
     With,
 };
-use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion_sql::sqlparser::parser::Parser;
-use datafusion_sql::sqlparser::tokenizer::{Span, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::functions::types::herald_type;
 use crate::mistake::{Mistake, Pos};
 use crate::sql::catalog::{Catalog, Recursion};
-use crate::sql::diagnostics::site::{Site, place};
-use crate::sql::parse::tokens::fold;
+use crate::sql::diagnostics::site::Site;
+use crate::sql::parse::query::unnest::parse_constant;
+use crate::sql::parse::tokens::{fold_ident, is_named};
 use crate::sql::parse::walk::Walk;
 
 /// Hint that describes the form of a recursive table.
@@ -74,12 +73,13 @@ pub(crate) fn refuse_recursion(query: &Query, site: Site) -> Vec<Mistake> {
     }
     let mut find = Find(vec![]);
     let _ = query.walk(&mut find);
-    let hint = "CREATE MATERIALIZED VIEW name AS WITH RECURSIVE ... in the topology, and query that";
-    let mistakes = find.0.into_iter().map(|span| {
-        Mistake::new(place(span, site.file, site.pos), "WITH RECURSIVE stands in views, not in a question")
-            .hint(hint)
-    });
-    mistakes.collect()
+    let mut refused = Vec::with_capacity(find.0.len());
+    for span in find.0 {
+        let message = "WITH RECURSIVE stands in views, not in a question";
+        let hint = "CREATE MATERIALIZED VIEW name AS WITH RECURSIVE ... in the topology, and query that";
+        refused.push(Mistake::new(site.place(span), message).hint(hint));
+    }
+    refused
 }
 
 /// Span of the name of the first common table in a query's own WITH RECURSIVE that reads itself.
@@ -90,7 +90,7 @@ pub(crate) fn recursive_name(query: &Query) -> Option<Span> {
 }
 
 fn name_of(cte: &Cte) -> String {
-    fold(&cte.alias.name.value, cte.alias.name.quote_style)
+    fold_ident(&cte.alias.name)
 }
 
 /// Spans at which a relation of that name is read.
@@ -101,7 +101,7 @@ fn find_reads(node: &impl Visit, name: &str) -> Vec<Span> {
 
         fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
             if let [part] = relation.0.as_slice()
-                && part.as_ident().is_some_and(|i| fold(&i.value, i.quote_style) == self.0)
+                && is_named(part.as_ident(), self.0)
             {
                 self.1.push(relation.span());
             }
@@ -116,14 +116,8 @@ fn find_reads(node: &impl Visit, name: &str) -> Vec<Span> {
 /// Replaces the query of a common table with a read of a table of the catalogue.
 fn stands_for(cte: &Cte, table: &str, site: Site) -> Result<Cte, Vec<Mistake>> {
     let text = format!("SELECT * FROM \"{}\"", table.replace('"', "\"\""));
-    let dialect = PostgreSqlDialect {};
-    // Tokens without places, because they do not stand in the file.
-    let tokens = Tokenizer::new(&dialect, &text).tokenize();
-    let parsed = tokens.map_err(|e| e.to_string()).and_then(|tokens| {
-        Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| e.to_string())
-    });
     let mut cte = cte.clone();
-    cte.query = parsed.map_err(|message| vec![Mistake::new(site.pos, message)])?;
+    cte.query = parse_constant(&text).map_err(|message| vec![Mistake::new(site.pos, message)])?;
     cte.alias.columns.clear();
     Ok(cte)
 }
@@ -139,7 +133,6 @@ struct Terms<'a> {
 
 /// Splits the UNION of a recursive table into its terms, and refuses forms that Herald does not support.
 fn split_terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake> {
-    let at = |span: Span| place(span, site.file, site.pos);
     let query = &cte.query;
     let union = match query.body.as_ref() {
         SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
@@ -148,27 +141,31 @@ fn split_terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mi
         _ => None,
     };
     let Some((quantifier, base, step)) = union else {
-        let pos = find_reads(query, name).first().map_or(site.pos, |span| at(*span));
+        let pos = site.place_first(&find_reads(query, name));
         return Err(Mistake::new(pos, format!("{name} reads itself, but is no UNION")).hint(FORM));
     };
     if let Some(span) = find_reads(base, name).first() {
         let message = format!("{name} is read where its rows begin: in the first term of its UNION");
-        return Err(Mistake::new(at(*span), message).hint(FORM));
+        return Err(Mistake::new(site.place(*span), message).hint(FORM));
     }
     if query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
         let message = format!("{name} is recursive, and has an ORDER BY, LIMIT or OFFSET of its own");
         let hint = format!("put it behind the query that reads {name}");
-        return Err(Mistake::new(at(cte.alias.name.span), message).hint(hint));
+        return Err(Mistake::new(site.place(cte.alias.name.span), message).hint(hint));
     }
     let reads = find_reads(step, name);
     if let Some(second) = reads.get(1) {
         let message = format!("{name} reads itself twice");
         let hint = format!("a round may read the one before once: join {name} with itself where it is done");
-        return Err(Mistake::new(at(*second), message).hint(hint));
+        return Err(Mistake::new(site.place(*second), message).hint(hint));
     }
-    let pos = reads.first().map_or(site.pos, |span| at(*span));
     let distinct = matches!(quantifier, SetQuantifier::None | SetQuantifier::Distinct);
-    Ok(Terms { base, step, distinct, pos })
+    Ok(Terms { base, step, distinct, pos: site.place_first(&reads) })
+}
+
+/// A mistake that is the only one.
+fn only(mistake: Mistake) -> Vec<Mistake> {
+    vec![mistake]
 }
 
 /// Plans both terms of a recursive table; `visible` are the common tables before it.
@@ -179,13 +176,12 @@ fn plan_recursion(
     plan_term: TermPlanner,
 ) -> Result<Recursion, Vec<Mistake>> {
     let name = name_of(cte);
-    let terms = split_terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
-    let own: Vec<String> =
-        cte.alias.columns.iter().map(|c| fold(&c.name.value, c.name.quote_style)).collect();
+    let terms = split_terms(cte, &name, site).map_err(only)?;
+    let own: Vec<String> = cte.alias.columns.iter().map(|column| fold_ident(&column.name)).collect();
     let base = plan_term(catalog, &term_query(cte, terms.base, visible.clone(), &own), site)?;
-    let mut schema = table_columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
+    let mut schema = table_columns(cte, &base, site).map_err(only)?;
     if terms.distinct {
-        check_comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
+        check_comparable(&name, &schema, terms.pos).map_err(only)?;
     }
     let own: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     // Fixpoint of nullability: a column is nullable if either term yields NULL, which for the second term may
@@ -195,7 +191,7 @@ fn plan_recursion(
         let mut with = visible.clone();
         with.cte_tables.push(stands_for(cte, &round, site)?);
         let step = plan_term(catalog, &term_query(cte, terms.step, with, &own), site)?;
-        check_columns((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
+        check_columns((&name, &schema), (&step, terms.step), site).map_err(only)?;
         let mut fields = Vec::with_capacity(own.len());
         for (field, other) in schema.fields().iter().zip(step.schema().fields()) {
             let nullable = field.is_nullable() || other.is_nullable();
@@ -237,11 +233,7 @@ fn term_query(cte: &Cte, body: &SetExpr, with: With, names: &[String]) -> Query 
 fn name_columns(term: &mut SetExpr, names: &[String]) {
     match term {
         SetExpr::Select(select) if !select.projection.iter().any(is_wild) => {
-            let given = |item: &SelectItem| match item {
-                SelectItem::ExprWithAlias { alias, .. } => Some(fold(&alias.value, alias.quote_style)),
-                _ => None,
-            };
-            let given: Vec<String> = select.projection.iter().filter_map(given).collect();
+            let given: Vec<String> = select.projection.iter().filter_map(given_name).collect();
             for (item, name) in select.projection.iter_mut().zip(names) {
                 if let SelectItem::UnnamedExpr(expr) = item
                     && !given.contains(name)
@@ -260,6 +252,14 @@ fn name_columns(term: &mut SetExpr, names: &[String]) {
     }
 }
 
+/// Name that an item of a SELECT list is given with AS.
+fn given_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold_ident(alias)),
+        _ => None,
+    }
+}
+
 fn is_wild(item: &SelectItem) -> bool {
     matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
@@ -267,7 +267,7 @@ fn is_wild(item: &SelectItem) -> bool {
 /// Columns of a recursive table: those of its first term, renamed by its column list.
 fn table_columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef, Mistake> {
     let (own, given) = (&cte.alias.columns, base.schema().fields());
-    let pos = place(cte.alias.name.span, site.file, site.pos);
+    let pos = site.place(cte.alias.name.span);
     if own.len() > given.len() {
         let message = format!(
             "{} names {} columns, and its first term gives {}",
@@ -279,35 +279,38 @@ fn table_columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef,
     }
     let mut fields: Vec<Field> = Vec::with_capacity(given.len());
     for (at, field) in given.iter().enumerate() {
-        let named = own.get(at).map(|column| fold(&column.name.value, column.name.quote_style));
-        let name = named.unwrap_or_else(|| field.name().clone());
+        let name = match own.get(at) {
+            Some(column) => fold_ident(&column.name),
+            None => field.name().clone(),
+        };
         if fields.iter().any(|known| *known.name() == name) {
             let message = format!("there are two columns called {name}");
             return Err(Mistake::new(pos, message).hint("name the columns: WITH RECURSIVE r (a, b) AS (...)"));
         }
-        let of = herald_type(field.data_type()).unwrap_or_else(|| field.data_type().clone());
-        let kept = field.metadata().iter().filter(|(key, _)| key.starts_with("herald."));
-        let kept = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut kept = field.metadata().clone();
+        kept.retain(|key, _| key.starts_with("herald."));
+        let of = held_type(field.data_type());
         fields.push(Field::new(name, of, field.is_nullable()).with_metadata(kept));
     }
     Ok(Arc::new(Schema::new(fields)))
 }
 
+/// Herald's type for a column of a type, or that type if there is none.
+fn held_type(of: &DataType) -> DataType {
+    herald_type(of).unwrap_or_else(|| of.clone())
+}
+
 /// Refuses UNION over types whose equal values may have different bytes: JSONB and INTERVAL.
 fn check_comparable(name: &str, schema: &Schema, pos: Pos) -> Result<(), Mistake> {
-    let spelt = |field: &&Arc<Field>| {
+    for field in schema.fields() {
         let of = schemas::sql_type(field);
-        of.contains("JSONB") || of.contains("INTERVAL")
-    };
-    match schema.fields().iter().find(spelt) {
-        None => Ok(()),
-        Some(field) => {
-            let of = schemas::sql_type(field);
+        if of.contains("JSONB") || of.contains("INTERVAL") {
             let message = format!("the UNION of {name} would compare {}, which is {of}", field.name());
             let hint = format!("use UNION ALL, or CAST({} AS VARCHAR) in both terms", field.name());
-            Err(Mistake::new(pos, message).hint(hint))
+            return Err(Mistake::new(pos, message).hint(hint));
         }
     }
+    Ok(())
 }
 
 /// Refuses a second term whose columns differ from the first in number or type.
@@ -317,19 +320,19 @@ fn check_columns(
     site: Site,
 ) -> Result<(), Mistake> {
     let (first, second) = (schema.fields(), step.schema().fields());
-    let at = |span: Span| place(span, site.file, site.pos);
     if first.len() != second.len() {
         let message = format!("the terms of {name} have {} and {} columns", first.len(), second.len());
-        return Err(Mistake::new(at(term.span()), message).hint("select the same columns in both"));
+        return Err(Mistake::new(site.place(term.span()), message).hint("select the same columns in both"));
     }
     for (column, (one, other)) in first.iter().zip(second).enumerate() {
-        let of = herald_type(other.data_type()).unwrap_or_else(|| other.data_type().clone());
+        let of = held_type(other.data_type());
         let (a, b) = (schemas::sql_type(one), schemas::sql_type(&other.as_ref().clone().with_data_type(of)));
         if a != b {
             let message =
                 format!("the column {} of {name} is {a} in the first term and {b} in the second", one.name());
             let hint = format!("write CAST(... AS {b}) in the first, or CAST(... AS {a}) in the second");
-            return Err(Mistake::new(at(item_span(term, column).unwrap_or(term.span())), message).hint(hint));
+            let span = item_span(term, column).unwrap_or(term.span());
+            return Err(Mistake::new(site.place(span), message).hint(hint));
         }
     }
     Ok(())
@@ -343,6 +346,8 @@ fn item_span(term: &SetExpr, column: usize) -> Option<Span> {
         SetExpr::SetOperation { left, .. } => return item_span(left, column),
         _ => return None,
     };
-    let items = &select.projection;
-    (!items.iter().any(is_wild)).then(|| items.get(column).map(Spanned::span)).flatten()
+    if select.projection.iter().any(is_wild) {
+        return None;
+    }
+    select.projection.get(column).map(Spanned::span)
 }

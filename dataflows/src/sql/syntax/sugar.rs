@@ -13,13 +13,13 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::grammar;
+use super::grammar::{self, text_value};
 use super::names::natural_name;
 use crate::functions::planning::quantified::{ALL, ANY};
 use crate::functions::planning::written_cast::CAST;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::logical::joins::using;
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::tokens::fold_ident;
 use crate::sql::parse::walk::WalkMut;
 
 /// PostgreSQL's name of a column whose expression has none.
@@ -75,7 +75,7 @@ fn as_call(expr: Expr) -> Expr {
             if matches!(expr.as_ref(), Expr::Value(ValueWithSpan { value: Value::Null, .. })) {
                 return Expr::Cast { kind, expr, data_type, array, format };
             }
-            let written = string_literal(&data_type.to_string());
+            let written = text_value(data_type.to_string());
             let null = Box::new(Expr::Value(Value::Null.into()));
             let typed =
                 Expr::Cast { kind: CastKind::Cast, expr: null, data_type, array: false, format: None };
@@ -90,11 +90,7 @@ fn as_call(expr: Expr) -> Expr {
 }
 
 fn quantified_call(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
-    call(function, vec![left, right, string_literal(&op.to_string())])
-}
-
-fn string_literal(of: &str) -> Expr {
-    Expr::Value(Value::SingleQuotedString(of.to_owned()).into())
+    call(function, vec![left, right, text_value(op.to_string())])
 }
 
 /// Builds a call whose name has no place, because it does not stand in the file.
@@ -121,11 +117,14 @@ fn name_items(select: &mut Select) {
         if matches!(expr, Expr::Identifier(_)) {
             continue;
         }
-        let alias = natural_name(expr).unwrap_or_else(|| {
-            unnamed += 1;
-            let name = if unnamed == 1 { UNNAMED.to_owned() } else { format!("{UNNAMED}{unnamed}") };
-            Ident::with_quote('"', name)
-        });
+        let alias = match natural_name(expr) {
+            Some(name) => name,
+            None => {
+                unnamed += 1;
+                let name = if unnamed == 1 { UNNAMED.to_owned() } else { format!("{UNNAMED}{unnamed}") };
+                Ident::with_quote('"', name)
+            }
+        };
         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
     }
 }
@@ -135,30 +134,34 @@ fn name_items(select: &mut Select) {
 /// left alone: the planner distinguishes them by their tables.
 fn tell_apart(select: &mut Select) {
     let mut seen: Vec<(Option<String>, String)> = Vec::new();
-    let is = |own: &Ident, name: &str| fold(&own.value, own.quote_style) == name;
     for item in &mut select.projection {
         let (expr, name) = match &*item {
-            SelectItem::UnnamedExpr(expr @ Expr::Identifier(name)) => {
-                (expr, fold(&name.value, name.quote_style))
-            }
-            SelectItem::ExprWithAlias { expr, alias } => (expr, fold(&alias.value, alias.quote_style)),
+            SelectItem::UnnamedExpr(expr @ Expr::Identifier(name)) => (expr, fold_ident(name)),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, fold_ident(alias)),
             SelectItem::UnnamedExpr(expr) => (expr, expr.to_string()),
             _ => continue,
         };
-        let of = match expr {
-            Expr::CompoundIdentifier(parts) if natural_name(expr).is_some_and(|own| is(&own, &name)) => {
-                parts.first().map(|table| fold(&table.value, table.quote_style))
+        let of = table_of(expr, &name);
+        let (mut number, mut clashes) = (0, false);
+        for (other, known) in &seen {
+            if *known == name {
+                number += 1;
+                clashes |= of.is_none() || other.is_none() || of == *other;
             }
-            _ => None,
-        };
-        let clashes = |(other, known): &(Option<String>, String)| {
-            *known == name && (of.is_none() || other.is_none() || of == *other)
-        };
-        if seen.iter().any(clashes) {
-            let number = seen.iter().filter(|(_, known)| *known == name).count();
+        }
+        if clashes {
             let alias = Ident::with_quote('"', format!("{name}:{number}"));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
         seen.push((of, name));
     }
+}
+
+/// Table that stands before a column called `name`; None for another expression.
+fn table_of(expr: &Expr, name: &str) -> Option<String> {
+    let Expr::CompoundIdentifier(parts) = expr else { return None };
+    if fold_ident(&natural_name(expr)?) != name {
+        return None;
+    }
+    parts.first().map(fold_ident)
 }

@@ -11,14 +11,14 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Interval, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
+    DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Interval, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use schemas::types::span::Span;
 
 use super::grammar::call;
 use crate::mistake::Mistake;
-use crate::sql::diagnostics::site::{Site, place};
+use crate::sql::diagnostics::site::Site;
 use crate::sql::parse::walk::WalkMut;
 
 /// Rewrites a copy of a query or expression.
@@ -45,8 +45,7 @@ impl VisitorMut for TimeRewrite {
         match expr {
             Expr::Interval(interval) => {
                 if let Err((message, hint)) = rewrite_interval(interval) {
-                    let pos = place(span, self.site.file, self.site.pos);
-                    self.mistakes.push(Mistake::new(pos, message).hint(hint));
+                    self.mistakes.push(Mistake::new(self.site.place(span), message).hint(hint));
                 }
             }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: of }
@@ -61,14 +60,14 @@ impl VisitorMut for TimeRewrite {
                 }
             }
             Expr::Cast { data_type, .. } if is_coarse(data_type) => {
-                let pos = place(span, self.site.file, self.site.pos);
-                let mistake = Mistake::new(pos, format!("a cast to {data_type} does not round"));
+                let message = format!("a cast to {data_type} does not round");
+                let mistake = Mistake::new(self.site.place(span), message);
                 self.mistakes
                     .push(mistake.hint("write date_trunc('milliseconds', x), or cast without a precision"));
             }
             Expr::Cast { data_type: data_type @ (DataType::Char(_) | DataType::Character(_)), .. } => {
-                let pos = place(span, self.site.file, self.site.pos);
-                let mistake = Mistake::new(pos, format!("{data_type} is not supported"));
+                let message = format!("{data_type} is not supported");
+                let mistake = Mistake::new(self.site.place(span), message);
                 self.mistakes
                     .push(mistake.hint("write VARCHAR(3): CHAR(3) has spaces at its end that count nowhere"));
             }
@@ -113,8 +112,8 @@ pub(crate) fn read_interval(interval: &Interval) -> Result<Option<Span>, (String
         // Sums of constants and other expressions are left to the planner.
         _ => return Ok(None),
     };
-    let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
-    let parts = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
+    let unit = interval.leading_field.as_ref().map(lower_field);
+    let parts = interval.last_field.as_ref().map(lower_field);
     if unit.as_deref() == Some("minute") && parts.is_some() {
         return Err((format!("INTERVAL '{text}' MINUTE TO SECOND is not supported"), WRITE));
     }
@@ -126,6 +125,10 @@ pub(crate) fn read_interval(interval: &Interval) -> Result<Option<Span>, (String
         Some(span) => Ok(Some(span)),
         None => Err((format!("'{text}' is no length of time"), WRITE)),
     }
+}
+
+fn lower_field(field: &DateTimeField) -> String {
+    field.to_string().to_lowercase()
 }
 
 /// Negates a constant that was rewritten as months, days and microseconds.
@@ -176,13 +179,12 @@ fn fill_make_interval(f: &mut Function) {
             } => (NAMES.iter().position(|known| name.value.eq_ignore_ascii_case(known)), value),
             _ => return,
         };
-        match slot.and_then(|slot| args.get_mut(slot)) {
-            Some(slot) => *slot = value,
-            // An unknown name or an argument too many: the planner reports it.
-            None => return,
-        }
+        // An unknown name or an argument too many: the planner reports it.
+        let Some(slot) = slot else { return };
+        let Some(slot) = args.get_mut(slot) else { return };
+        *slot = value;
     }
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let args = args.into_iter().map(FunctionArgExpr::Expr).map(FunctionArg::Unnamed).collect();
     f.args =
         FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] });
 }

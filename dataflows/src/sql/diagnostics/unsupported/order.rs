@@ -23,7 +23,9 @@ fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> O
 /// Checks the order and limit of a query; `condition` is true for a subquery that is a condition.
 pub(super) fn refuse_order(query: &Query, condition: bool) -> Option<Refusal> {
     let limit = query.limit_clause.as_ref();
-    if let Some(order) = query.order_by.as_ref().filter(|order| matches!(order.kind, OrderByKind::All(_))) {
+    if let Some(order) = &query.order_by
+        && matches!(order.kind, OrderByKind::All(_))
+    {
         return refusal(order.span(), "ORDER BY ALL is not supported", "list the columns");
     }
     if query.fetch.is_some() {
@@ -54,10 +56,18 @@ pub(super) fn refuse_order(query: &Query, condition: bool) -> Option<Refusal> {
         }
         LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
     };
-    let written = |e: &&Expr| matches!(e, Expr::Value(v) if matches!(&v.value, Value::Number(n, _) if n.parse::<u32>().is_ok()));
-    match numbers.into_iter().find(|e| !written(e)) {
-        Some(other) => refusal(other.span(), "LIMIT and OFFSET take whole numbers", "write LIMIT 10"),
-        None => None,
+    let other = numbers.into_iter().find(|number| !is_whole_number(number))?;
+    refusal(other.span(), "LIMIT and OFFSET take whole numbers", "write LIMIT 10")
+}
+
+/// Tells whether an expression is a whole number as written.
+fn is_whole_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse::<u32>().is_ok(),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -77,10 +87,9 @@ pub(super) fn refuse_over(f: &Function, name: &str) -> Option<Refusal> {
     if span.start.line == 0 {
         return None;
     }
-    let aggregate = FUNCTIONS
-        .aggregate(name)
-        .is_some_and(|f| AggFunc::from_name(f.name()).is_some() || SLIDES.contains(&f.name()));
-    if FUNCTIONS.window(name).is_none_or(|_| name.starts_with("herald_")) && !aggregate {
+    let aggregate = FUNCTIONS.aggregate(name).is_some_and(|f| takes_over(f.name()));
+    let window = FUNCTIONS.window(name).is_some() && !name.starts_with("herald_");
+    if !window && !aggregate {
         return refusal(
             span,
             format!("{name}(...) OVER is not supported"),
@@ -106,6 +115,11 @@ pub(super) fn refuse_over(f: &Function, name: &str) -> Option<Refusal> {
         }
     }
     None
+}
+
+/// Tells whether the aggregate with this first name may have OVER.
+fn takes_over(name: &str) -> bool {
+    AggFunc::from_name(name).is_some() || SLIDES.contains(&name)
 }
 
 /// Refuses a window function without OVER.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::mistake::unsupported::Unsupported;
+use crate::sql::logical::rewrite::plan_parts;
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::logical_plan::{
@@ -21,10 +22,13 @@ use datafusion_expr::{BinaryExpr, Expr, Operator, SortExpr, lit};
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn admit_correlated(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_correlated(plan, &|plan| {
-        let (input, fetch) = (Arc::clone(plan), Some(Box::new(lit(1i64))));
-        Ok(Some(LogicalPlan::Limit(Limit { skip: None, fetch, input })))
-    })
+    map_correlated(plan, &with_limit)
+}
+
+/// `plan` with LIMIT 1.
+fn with_limit(plan: &Arc<LogicalPlan>) -> Result<Option<LogicalPlan>> {
+    let (input, fetch) = (Arc::clone(plan), Some(Box::new(lit(1i64))));
+    Ok(Some(LogicalPlan::Limit(Limit { skip: None, fetch, input })))
 }
 
 /// Removes the LIMITs that [`admit_correlated`] added.
@@ -32,10 +36,15 @@ pub(crate) fn admit_correlated(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn as_written(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_correlated(plan, &|plan| match plan.as_ref() {
+    map_correlated(plan, &without_limit)
+}
+
+/// The input of a LIMIT; None for any other plan.
+fn without_limit(plan: &Arc<LogicalPlan>) -> Result<Option<LogicalPlan>> {
+    match plan.as_ref() {
         LogicalPlan::Limit(limit) => Ok(Some(limit.input.as_ref().clone())),
         _ => Ok(None),
-    })
+    }
 }
 
 /// Replaces the LIMIT of every correlated scalar subquery by DISTINCT ON.
@@ -51,23 +60,18 @@ fn map_correlated(
     plan: LogicalPlan,
     change: &dyn Fn(&Arc<LogicalPlan>) -> Result<Option<LogicalPlan>>,
 ) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|e| match e {
-                Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
-                    Ok(match change(&subquery.subquery)? {
-                        Some(plan) => {
-                            let subquery = Subquery { subquery: Arc::new(plan), ..subquery };
-                            Transformed::yes(Expr::ScalarSubquery(subquery))
-                        }
-                        None => Transformed::no(Expr::ScalarSubquery(subquery)),
-                    })
+    plan_parts(plan, &|e| match e {
+        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+            Ok(match change(&subquery.subquery)? {
+                Some(plan) => {
+                    let subquery = Subquery { subquery: Arc::new(plan), ..subquery };
+                    Transformed::yes(Expr::ScalarSubquery(subquery))
                 }
-                other => Ok(Transformed::no(other)),
+                None => Transformed::no(Expr::ScalarSubquery(subquery)),
             })
-        })
+        }
+        other => Ok(Transformed::no(other)),
     })
-    .map(|done| done.data)
 }
 
 /// Tells whether a LIMIT keeps at most one row.
@@ -104,23 +108,28 @@ fn first_in_order(plan: &LogicalPlan, order: Vec<SortExpr>) -> Result<LogicalPla
         }
         LogicalPlan::Projection(p) => {
             // The projection is passed on the way down: express the order over its input.
-            let below = |e: Expr| {
-                e.transform_up(|e| match &e {
-                    Expr::Column(c) => {
-                        let at = p.schema.index_of_column(c)?;
-                        Ok(Transformed::yes(p.expr[at].clone().unalias_nested().data))
-                    }
-                    _ => Ok(Transformed::no(e)),
-                })
-                .map(|done| done.data)
-            };
-            let order = order.into_iter().map(|s| Ok(SortExpr { expr: below(s.expr)?, ..s }));
-            let input = first_in_order(&p.input, order.collect::<Result<Vec<_>>>()?)?;
+            let mut below = Vec::with_capacity(order.len());
+            for sort in order {
+                below.push(SortExpr { expr: over_input(sort.expr, p)?, ..sort });
+            }
+            let input = first_in_order(&p.input, below)?;
             Ok(LogicalPlan::Projection(Projection::try_new(p.expr.clone(), Arc::new(input))?))
         }
         LogicalPlan::Filter(filter) => distinct_on_ties(filter, order),
         _ => Err(Unsupported::NotJoinable.into()),
     }
+}
+
+/// An expression over the columns of a projection, expressed over its input.
+fn over_input(expr: Expr, projection: &Projection) -> Result<Expr> {
+    let done = expr.transform_up(|e| match &e {
+        Expr::Column(c) => {
+            let at = projection.schema.index_of_column(c)?;
+            Ok(Transformed::yes(projection.expr[at].clone().unalias_nested().data))
+        }
+        _ => Ok(Transformed::no(e)),
+    })?;
+    Ok(done.data)
 }
 
 /// Filter over the first row of each combination of the values that its correlated equalities compare.

@@ -31,8 +31,9 @@ use datafusion_functions_nested::make_array::make_array_udf;
 use super::one_row::one_row;
 use crate::functions::sets::abreast;
 use crate::mistake::unsupported::Unsupported;
+use crate::sql::logical::rewrite::recompute_all_schemas;
 use inside::Inside;
-use peel::{peel, substitute};
+use peel::{peel, substitute, substitute_all};
 
 /// Rewrites the LATERAL subqueries of `plan`, whose types are coerced, to joins.
 ///
@@ -49,7 +50,7 @@ pub(crate) fn join_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
             .join_lateral(join, &subquery)
             .map(Transformed::yes)
     })?;
-    recompute_schemas(done)
+    recompute_all_schemas(done)
 }
 
 /// Rewrites scalar subqueries that are totals correlated by other conditions than equalities to joins.
@@ -58,67 +59,65 @@ pub(crate) fn join_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// If one cannot become a join.
 pub(crate) fn join_values(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut count = 0;
-    let done = plan.transform_up_with_subqueries(|node| {
-        let mut rows = match &node {
-            LogicalPlan::Filter(f) => f.input.as_ref().clone(),
-            LogicalPlan::Projection(p) => p.input.as_ref().clone(),
-            _ => return Ok(Transformed::no(node)),
-        };
-        let mut changed = false;
-        let exprs = node.expressions().into_iter().map(|expr| {
-            expr.transform_up(|e| match e {
-                Expr::ScalarSubquery(subquery) if is_loose(&subquery) => {
-                    count += 1;
-                    let outside = Outside { rows: rows.clone(), name: format!("__value{count}") };
-                    let Some((plan, value)) = outside.join_value(&subquery.subquery)? else {
-                        return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
-                    };
-                    rows = plan;
-                    changed = true;
-                    Ok(Transformed::yes(value))
-                }
-                other => Ok(Transformed::no(other)),
-            })
-            .map(|done| done.data)
-        });
-        let exprs = exprs.collect::<Result<Vec<_>>>()?;
-        if !changed {
-            return Ok(Transformed::no(node));
+    let done = plan.transform_up_with_subqueries(|node| join_node_values(node, &mut count))?;
+    recompute_all_schemas(done)
+}
+
+/// Rewrites the scalar subqueries of a filter or projection to joins below it; `count` numbers them.
+fn join_node_values(node: LogicalPlan, count: &mut usize) -> Result<Transformed<LogicalPlan>> {
+    let mut rows = match &node {
+        LogicalPlan::Filter(f) => f.input.as_ref().clone(),
+        LogicalPlan::Projection(p) => p.input.as_ref().clone(),
+        _ => return Ok(Transformed::no(node)),
+    };
+    let (mut exprs, mut changed) = (vec![], false);
+    for expr in node.expressions() {
+        let done = expr.transform_up(|e| join_loose_value(e, &mut rows, count))?;
+        changed |= done.transformed;
+        exprs.push(done.data);
+    }
+    if !changed {
+        return Ok(Transformed::no(node));
+    }
+    let columns = node.schema().columns();
+    let exprs = match node {
+        LogicalPlan::Filter(_) => {
+            let Some(predicate) = conjunction(exprs) else { return Err(Unsupported::NotJoinable.into()) };
+            rows = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(rows))?);
+            columns.into_iter().map(Expr::Column).collect()
         }
-        let columns = node.schema().columns();
-        let exprs = match node {
-            LogicalPlan::Filter(_) => {
-                let Some(predicate) = conjunction(exprs) else { return Err(Unsupported::NotJoinable.into()) };
-                rows = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(rows))?);
-                columns.into_iter().map(Expr::Column).collect()
-            }
-            _ => name_like(exprs, &columns),
-        };
-        Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(rows))?)))
-    })?;
-    recompute_schemas(done)
+        _ => name_like(exprs, &columns),
+    };
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(rows))?)))
+}
+
+/// Joins `rows` with a scalar subquery that decorrelation does not support, and returns its value; leaves any
+/// other expression unchanged.
+fn join_loose_value(expr: Expr, rows: &mut LogicalPlan, count: &mut usize) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarSubquery(subquery) if is_loose(&subquery) => {
+            *count += 1;
+            let outside = Outside { rows: rows.clone(), name: format!("__value{count}") };
+            let Some((plan, value)) = outside.join_value(&subquery.subquery)? else {
+                return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+            };
+            *rows = plan;
+            Ok(Transformed::yes(value))
+        }
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 /// Expressions renamed to the names of `columns`.
 fn name_like(exprs: Vec<Expr>, columns: &[Column]) -> Vec<Expr> {
-    let pairs = exprs.into_iter().zip(columns);
-    pairs
-        .map(|(expr, column)| match &expr {
+    let mut named = Vec::with_capacity(exprs.len());
+    for (expr, column) in exprs.into_iter().zip(columns) {
+        named.push(match &expr {
             Expr::Column(own) if own == column => expr,
             _ => expr.unalias().alias_qualified(column.relation.clone(), column.name.clone()),
-        })
-        .collect()
-}
-
-/// Recomputes the schemas of a changed plan.
-fn recompute_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
-    match done.transformed {
-        true => {
-            let plan = done.data;
-            Ok(plan.transform_up_with_subqueries(|n| n.recompute_schema().map(Transformed::yes))?.data)
-        }
-        false => Ok(done.data),
+        });
     }
+    named
 }
 
 /// Tells whether a scalar subquery is correlated in a way that DataFusion's decorrelation does not support.
@@ -165,19 +164,17 @@ impl Outside {
             }
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
                 let (plan, given) = self.join_total(a)?;
-                let inner = |e: Expr| substitute(e, &a.schema, &given);
-                let wanted = wanted.into_iter().map(inner).collect::<Result<_>>()?;
-                let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
+                let wanted = substitute_all(wanted, &a.schema, &given)?;
+                let outputs = substitute_all(top.outputs, &a.schema, &given)?;
                 self.keep_where(plan, wanted, outputs, keeps)?
             }
             LogicalPlan::Values(v) if self.is_named_in(&top.base)? => {
                 let (plan, given) = self.join_listed_rows(v)?;
-                let inner = |e: Expr| substitute(e, &v.schema, &given);
-                let wanted: Vec<Expr> = wanted.into_iter().map(inner).collect::<Result<_>>()?;
-                if keeps && wanted.iter().any(|e| *e != lit(true)) {
+                let wanted = substitute_all(wanted, &v.schema, &given)?;
+                if keeps && wanted.iter().any(drops_rows) {
                     return Err(Unsupported::NotJoinable.into());
                 }
-                let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
+                let outputs = substitute_all(top.outputs, &v.schema, &given)?;
                 self.keep_where(plan, wanted, outputs, keeps)?
             }
             base => self.join_rows(base, wanted, top.outputs, keeps)?,
@@ -198,9 +195,8 @@ impl Outside {
             return Ok(None);
         }
         let (plan, given) = self.join_total(a)?;
-        let inner = |e: Expr| substitute(e, &a.schema, &given);
-        let wanted = top.conditions.into_iter().map(inner).collect::<Result<_>>()?;
-        let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
+        let wanted = substitute_all(top.conditions, &a.schema, &given)?;
+        let outputs = substitute_all(top.outputs, &a.schema, &given)?;
         let (plan, mut outputs) = self.keep_where(plan, wanted, outputs, true)?;
         Ok(outputs.pop().map(|value| (plan, value)))
     }
@@ -214,10 +210,9 @@ impl Outside {
         outputs: Vec<Expr>,
         keeps: bool,
     ) -> Result<(LogicalPlan, Vec<Expr>)> {
-        let mut outputs = outputs.into_iter().map(|e| self.resolve_outer(e)).collect::<Result<Vec<_>>>()?;
-        let wanted = wanted.into_iter().map(|e| self.resolve_outer(e)).collect::<Result<Vec<_>>>()?;
-        let wanted = wanted.into_iter().filter(|e| *e != lit(true));
-        match conjunction(wanted) {
+        let mut outputs = self.resolve_all(outputs)?;
+        let wanted = self.resolve_all(wanted)?;
+        match conjunction(wanted.into_iter().filter(drops_rows)) {
             Some(holds) if keeps => outputs = only_when(&holds, outputs)?,
             Some(holds) => plan = LogicalPlan::Filter(Filter::try_new(holds, Arc::new(plan))?),
             None => {}
@@ -250,14 +245,11 @@ impl Outside {
                 Inside { plan, given, ties: vec![] }
             }
         };
-        let inner = |e: Expr| self.resolve_outer(substitute(e, base.schema(), &inside.given)?);
         let mut ties = inside.ties.clone();
-        for part in wanted {
-            ties.push(inner(part)?);
-        }
-        let mut outputs = outputs.into_iter().map(inner).collect::<Result<Vec<_>>>()?;
+        ties.extend(self.resolve_all(substitute_all(wanted, base.schema(), &inside.given)?)?);
+        ties.retain(drops_rows);
+        let mut outputs = self.resolve_all(substitute_all(outputs, base.schema(), &inside.given)?)?;
         let kind = if keeps { JoinType::Left } else { JoinType::Inner };
-        let ties: Vec<Expr> = ties.into_iter().filter(|e| *e != lit(true)).collect();
         let plan = LogicalPlanBuilder::from(self.rows.clone()).join_on(inside.plan, kind, ties)?.build()?;
         // Expressions over the columns of a missing row need not be NULL: make them so.
         if keeps {
@@ -280,8 +272,8 @@ impl Outside {
         let column = Column::from_name(format!("{}_rows", self.name));
         let mut lists = Vec::with_capacity(v.schema.fields().len());
         for at in 0..v.schema.fields().len() {
-            let items = v.values.iter().map(|row| self.resolve_outer(row[at].clone()));
-            lists.push(make_array_udf().call(items.collect::<Result<_>>()?));
+            let items = v.values.iter().map(|row| row[at].clone());
+            lists.push(make_array_udf().call(self.resolve_all(items)?));
         }
         let lists = abreast::function().call(lists).alias(&column.name);
         let own = self.rows.schema().columns().into_iter().map(Expr::Column);
@@ -319,22 +311,33 @@ impl Outside {
 
     /// Tells whether `plan` refers to a column of the outer rows.
     fn is_named_in(&self, plan: &LogicalPlan) -> Result<bool> {
-        let own = |e: &Expr| match e {
-            Expr::OuterReferenceColumn(_, c) => self.rows.schema().maybe_index_of_column(c).is_some(),
-            _ => false,
-        };
         let mut found = false;
         plan.apply_with_subqueries(|node| {
-            found |= node.expressions().iter().any(|e| e.exists(|e| Ok(own(e))).unwrap_or(true));
+            for expr in node.expressions() {
+                found |= expr.exists(|e| Ok(self.is_own_column(e))).unwrap_or(true);
+            }
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(found)
     }
 
+    /// Tells whether an expression is a reference to a column of the outer rows.
+    fn is_own_column(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::OuterReferenceColumn(_, c) => self.rows.schema().maybe_index_of_column(c).is_some(),
+            _ => false,
+        }
+    }
+
+    /// `exprs` with references to the outer rows as plain columns.
+    fn resolve_all(&self, exprs: impl IntoIterator<Item = Expr>) -> Result<Vec<Expr>> {
+        exprs.into_iter().map(|expr| self.resolve_outer(expr)).collect()
+    }
+
     /// `expr` with references to the outer rows as plain columns.
     fn resolve_outer(&self, expr: Expr) -> Result<Expr> {
         let done = expr.transform_up(|e| match &e {
-            Expr::OuterReferenceColumn(_, c) if self.rows.schema().maybe_index_of_column(c).is_some() => {
+            Expr::OuterReferenceColumn(_, c) if self.is_own_column(&e) => {
                 Ok(Transformed::yes(Expr::Column(c.clone())))
             }
             _ => Ok(Transformed::no(e)),
@@ -353,6 +356,11 @@ impl Outside {
         })?;
         Ok(done.data)
     }
+}
+
+/// Tells whether a condition is another than TRUE.
+fn drops_rows(condition: &Expr) -> bool {
+    *condition != lit(true)
 }
 
 /// Conditions of a join, keys included.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_common::{Result, plan_err};
 use datafusion_expr::expr::{GroupingSet, InSubquery};
 use datafusion_expr::logical_plan::{Filter, LogicalPlan, LogicalPlanBuilder, Subquery};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
@@ -24,6 +24,7 @@ use super::one_row::{one_row, pulls_out};
 use super::{firsts, lateral};
 use crate::functions::planning::may_be_null;
 use crate::mistake::unsupported::Unsupported;
+use crate::sql::logical::rewrite::{plan_parts, recompute_schema};
 use crate::sql::parse::walk::Walk;
 
 /// Rewrites the subqueries of `plan`, whose types are coerced, to joins.
@@ -58,24 +59,19 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
             break;
         }
     }
-    let joined = joined.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data;
+    let joined = joined.transform_up(recompute_schema)?.data;
     if holds_subquery(&joined)? { Err(Unsupported::NotJoinable.into()) } else { Ok(joined) }
 }
 
 /// Replaces EXISTS by TRUE (NOT EXISTS by FALSE) over a subquery that always has a row: an aggregate without
 /// GROUP BY, or by grouping sets of which one is empty.
 fn settle_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let said = plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|e| match &e {
-                Expr::Exists(exists) if has_row(&exists.subquery.subquery) => {
-                    Ok(Transformed::yes(lit(!exists.negated)))
-                }
-                _ => Ok(Transformed::no(e)),
-            })
-        })
-    })?;
-    Ok(said.data)
+    plan_parts(plan, &|e| match &e {
+        Expr::Exists(exists) if has_row(&exists.subquery.subquery) => {
+            Ok(Transformed::yes(lit(!exists.negated)))
+        }
+        _ => Ok(Transformed::no(e)),
+    })
 }
 
 /// Tells whether a subquery always has a row.
@@ -98,40 +94,39 @@ fn has_row(plan: &LogicalPlan) -> bool {
 fn settle_self_equality(plan: LogicalPlan) -> Result<LogicalPlan> {
     let said = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
-        let parts = split_conjunction_owned(filter.predicate).into_iter().map(|part| match part {
-            Expr::BinaryExpr(b) if b.op == Operator::Eq && b.left == b.right => b.left.is_not_null(),
-            other => other,
-        });
+        let parts = split_conjunction_owned(filter.predicate).into_iter().map(self_equality_as_known);
         let Some(predicate) = conjunction(parts) else { return plan_err!("a filter without a condition") };
         Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
     })?;
     Ok(said.data)
 }
 
+/// `x IS NOT NULL` in place of `x = x`; any other condition as it is.
+fn self_equality_as_known(part: Expr) -> Expr {
+    match part {
+        Expr::BinaryExpr(b) if b.op == Operator::Eq && b.left == b.right => b.left.is_not_null(),
+        other => other,
+    }
+}
+
 /// Marks the set of `expression IN (subquery)` as nullable: the rules look at columns only, and assume that
 /// an expression over NOT NULL columns is never NULL.
 fn knows_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let said = plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|e| match e {
-                Expr::InSubquery(InSubquery { expr, subquery, negated })
-                    if !matches!(*expr, Expr::Column(_)) =>
-                {
-                    let subquery = with_nullable_set(subquery)?;
-                    Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
-                }
-                other => Ok(Transformed::no(other)),
-            })
-        })
-    })?;
-    Ok(said.data)
+    plan_parts(plan, &|e| match e {
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if !matches!(*expr, Expr::Column(_)) => {
+            let subquery = with_nullable_set(subquery)?;
+            Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
+        }
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 /// A subquery of one column with its value marked as nullable.
 fn with_nullable_set(mut subquery: Subquery) -> Result<Subquery> {
     let plan = Arc::unwrap_or_clone(subquery.subquery);
-    let [column] = <[_; 1]>::try_from(plan.schema().columns())
-        .map_err(|_| DataFusionError::from(Unsupported::NotJoinable))?;
+    let Ok([column]) = <[_; 1]>::try_from(plan.schema().columns()) else {
+        return Err(Unsupported::NotJoinable.into());
+    };
     let name = column.name.clone();
     let value = may_be_null::function().call(vec![Expr::Column(column)]).alias(name);
     subquery.subquery = Arc::new(LogicalPlanBuilder::from(plan).project([value])?.build()?);
@@ -145,33 +140,37 @@ pub(in crate::sql) fn is_subquery(expr: &Expr) -> bool {
 
 /// Tells whether an expression of `plan` contains a subquery.
 fn holds_subquery(plan: &LogicalPlan) -> Result<bool> {
-    plan.exists(|node| {
-        Ok(node.expressions().iter().any(|e| e.exists(|e| Ok(is_subquery(e))).unwrap_or(true)))
-    })
+    plan.exists(|node| Ok(node.expressions().iter().any(contains_subquery)))
+}
+
+/// Tells whether an expression is or contains a subquery.
+fn contains_subquery(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(is_subquery(e))).unwrap_or(true)
 }
 
 /// Refuses subqueries, at any depth, whose join would have other rows.
 fn check_subqueries(plan: &LogicalPlan) -> Result<()> {
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|e| {
-                match e {
-                    Expr::ScalarSubquery(subquery) => one_row(subquery)?,
-                    Expr::Exists(e) => pulls_out(&e.subquery, 0)?,
-                    Expr::InSubquery(i) if i.negated => check_uncorrelated(&i.subquery)?,
-                    Expr::InSubquery(i) => pulls_out(&i.subquery, 0)?,
-                    Expr::Not(inner) => {
-                        if let Expr::InSubquery(i) = inner.as_ref() {
-                            check_uncorrelated(&i.subquery)?;
-                        }
-                    }
-                    _ => {}
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
+    plan.apply_with_subqueries(|node| node.apply_expressions(check_expression))?;
     Ok(())
+}
+
+/// Refuses the subqueries of one expression whose join would have other rows.
+fn check_expression(expr: &Expr) -> Result<TreeNodeRecursion> {
+    expr.apply(|part| {
+        match part {
+            Expr::ScalarSubquery(subquery) => one_row(subquery)?,
+            Expr::Exists(e) => pulls_out(&e.subquery, 0)?,
+            Expr::InSubquery(i) if i.negated => check_uncorrelated(&i.subquery)?,
+            Expr::InSubquery(i) => pulls_out(&i.subquery, 0)?,
+            Expr::Not(inner) => {
+                if let Expr::InSubquery(i) = inner.as_ref() {
+                    check_uncorrelated(&i.subquery)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
 }
 
 /// Refuses a correlated NOT IN.
@@ -186,15 +185,22 @@ fn check_uncorrelated(subquery: &Subquery) -> Result<()> {
 pub(crate) fn joinable_subqueries(select: &Select) -> Vec<*const ast::Expr> {
     let mut out = Vec::new();
     let conditions = select.selection.iter().chain(&select.having);
-    conditions.clone().for_each(|c| collect_conditions(c, true, &mut out));
-    let items = select.projection.iter().filter_map(|item| match item {
-        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
-        _ => None,
-    });
+    for condition in conditions.clone() {
+        collect_conditions(condition, true, &mut out);
+    }
+    let items = select.projection.iter().filter_map(item_value);
     for expr in items.chain(conditions) {
         let _ = expr.walk(&mut ScalarSubqueries { depth: 0, out: &mut out });
     }
     out
+}
+
+/// Expression of an item of SELECT; None for `*`.
+fn item_value(item: &SelectItem) -> Option<&ast::Expr> {
+    match item {
+        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
+        _ => None,
+    }
 }
 
 /// Collects IN and EXISTS from the parts of a condition that AND and OR combine; `alone` is true while no OR

@@ -46,13 +46,17 @@ impl PartialOrd for Temporal {
 /// # Errors
 /// If a marked join has a condition that it does not support.
 pub(crate) fn extract_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
-    plan.transform_up(|node| match node {
+    Ok(plan.transform_up(extract_join)?.data)
+}
+
+/// Replaces a marked join by a [`Temporal`] node.
+fn extract_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match node {
         LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(is_marked) => {
             Ok(Transformed::yes(temporal_join(join)?))
         }
         other => Ok(Transformed::no(other)),
-    })
-    .map(|done| done.data)
+    }
 }
 
 /// Tells whether a join's condition calls a mark.
@@ -129,6 +133,14 @@ fn match_times(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Res
     }
 }
 
+/// The next two of a node's expressions.
+fn next_pair(exprs: &mut std::vec::IntoIter<Expr>) -> Result<(Expr, Expr)> {
+    match exprs.next().zip(exprs.next()) {
+        Some(pair) => Ok(pair),
+        None => plan_err!("a join as of a time lost its condition"),
+    }
+}
+
 impl UserDefinedLogicalNodeCore for Temporal {
     fn name(&self) -> &str {
         "Temporal"
@@ -143,8 +155,14 @@ impl UserDefinedLogicalNodeCore for Temporal {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        let times = self.times.iter().flat_map(|(l, r, _)| [l.clone(), r.clone()]);
-        self.on.iter().flat_map(|(l, r)| [l.clone(), r.clone()]).chain(times).collect()
+        let mut exprs = Vec::with_capacity(2 * self.on.len() + 2);
+        for (left, right) in &self.on {
+            exprs.extend([left.clone(), right.clone()]);
+        }
+        if let Some((left, right, _)) = &self.times {
+            exprs.extend([left.clone(), right.clone()]);
+        }
+        exprs
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,14 +174,16 @@ impl UserDefinedLogicalNodeCore for Temporal {
             return plan_err!("a join as of a time has two inputs");
         };
         let mut exprs = exprs.into_iter();
-        let mut pair = || exprs.next().zip(exprs.next());
-        let on: Option<Vec<_>> = self.on.iter().map(|_| pair()).collect();
+        let mut on = Vec::with_capacity(self.on.len());
+        for _ in &self.on {
+            on.push(next_pair(&mut exprs)?);
+        }
         let times = match &self.times {
-            Some((.., nearest)) => pair().map(|(l, r)| Some((l, r, *nearest))),
-            None => Some(None),
-        };
-        let (Some(on), Some(times)) = (on, times) else {
-            return plan_err!("a join as of a time lost its condition");
+            Some((.., nearest)) => {
+                let (l, r) = next_pair(&mut exprs)?;
+                Some((l, r, *nearest))
+            }
+            None => None,
         };
         Ok(Temporal { left, right, on, times, outer: self.outer, schema: Arc::clone(&self.schema) })
     }

@@ -8,7 +8,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::Transformed;
 use datafusion_common::{Column, JoinConstraint, JoinType, Result};
 use datafusion_expr::expr::Expr;
 use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
@@ -16,6 +16,7 @@ use datafusion_expr::when;
 use datafusion_sql::sqlparser::ast::{self as sql, Spanned, Visitor, VisitorMut};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use crate::sql::logical::rewrite::recompute_schemas;
 use crate::sql::parse::tokens::fold;
 use crate::sql::parse::walk::WalkMut;
 
@@ -28,10 +29,7 @@ pub(crate) fn merge_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Join(join) if merges_columns(&join) => project_merged(join).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
     })?;
-    match merged.transformed {
-        true => Ok(merged.data.transform_up(|n| n.recompute_schema().map(Transformed::yes))?.data),
-        false => Ok(merged.data),
-    }
+    recompute_schemas(merged)
 }
 
 /// Tells whether a join has USING and its left side may be missing.
@@ -45,16 +43,19 @@ fn project_merged(join: Join) -> Result<LogicalPlan> {
     let full = join.join_type == JoinType::Full;
     let pairs = join.on.clone();
     let schema = join.schema.clone();
-    let exprs = schema.iter().map(|(relation, field)| {
+    let mut exprs = Vec::with_capacity(schema.fields().len());
+    for (relation, field) in schema.iter() {
         let column = Expr::Column(Column::new(relation.cloned(), field.name()));
-        let Some((left, right)) = pairs.iter().find(|(left, _)| *left == column) else { return Ok(column) };
+        let Some((left, right)) = pairs.iter().find(|(left, _)| *left == column) else {
+            exprs.push(column);
+            continue;
+        };
         let value = match full {
             true => when(left.clone().is_not_null(), left.clone()).otherwise(right.clone())?,
             false => right.clone(),
         };
-        Ok(value.alias_qualified(relation.cloned(), field.name()))
-    });
-    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        exprs.push(value.alias_qualified(relation.cloned(), field.name()));
+    }
     LogicalPlanBuilder::from(LogicalPlan::Join(join)).project(exprs)?.build()
 }
 
@@ -69,7 +70,9 @@ pub(crate) fn left_keys(select: &sql::Select) -> Vec<Span> {
             continue;
         };
         if let sql::JoinConstraint::Using(columns) = on {
-            keys.extend(columns.iter().filter_map(|c| Some((last_part(c)?, relation_alias(&join.relation)))));
+            for name in columns.iter().filter_map(last_part) {
+                keys.push((name, relation_alias(&join.relation)));
+            }
         }
     }
     if keys.is_empty() {
@@ -124,8 +127,8 @@ pub(crate) fn qualify_chained(select: &mut sql::Select) {
             }
         }
     }
-    let names: Vec<String> =
-        merged.into_iter().filter(|(_, times)| *times > 1).map(|(name, _)| name).collect();
+    merged.retain(|(_, times)| *times > 1);
+    let names: Vec<String> = merged.into_iter().map(|(name, _)| name).collect();
     if names.is_empty() {
         return;
     }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, DataFusionError, Diagnostic, Result, ScalarValue, plan_err};
+use datafusion_common::{
+    DFSchema, DataFusionError, Diagnostic, Result, ScalarValue, plan_datafusion_err, plan_err,
+};
 use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
@@ -27,7 +29,12 @@ pub(crate) const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nu
 /// If operands have no type in common.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
     // Bottom up, so that a UNION has the types of its inputs before a node above reads it.
-    let done = plan.transform_up_with_subqueries(|node| match node {
+    Ok(plan.transform_up_with_subqueries(coerce_node)?.data)
+}
+
+/// Coerces the operands of the expressions of one node.
+fn coerce_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match node {
         LogicalPlan::Union(union) => {
             check_union(&union)?;
             coerce_union(union)
@@ -43,8 +50,7 @@ pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
             rewrite::node_expressions(LogicalPlan::Join(join), &coerce_operands)
         }
         other => rewrite::node_expressions(other, &coerce_operands),
-    })?;
-    Ok(done.data)
+    }
 }
 
 /// Refuses text beside numbers, truth values or times in a column of a UNION. A constant has the type of the others.
@@ -56,11 +62,10 @@ fn check_union(union: &Union) -> Result<()> {
             let of = field.data_type();
             match &first {
                 Some(first) if is_text(first) != is_text(of) && (is_scalar(first) || is_scalar(of)) => {
-                    let name = |of: &DataType| schemas::sql_type(&Field::new("", of.clone(), true));
                     return plan_err!(
                         "Incompatible inputs for Union: Previous inputs were of type {}, but got incompatible type {} on column '{}'",
-                        name(first),
-                        name(of),
+                        type_name(first),
+                        type_name(of),
                         field.name()
                     );
                 }
@@ -75,7 +80,7 @@ fn check_union(union: &Union) -> Result<()> {
 /// Tells whether a column of a UNION's input is written in the query.
 fn is_constant_column(input: &LogicalPlan, at: usize) -> bool {
     match input {
-        LogicalPlan::Projection(projection) => match projection.expr.get(at).map(|e| e.clone().unalias()) {
+        LogicalPlan::Projection(projection) => match projection.expr.get(at).cloned().map(Expr::unalias) {
             Some(Expr::Literal(..)) => true,
             Some(Expr::Column(_)) => matches!(&*projection.input, LogicalPlan::Values(_)),
             _ => false,
@@ -90,7 +95,7 @@ fn is_constant_column(input: &LogicalPlan, at: usize) -> bool {
 fn check_text_beside(left: &DataType, right: &DataType, what: &str) -> Result<()> {
     let known = !left.is_null() && !right.is_null();
     if known && is_text(left) != is_text(right) && (is_scalar(left) || is_scalar(right)) {
-        types_refusal(left, right, what)?;
+        return Err(types_refusal(left, right, what));
     }
     Ok(())
 }
@@ -100,9 +105,10 @@ fn check_text_beside(left: &DataType, right: &DataType, what: &str) -> Result<()
 fn coerce_union(union: Union) -> Result<Transformed<LogicalPlan>> {
     let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
     let times: Vec<Option<DataType>> = (0..width).map(|at| time_of_column(&union, at)).collect();
-    let mut changed = union.inputs.iter().any(|input| is_stale(&union, input, width));
+    let mut changed = false;
     let mut inputs = Vec::with_capacity(union.inputs.len());
     for input in &union.inputs {
+        changed |= is_stale(&union, input, width);
         match dates_as_times(input, &times)? {
             Some(cast) => {
                 changed = true;
@@ -122,8 +128,12 @@ fn column_type(input: &LogicalPlan, at: usize) -> Option<DataType> {
 
 /// The type of a column in the first input of a UNION that has times there.
 fn time_of_column(union: &Union, at: usize) -> Option<DataType> {
-    let mut types = union.inputs.iter().filter_map(|input| column_type(input, at));
-    types.find(|of| matches!(of, DataType::Timestamp(..)))
+    for input in &union.inputs {
+        if let Some(time @ DataType::Timestamp(..)) = column_type(input, at) {
+            return Some(time);
+        }
+    }
+    None
 }
 
 /// Tells whether a UNION was typed before this input was coerced.
@@ -212,13 +222,12 @@ fn coerce_operands(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
         }
         Expr::InSubquery(ref within) => {
-            let first =
-                within.subquery.subquery.schema().fields().first().map(|field| field.data_type().clone());
+            let first = column_type(&within.subquery.subquery, 0);
             if let (Ok(left), Some(right)) = (within.expr.get_type(schema), first)
                 && !is_text_constant(&within.expr)
+                && let Err(error) = check_text_beside(&left, &right, "IN")
             {
-                check_text_beside(&left, &right, "IN")
-                    .map_err(|error| at_columns(error, std::slice::from_ref(within.expr.as_ref())))?;
+                return Err(at_columns(error, std::slice::from_ref(within.expr.as_ref())));
             }
             Ok(Transformed::no(expr))
         }
@@ -240,9 +249,16 @@ fn reads_columns(item: &Expr) -> bool {
 fn list_as_comparisons(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
     let (moving, fixed): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(reads_columns);
     let items = if fixed.len() > 1 { [fixed, moving].concat() } else { list };
-    let compare = |item: Expr| if negated { expr.clone().not_eq(item) } else { expr.clone().eq(item) };
-    let join = |left: Expr, right: Expr| if negated { left.and(right) } else { left.or(right) };
-    match items.into_iter().map(compare).reduce(join) {
+    let mut spelled: Option<Expr> = None;
+    for item in items {
+        let one = if negated { expr.clone().not_eq(item) } else { expr.clone().eq(item) };
+        spelled = Some(match spelled {
+            None => one,
+            Some(before) if negated => before.and(one),
+            Some(before) => before.or(one),
+        });
+    }
+    match spelled {
         Some(spelled) => Ok(spelled),
         None => plan_err!("IN takes a list"),
     }
@@ -270,7 +286,9 @@ fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
     };
     let otherwise = else_expr.is_some();
-    thens.extend(else_expr.map(|e| *e));
+    if let Some(last) = else_expr {
+        thens.push(*last);
+    }
     changed |= coerce_together(&mut thens, schema, "CASE", OperandUse::Chosen)?;
     let else_expr = if otherwise { thens.pop().map(Box::new) } else { None };
     let when_then_expr = whens.into_iter().map(Box::new).zip(thens.into_iter().map(Box::new)).collect();
@@ -314,18 +332,13 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
         }
     }
     let mut changed = false;
-    let known = |at: usize, values: &[Expr], types: &[DataType]| {
-        types[at] != DataType::Null && !is_text_constant(&values[at])
-    };
     // Text constants take the type of the first value that is neither text nor NULL.
-    let other = (0..values.len()).find(|at| known(*at, values, &types) && !is_text(&types[*at]));
+    let other = types.iter().position(|of| !of.is_null() && !is_text(of));
     if let Some(other) = other {
         let target = types[other].clone();
-        let is_uuid = |of: &DataType| *of == schemas::uuid_type();
         let odd = types.iter().find(|of| !is_uuid(of) && !of.is_null() && !is_text(of));
         if let (true, Some(odd)) = (types.iter().any(is_uuid), odd) {
-            return types_refusal(&schemas::uuid_type(), odd, what)
-                .map_err(|error| at_columns(error, values));
+            return Err(at_columns(types_refusal(&schemas::uuid_type(), odd, what), values));
         }
         for at in 0..values.len() {
             if !is_text(&types[at]) {
@@ -333,8 +346,7 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
             }
             if !is_text_constant(&values[at]) {
                 if is_scalar(&target) {
-                    let refused = types_refusal(&types[at], &target, what);
-                    return refused.map_err(|error| at_columns(error, values));
+                    return Err(at_columns(types_refusal(&types[at], &target, what), values));
                 }
             } else if is_scalar(&target) && !(used == OperandUse::Calculated && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
@@ -359,8 +371,7 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
 /// planned by that type.
 fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Result<bool> {
     let some: Vec<DataType> = types.iter().filter(|of| !of.is_null()).cloned().collect();
-    let times = |of: &DataType| matches!(of, DataType::Date32 | DataType::Timestamp(..));
-    if !some.iter().all(DataType::is_numeric) && !some.iter().all(times) {
+    if !some.iter().all(DataType::is_numeric) && !some.iter().all(is_date_or_time) {
         return Ok(false);
     }
     let Some(common) = get_coerce_type_for_case_expression(&some, None) else { return Ok(false) };
@@ -375,13 +386,17 @@ fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Re
 }
 
 /// Error for types that do not go together.
-fn types_refusal(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
-    let name = |of: &DataType| schemas::sql_type(&Field::new("", of.clone(), true));
-    plan_err!(
+fn types_refusal(left: &DataType, right: &DataType, what: &str) -> DataFusionError {
+    plan_datafusion_err!(
         "Cannot infer common argument type for comparison operation {} {what} {}",
-        name(left),
-        name(right)
+        type_name(left),
+        type_name(right)
     )
+}
+
+/// SQL name of a type.
+fn type_name(of: &DataType) -> String {
+    schemas::sql_type(&Field::new("", of.clone(), true))
 }
 
 /// Gives an error the place of the first column in the values.
@@ -395,9 +410,8 @@ fn at_columns(error: DataFusionError, values: &[Expr]) -> DataFusionError {
 
 /// Coerces DECIMAL, DOUBLE, REAL and whole numbers; true if one changed.
 fn coerce_numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Result<bool> {
-    let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..) | DataType::Decimal256(..));
     let mut changed = false;
-    if types.iter().any(decimal) {
+    if types.iter().any(is_decimal) {
         for (value, of) in values.iter_mut().zip(types.iter_mut()) {
             if let Some(exact) = exact_constant(value) {
                 (*of, changed) = (exact.get_type(schema)?, true);
@@ -406,16 +420,17 @@ fn coerce_numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema
         }
     }
     let floats = types.iter().any(DataType::is_floating);
-    let wider = |t: &DataType| decimal(t) || t.is_integer() || *t == DataType::Float32;
     let one_type = types.iter().all(|t| *t == DataType::Float32 || *t == DataType::Null);
     if !floats || one_type {
         return Ok(changed);
     }
-    for (value, of) in values.iter_mut().zip(types.iter_mut()).filter(|(_, of)| wider(of)) {
-        let old = std::mem::take(value);
-        *value = old.cast_to(&DataType::Float64, schema)?;
-        *of = DataType::Float64;
-        changed = true;
+    for (value, of) in values.iter_mut().zip(types.iter_mut()) {
+        if is_decimal(of) || of.is_integer() || *of == DataType::Float32 {
+            let old = std::mem::take(value);
+            *value = old.cast_to(&DataType::Float64, schema)?;
+            *of = DataType::Float64;
+            changed = true;
+        }
     }
     Ok(changed)
 }
@@ -434,6 +449,21 @@ pub(crate) fn exact_constant(expr: &Expr) -> Option<Expr> {
     let unscaled: i128 = text.replace('.', "").parse().ok()?;
     let value = ScalarValue::Decimal128(Some(unscaled), precision, i8::try_from(scale).ok()?);
     Some(Expr::Literal(value, None))
+}
+
+/// Tells whether a type is DECIMAL.
+fn is_decimal(of: &DataType) -> bool {
+    matches!(of, DataType::Decimal128(..) | DataType::Decimal256(..))
+}
+
+/// Tells whether a type is UUID.
+fn is_uuid(of: &DataType) -> bool {
+    *of == schemas::uuid_type()
+}
+
+/// Tells whether a type is DATE or a timestamp.
+fn is_date_or_time(of: &DataType) -> bool {
+    matches!(of, DataType::Date32 | DataType::Timestamp(..))
 }
 
 /// Tells whether a type is text.

@@ -9,9 +9,7 @@ mod casts;
 mod compare;
 mod keys;
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::{AggregateFunction, Case, ScalarFunction, WindowFunction};
@@ -23,6 +21,7 @@ use datafusion_expr::{Expr, ExprSchemable};
 use crate::functions::json::aggregate::{ARRAY, OBJECT};
 use crate::functions::json::call;
 use crate::functions::json::key::{self, holds_jsonb};
+use crate::sql::logical::rewrite::ExprRewrite;
 
 pub(crate) use keys::canonical_keys;
 
@@ -49,18 +48,20 @@ const TAKE_JSONB: [&str; 14] = [
 /// # Errors
 /// If an expression does not take JSONB.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let done = plan.transform_up_with_subqueries(|node| {
-        if let LogicalPlan::Union(union) = &node {
-            keys::check_union(union)?;
+    Ok(plan.transform_up_with_subqueries(rewrite_over_jsonb)?.data)
+}
+
+/// Rewrites the expressions over JSONB of one node.
+fn rewrite_over_jsonb(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Union(union) = &node {
+        keys::check_union(union)?;
+    }
+    if let LogicalPlan::Sort(sort) = &node {
+        for by in &sort.expr {
+            refuse_order(&by.expr, sort.input.schema())?;
         }
-        if let LogicalPlan::Sort(sort) = &node {
-            for by in &sort.expr {
-                refuse_order(&by.expr, sort.input.schema())?;
-            }
-        }
-        rewrite_node(node, &|expr, schema| rewrite_expression(expr, schema))
-    })?;
-    Ok(done.data)
+    }
+    rewrite_node(node, &rewrite_expression)
 }
 
 /// Rewrites one expression over the columns of `schema`.
@@ -72,27 +73,40 @@ pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 /// Rewrites the expressions of a node, parts before the whole, and keeps the names of its columns.
-fn rewrite_node(
-    node: LogicalPlan,
-    rewrite: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
-) -> Result<Transformed<LogicalPlan>> {
+fn rewrite_node(node: LogicalPlan, rewrite: &ExprRewrite<'_>) -> Result<Transformed<LogicalPlan>> {
     if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Unnest(_)) {
         return Ok(Transformed::no(node));
     }
     let schema = merge_schema(&node.inputs());
     let names = NamePreserver::new(&node);
-    let done = node.map_expressions(|expr| {
-        let saved = names.save(&expr);
-        let grouping = matches!(expr, Expr::GroupingSet(_));
-        let done = expr.transform_up(|e| rewrite(e, &schema))?;
-        Ok(if grouping || !done.transformed { done } else { done.update_data(|e| saved.restore(e)) })
-    })?;
+    let done = node.map_expressions(|expr| rewrite_named(expr, &names, &schema, rewrite))?;
     if done.transformed { done.map_data(LogicalPlan::recompute_schema) } else { Ok(done) }
 }
 
-/// Field of `expr` if it is JSONB.
-fn jsonb_field(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
-    expr.to_field(schema).ok().map(|(_, field)| field).filter(|field| schemas::is_jsonb(field))
+/// Rewrites one expression of a node, parts before the whole, and keeps its name. Grouping sets have none.
+fn rewrite_named(
+    expr: Expr,
+    names: &NamePreserver,
+    schema: &DFSchema,
+    rewrite: &ExprRewrite<'_>,
+) -> Result<Transformed<Expr>> {
+    let saved = names.save(&expr);
+    let grouping = matches!(expr, Expr::GroupingSet(_));
+    let mut done = expr.transform_up(|e| rewrite(e, schema))?;
+    if !grouping && done.transformed {
+        done.data = saved.restore(done.data);
+    }
+    Ok(done)
+}
+
+/// Tells whether `expr` is JSONB.
+pub(in crate::sql) fn is_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.to_field(schema).is_ok_and(|(_, field)| schemas::is_jsonb(&field))
+}
+
+/// Tells whether one of `exprs` is JSONB.
+fn any_jsonb<'a>(exprs: impl IntoIterator<Item = &'a Expr>, schema: &DFSchema) -> bool {
+    exprs.into_iter().any(|expr| is_jsonb(expr, schema))
 }
 
 /// Tells whether the values of `expr` are JSONB or contain it.
@@ -100,9 +114,17 @@ fn may_hold_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
     expr.to_field(schema).is_ok_and(|(_, field)| holds_jsonb(&field))
 }
 
+/// Tells whether the values of one of `exprs` are JSONB or contain it.
+fn any_may_hold_jsonb<'a>(exprs: impl IntoIterator<Item = &'a Expr>, schema: &DFSchema) -> bool {
+    exprs.into_iter().any(|expr| may_hold_jsonb(expr, schema))
+}
+
 /// SQL name of an expression's type, for messages.
 fn type_name(expr: &Expr, schema: &DFSchema) -> String {
-    expr.to_field(schema).map_or_else(|_| "this".to_owned(), |(_, field)| schemas::sql_type(&field))
+    match expr.to_field(schema) {
+        Ok((_, field)) => schemas::sql_type(&field),
+        Err(_) => "this".to_owned(),
+    }
 }
 
 /// Refuses ORDER BY of JSONB.
@@ -117,8 +139,12 @@ fn refuse_order(expr: &Expr, schema: &DFSchema) -> Result<()> {
 
 /// Tells whether `expr` is a text constant, which takes the type of the operands beside it.
 fn is_constant(expr: &Expr) -> bool {
-    let text = |of| matches!(of, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
-    matches!(expr, Expr::Literal(value, None) if text(value.data_type()))
+    match expr {
+        Expr::Literal(value, None) => {
+            matches!(value.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+        }
+        _ => false,
+    }
 }
 
 /// Tells whether `expr` is a NULL literal.
@@ -126,23 +152,25 @@ fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if value.is_null())
 }
 
-/// Converts operands of which one is JSONB to JSONB, or refuses them: only text constants are
-/// converted. Messages name the operator by the last parameter.
+/// Converts operands of which one is JSONB to JSONB, or refuses them. Messages name the operator by the last
+/// parameter.
 fn all_as_jsonb(values: Vec<Expr>, schema: &DFSchema, what: &str) -> Result<Vec<Expr>> {
-    let one = |value: Expr| {
-        if is_null(&value) || jsonb_field(&value, schema).is_some() {
-            return Ok(value);
-        }
-        if is_constant(&value) {
-            return call("herald_jsonb_parse", vec![value]);
-        }
-        let found = type_name(&value, schema);
-        plan_err!(
-            "JSONB {what} {found}, these types do not go together: \
-             write CAST(x AS JSONB) or to_jsonb(x), or take a text with ->>"
-        )
-    };
-    values.into_iter().map(one).collect()
+    values.into_iter().map(|value| as_jsonb(value, schema, what)).collect()
+}
+
+/// Converts one operand to JSONB, or refuses it: only text constants are converted.
+fn as_jsonb(value: Expr, schema: &DFSchema, what: &str) -> Result<Expr> {
+    if is_null(&value) || is_jsonb(&value, schema) {
+        return Ok(value);
+    }
+    if is_constant(&value) {
+        return call("herald_jsonb_parse", vec![value]);
+    }
+    let found = type_name(&value, schema);
+    plan_err!(
+        "JSONB {what} {found}, these types do not go together: \
+         write CAST(x AS JSONB) or to_jsonb(x), or take a text with ->>"
+    )
 }
 
 /// Marks the type of an expression as JSONB, which DataFusion would infer as text.
@@ -160,14 +188,14 @@ fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         Expr::AggregateFunction(f) => rewrite_aggregate(f, schema),
         Expr::WindowFunction(f) => rewrite_window(*f, schema),
         Expr::Like(ref like) | Expr::SimilarTo(ref like) => {
-            if [&like.expr, &like.pattern].iter().any(|part| jsonb_field(part, schema).is_some()) {
+            if is_jsonb(&like.expr, schema) || is_jsonb(&like.pattern, schema) {
                 return plan_err!(
                     "LIKE does not take JSONB: write CAST(x AS VARCHAR) LIKE ..., or take a text with ->>"
                 );
             }
             Ok(Transformed::no(expr))
         }
-        Expr::Negative(ref inner) if jsonb_field(inner, schema).is_some() => {
+        Expr::Negative(ref inner) if is_jsonb(inner, schema) => {
             plan_err!("- does not take JSONB: write CAST(x AS DECIMAL(38, 10))")
         }
         other => Ok(Transformed::no(other)),
@@ -182,13 +210,13 @@ fn rewrite_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
     let mut compared: Vec<Expr> = expr.into_iter().map(|e| *e).chain(whens).collect();
     let bases = compared.len() - thens.len();
-    let compares = bases > 0 && compared.iter().any(|e| jsonb_field(e, schema).is_some());
+    let compares = bases > 0 && any_jsonb(&compared, schema);
     if compares {
         compared = compare::as_keys(all_as_jsonb(compared, schema, "CASE")?)?;
     }
     let count = thens.len();
     let mut given: Vec<Expr> = thens.into_iter().chain(else_expr.map(|e| *e)).collect();
-    let gives = given.iter().any(|e| jsonb_field(e, schema).is_some());
+    let gives = any_jsonb(&given, schema);
     if gives {
         given = all_as_jsonb(given, schema, "CASE")?;
     }
@@ -205,25 +233,26 @@ fn rewrite_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// Rewrites a function call over JSONB, and refuses functions that do not take it.
 fn rewrite_call(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let ScalarFunction { func, args } = f;
-    let name = func.name().to_owned();
-    let back = |args: Vec<Expr>| Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&func), args });
+    let name = f.func.name().to_owned();
     if name == casts::MARK {
-        return casts::rewrite_marked_cast(back(args), schema);
+        return casts::rewrite_marked_cast(Expr::ScalarFunction(f), schema);
     }
-    if ["array_element", "herald_item"].contains(&name.as_str()) && items_are_jsonb(&args, schema) {
-        return mark_jsonb(back(args));
+    if ["array_element", "herald_item"].contains(&name.as_str()) && items_are_jsonb(&f.args, schema) {
+        return mark_jsonb(Expr::ScalarFunction(f));
     }
     let own = name.starts_with("herald_") || name.starts_with("jsonb_") || name == "to_jsonb";
-    if own || !args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
-        return Ok(Transformed::no(back(args)));
+    if own || !any_may_hold_jsonb(&f.args, schema) {
+        return Ok(Transformed::no(Expr::ScalarFunction(f)));
     }
-    let alone = args.iter().any(|arg| jsonb_field(arg, schema).is_some());
+    let alone = any_jsonb(&f.args, schema);
     match name.as_str() {
-        "coalesce" => mark_jsonb(back(all_as_jsonb(args, schema, "coalesce")?)),
-        "nullif" => compare::null_if(all_as_jsonb(args, schema, "nullif")?).and_then(mark_jsonb),
+        "coalesce" => {
+            let args = all_as_jsonb(f.args, schema, "coalesce")?;
+            mark_jsonb(Expr::ScalarFunction(ScalarFunction { func: f.func, args }))
+        }
+        "nullif" => compare::null_if(all_as_jsonb(f.args, schema, "nullif")?).and_then(mark_jsonb),
         known if TAKE_JSONB.contains(&known) && !(alone && known.starts_with("array_")) => {
-            Ok(Transformed::no(back(args)))
+            Ok(Transformed::no(Expr::ScalarFunction(f)))
         }
         "make_array" => plan_err!("'make_array' does not take JSONB: write jsonb_build_array(a, b)"),
         "named_struct" | "struct" => {
@@ -235,8 +264,8 @@ fn rewrite_call(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr
 
 /// Tells whether the first argument is an array of JSONB.
 fn items_are_jsonb(args: &[Expr], schema: &DFSchema) -> bool {
-    let of = args.first().and_then(|list| list.to_field(schema).ok());
-    of.is_some_and(|(_, field)| matches!(field.data_type(), DataType::List(item) if schemas::is_jsonb(item)))
+    let Some(Ok((_, of))) = args.first().map(|list| list.to_field(schema)) else { return false };
+    matches!(of.data_type(), DataType::List(item) if schemas::is_jsonb(item))
 }
 
 /// Rewrites an aggregate over JSONB to compare distinct values by key, and refuses aggregates that do not
@@ -245,7 +274,7 @@ fn rewrite_aggregate(mut f: AggregateFunction, schema: &DFSchema) -> Result<Tran
     for sort in &f.params.order_by {
         refuse_order(&sort.expr, schema)?;
     }
-    if !f.params.args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
+    if !any_may_hold_jsonb(&f.params.args, schema) {
         return Ok(Transformed::no(Expr::AggregateFunction(f)));
     }
     let name = f.func.name().to_owned();
@@ -276,17 +305,15 @@ fn rewrite_window(mut f: WindowFunction, schema: &DFSchema) -> Result<Transforme
         refuse_order(&sort.expr, schema)?;
     }
     let name = f.fun.name().to_owned();
-    if name != "count" && f.params.args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
+    if name != "count" && any_may_hold_jsonb(&f.params.args, schema) {
         return plan_err!("'{name}'(...) OVER does not take JSONB: take a part with ->>");
     }
     let mut changed = false;
-    let parts = std::mem::take(&mut f.params.partition_by).into_iter().map(|part| {
-        if !may_hold_jsonb(&part, schema) || key::is_key(&part) {
-            return Ok(part);
+    for part in &mut f.params.partition_by {
+        if may_hold_jsonb(part, schema) && !key::is_key(part) {
+            *part = call(key::NAME, vec![std::mem::take(part)])?;
+            changed = true;
         }
-        changed = true;
-        call(key::NAME, vec![part])
-    });
-    f.params.partition_by = parts.collect::<Result<_>>()?;
+    }
     Ok(Transformed::new_transformed(Expr::WindowFunction(Box::new(f)), changed))
 }

@@ -24,12 +24,15 @@ use crate::sql::logical::rewrite;
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    plan.transform_up_with_subqueries(|node| {
-        let meant = rewrite::node_expressions(node, &settle_meaning)?;
-        Ok(match meant.data {
-            LogicalPlan::Projection(p) => or_else_transformed(hold_columns(p)?, meant.transformed),
-            other => Transformed::new_transformed(other, meant.transformed),
-        })
+    plan.transform_up_with_subqueries(settle_node)
+}
+
+/// Applies the conversions and types to the expressions of one node.
+fn settle_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let meant = rewrite::node_expressions(node, &settle_meaning)?;
+    Ok(match meant.data {
+        LogicalPlan::Projection(p) => or_else_transformed(hold_columns(p)?, meant.transformed),
+        other => Transformed::new_transformed(other, meant.transformed),
     })
 }
 
@@ -69,7 +72,7 @@ fn settle_meaning(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 return datafusion_common::plan_err!("a cast has a value and a type");
             };
             let target = target.to_field(schema)?.1;
-            let length = args.next().and_then(|written| written_length(&written));
+            let length = args.next().as_ref().and_then(written_length);
             Ok(Transformed::yes(convert_value(value, &target, length, schema)?))
         }
         Expr::Cast(Cast { expr, field }) => {
@@ -128,8 +131,11 @@ fn convert_value(value: Expr, target: &FieldRef, length: Option<Length>, schema:
         Some(function) => function.call(vec![value]),
         None if from == *to => value,
         None if [&from, to].contains(&&schemas::uuid_type()) && !from.is_null() => {
-            let name = |field: &Field| schemas::sql_type(field);
-            return datafusion_common::plan_err!("{} cannot be cast to {}", name(&of), name(target));
+            return datafusion_common::plan_err!(
+                "{} cannot be cast to {}",
+                schemas::sql_type(&of),
+                schemas::sql_type(target)
+            );
         }
         None => Expr::Cast(Cast::new_from_field(Box::new(value), cast_field(target))),
     };
@@ -185,5 +191,8 @@ fn written_length(written: &Expr) -> Option<Length> {
     let varying = matches!(name, "varchar" | "character varying" | "char varying" | "nvarchar");
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let characters: Option<i64> = digits.parse().ok();
-    characters.filter(|_| varying).map(|characters| Length { function: "herald_cut", characters })
+    match characters {
+        Some(characters) if varying => Some(Length { function: "herald_cut", characters }),
+        _ => None,
+    }
 }

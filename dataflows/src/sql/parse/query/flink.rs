@@ -14,21 +14,19 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::mistake::Mistake;
 use crate::sql::parse::cursor::{Context, Read};
-use crate::sql::parse::tokens::{closing_paren, is_word};
+use crate::sql::parse::tokens::{begin_with, closing_paren, is_any_word, is_token_at, is_word, is_word_at};
 
 /// Rewrites the tokens of a query.
 pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
-    for i in 0..tokens.len() {
-        if let Some((message, hint)) =
-            unsupported_construct(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token))
-        {
-            return Err(Mistake::new(context.pos(tokens[i].span.start), message).hint(hint));
+    for (i, token) in tokens.iter().enumerate() {
+        if let Some((message, hint)) = unsupported_construct(&tokens, i) {
+            return Err(Mistake::new(context.pos(token.span.start), message).hint(hint));
         }
     }
     let mut dropped = vec![false; tokens.len()];
     for i in 0..tokens.len() {
         // A call in FROM sees the tables before it with and without LATERAL.
-        let called = tokens.get(i + 2).is_some_and(|t| t.token == Token::LParen);
+        let called = is_token_at(&tokens, i + 2, &Token::LParen);
         dropped[i] |= is_bare_from(&tokens, i);
         dropped[i] |=
             is_word(&tokens[i].token, "lateral") && called && matches!(tokens[i + 1].token, Token::Word(_));
@@ -46,7 +44,7 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
         }
         // Without a closing parenthesis the parser reports the mistake.
         let Some(end) = closing_paren(&tokens, i + 1) else { continue };
-        if tokens.get(i + 2).is_some_and(|t| is_word(&t.token, "table")) {
+        if is_word_at(&tokens, i + 2, "table") {
             dropped[i + 2] = true;
         }
         for j in i + 2..end {
@@ -63,52 +61,56 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
             }
         }
     }
-    let kept = tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect();
+    let mut kept = Vec::with_capacity(tokens.len());
+    for (token, dropped) in tokens.into_iter().zip(dropped) {
+        if !dropped {
+            kept.push(token);
+        }
+    }
     Ok(super::temporal::rewrite_tokens(super::wildcard::rewrite_tokens(kept)))
 }
 
 /// Tells whether `at` is a FROM without characters to trim: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
 fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let word = |back: usize, text: &str| at >= back && is_word(&tokens[at - back].token, text);
-    let opens = |back: usize| at >= back && tokens[at - back].token == Token::LParen;
-    let side = ["leading", "trailing", "both"].iter().any(|side| word(1, side));
-    word(0, "from") && ((opens(1) && word(2, "trim")) || (side && opens(2) && word(3, "trim")))
+    let before = match &tokens[..at] {
+        [before @ .., side] if is_any_word(&side.token, &["leading", "trailing", "both"]) => before,
+        before => before,
+    };
+    let [.., trim, open] = before else { return false };
+    is_word(&tokens[at].token, "from") && open.token == Token::LParen && is_word(&trim.token, "trim")
 }
 
 /// Tells whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
 fn is_window(rest: &[TokenWithSpan]) -> bool {
-    ["tumble", "hop", "session"].iter().any(|window| is_word(&rest[0].token, window))
-        && rest.get(1).is_some_and(|t| t.token == Token::LParen)
+    is_any_word(&rest[0].token, &["tumble", "hop", "session"]) && is_token_at(rest, 1, &Token::LParen)
 }
 
-/// Unsupported construct that begins here: message and hint.
-fn unsupported_construct(
-    rest: &[TokenWithSpan],
-    before: Option<&Token>,
-) -> Option<(&'static str, &'static str)> {
-    let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
-    let opens = |i: usize| rest.get(i).is_some_and(|t| t.token == Token::LParen);
-    let in_from = before.is_none_or(|t| {
-        matches!(t, Token::Comma | Token::LParen)
-            || is_word(t, "from")
-            || is_word(t, "join")
-            || is_word(t, "lateral")
-    });
-    if word(0, "cumulate") && opens(1) && in_from {
+/// Unsupported construct that begins at a token: message and hint.
+fn unsupported_construct(tokens: &[TokenWithSpan], at: usize) -> Option<(&'static str, &'static str)> {
+    let (before, rest) = tokens.split_at(at);
+    let called = is_token_at(rest, 1, &Token::LParen);
+    if begin_with(rest, &["cumulate"]) && called && before.last().is_none_or(precedes_table) {
         return Some((
             "CUMULATE windows are not supported",
             "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
         ));
     }
-    let proctime = word(2, "as") && word(3, "of") && word(4, "proctime") && opens(5);
-    if word(0, "for") && word(1, "system_time") && !proctime {
+    let proctime = begin_with(rest, &["for", "system_time", "as", "of", "proctime"])
+        && is_token_at(rest, 5, &Token::LParen);
+    if begin_with(rest, &["for", "system_time"]) && !proctime {
         return Some((
             "FOR SYSTEM_TIME AS OF a time is not supported",
             "write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
         ));
     }
-    if word(0, "match_recognize") && opens(1) {
+    if begin_with(rest, &["match_recognize"]) && called {
         return Some(("MATCH_RECOGNIZE is not supported", "write a join or an aggregate"));
     }
     None
+}
+
+/// Tells whether a table of FROM may stand behind a token.
+fn precedes_table(before: &TokenWithSpan) -> bool {
+    matches!(before.token, Token::Comma | Token::LParen)
+        || is_any_word(&before.token, &["from", "join", "lateral"])
 }

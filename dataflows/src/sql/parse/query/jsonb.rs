@@ -8,12 +8,13 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
-    TableAlias, TableAliasColumnDef, TableFactor, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Query, TableAlias, TableAliasColumnDef, TableFactor, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::functions::eval::about::{About, called};
+use crate::sql::parse::tokens::fold_ident;
 use crate::sql::parse::walk::WalkMut;
 
 /// Replaces parameters with JSONB's operators.
@@ -127,20 +128,26 @@ impl VisitorMut for FunctionRewrite {
         let Some((_, function, columns)) = ROWS.iter().find(|row| row.0 == called) else {
             return ControlFlow::Continue(());
         };
-        let span = name.0.first().and_then(|part| part.as_ident()).map_or(Span::empty(), |ident| ident.span);
+        let span = match name.0.first().and_then(ObjectNamePart::as_ident) {
+            Some(ident) => ident.span,
+            None => Span::empty(),
+        };
         let list = function_call(function, span, args.clone());
-        let alias = alias.clone().unwrap_or_else(|| {
-            let numbers = numbered.then_some(&"ordinality");
-            let names = columns.iter().chain(numbers).map(|name| TableAliasColumnDef::from_name(*name));
-            TableAlias {
-                explicit: true,
-                name: Ident::with_span(span, called),
-                columns: names.collect(),
-                at: None,
+        let alias = match alias {
+            Some(alias) => alias.clone(),
+            None => {
+                let numbers = numbered.then_some("ordinality");
+                let names = columns.iter().copied().chain(numbers);
+                TableAlias {
+                    explicit: true,
+                    name: Ident::with_span(span, called),
+                    columns: names.map(TableAliasColumnDef::from_name).collect(),
+                    at: None,
+                }
             }
-        });
+        };
         if alias.columns.is_empty() && *columns == ["value"] && !numbered {
-            self.aliases.push(crate::sql::parse::tokens::fold(&alias.name.value, alias.name.quote_style));
+            self.aliases.push(fold_ident(&alias.name));
         }
         *factor = TableFactor::UNNEST {
             alias: Some(alias),
@@ -176,8 +183,8 @@ impl VisitorMut for ElementAliases {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundIdentifier(names) = expr
             && let [table, column] = names.as_mut_slice()
-            && crate::sql::parse::tokens::fold(&column.value, column.quote_style) == "value"
-            && self.0.contains(&crate::sql::parse::tokens::fold(&table.value, table.quote_style))
+            && fold_ident(column) == "value"
+            && self.0.contains(&fold_ident(table))
         {
             column.value = table.value.clone();
             column.quote_style = table.quote_style;

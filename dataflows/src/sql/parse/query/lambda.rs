@@ -7,7 +7,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::{is_any_word, is_token_at, is_word, with_span_of};
 
 /// Name of the call that a lambda becomes; its arguments are the parameters and then the expression.
 pub const LAMBDA: &str = "herald_lambda";
@@ -55,20 +55,24 @@ pub fn rewrite_lambdas(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     while let Some(token) = tokens.get(at) {
         match &token.token {
             Token::LParen => {
-                let takes = out.last().is_some_and(|t| FUNCTIONS.iter().any(|f| is_word(&t.token, f)));
+                let takes = out.last().is_some_and(|t| is_any_word(&t.token, &FUNCTIONS));
                 open.push(LambdaBracket { takes, lambda: false });
             }
             Token::LBracket | Token::LBrace => open.push(LambdaBracket::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
-                let ends = open.pop().filter(|own| own.lambda);
-                out.extend(ends.map(|_| with_span_of(token, Token::RParen)));
+                let ends_lambda = open.pop().is_some_and(|own| own.lambda);
+                if ends_lambda {
+                    out.push(with_span_of(token, Token::RParen));
+                }
             }
             Token::Comma => {
                 if let Some(own) = open.last_mut() {
                     if std::mem::take(&mut own.lambda) {
                         out.push(with_span_of(token, Token::RParen));
                     }
-                    if let Some((names, after)) = read_parameters(&tokens[at + 1..]).filter(|_| own.takes) {
+                    if own.takes
+                        && let Some((names, after)) = read_parameters(&tokens[at + 1..])
+                    {
                         own.lambda = true;
                         out.push(token.clone());
                         open_call(&mut out, names);
@@ -96,28 +100,23 @@ fn open_call(out: &mut Vec<TokenWithSpan>, names: Vec<&TokenWithSpan>) {
     }
 }
 
-fn with_span_of(at: &TokenWithSpan, token: Token) -> TokenWithSpan {
-    TokenWithSpan::new(token, at.span)
-}
-
 /// Parameters of a lambda that begins here, and the index at which its expression begins.
 fn read_parameters(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
-    let is = |at: usize, token: &Token| tokens.get(at).is_some_and(|t| t.token == *token);
-    let is_name = |at: usize| matches!(tokens.get(at).map(|t| &t.token), Some(Token::Word(_)));
     let first = tokens.first()?;
-    if is_word(&first.token, "lambda") && is_name(1) {
+    if is_word(&first.token, "lambda") && name_at(tokens, 1).is_some() {
         let (names, end) = read_names(&tokens[1..])?;
-        return is(end + 1, &Token::Colon).then_some((names, end + 2));
+        return is_token_at(tokens, end + 1, &Token::Colon).then_some((names, end + 2));
     }
     match &first.token {
-        Token::Word(_) => is(1, &Token::Arrow).then(|| (vec![first], 2)),
+        Token::Word(_) if is_token_at(tokens, 1, &Token::Arrow) => Some((vec![first], 2)),
         Token::LParen => {
             let (names, end) = read_names(&tokens[1..])?;
-            (is(end + 1, &Token::RParen) && is(end + 2, &Token::Arrow)).then_some((names, end + 3))
+            let closed = is_token_at(tokens, end + 1, &Token::RParen);
+            (closed && is_token_at(tokens, end + 2, &Token::Arrow)).then_some((names, end + 3))
         }
         Token::Pipe => {
             let (names, end) = read_names(&tokens[1..])?;
-            is(end + 1, &Token::Pipe).then_some((names, end + 2))
+            is_token_at(tokens, end + 1, &Token::Pipe).then_some((names, end + 2))
         }
         _ => None,
     }
@@ -128,14 +127,18 @@ fn read_names(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> 
     let mut names = Vec::new();
     let mut at = 0;
     loop {
-        let name = tokens.get(at).filter(|t| matches!(t.token, Token::Word(_)))?;
-        names.push(name);
+        names.push(name_at(tokens, at)?);
         at += 1;
         match tokens.get(at) {
             Some(t) if t.token == Token::Comma => at += 1,
             _ => return Some((names, at)),
         }
     }
+}
+
+/// Token `at`, if it is a name.
+fn name_at(tokens: &[TokenWithSpan], at: usize) -> Option<&TokenWithSpan> {
+    tokens.get(at).filter(|t| matches!(t.token, Token::Word(_)))
 }
 
 #[cfg(test)]

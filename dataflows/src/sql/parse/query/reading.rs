@@ -12,13 +12,14 @@
 
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator as Op, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LimitClause, Query, Subscript, UnaryOperator, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator as Op, CaseWhen, Expr, Ident, LimitClause, Query, Subscript, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 
+use crate::sql::parse::tokens::fold_ident;
 use crate::sql::parse::walk::WalkMut;
+use crate::sql::syntax::grammar::{binary_op, case, plain_arguments};
 
 /// Corrects every expression in `node`.
 pub fn correct(node: &mut impl VisitMut) {
@@ -31,9 +32,9 @@ impl VisitorMut for ReadingCorrection {
     type Break = ();
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if query.fetch.as_ref().is_some_and(|fetch| !fetch.percent && !fetch.with_ties) {
-            let first = query.fetch.take().and_then(|fetch| fetch.quantity);
-            let first = first.unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), false).into()));
+        if let Some(fetch) = query.fetch.take_if(|fetch| !fetch.percent && !fetch.with_ties) {
+            let one = Expr::Value(Value::Number("1".to_owned(), false).into());
+            let first = fetch.quantity.unwrap_or(one);
             query.limit_clause = match query.limit_clause.take() {
                 Some(LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
                     Some(LimitClause::LimitOffset { limit: Some(first), offset, limit_by })
@@ -54,19 +55,15 @@ impl VisitorMut for ReadingCorrection {
 
 fn correct_expr(expr: Expr) -> Expr {
     match expr {
-        Expr::IsDistinctFrom(left, right) => {
-            apply_below(*right, looser_than_is, &|right| distinct_from(left.as_ref().clone(), right, false))
-        }
-        Expr::IsNotDistinctFrom(left, right) => {
-            apply_below(*right, looser_than_is, &|right| distinct_from(left.as_ref().clone(), right, true))
-        }
+        Expr::IsDistinctFrom(left, right) => distinct_below(&left, *right, false),
+        Expr::IsNotDistinctFrom(left, right) => distinct_below(&left, *right, true),
         Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
-            apply_below(*expr, is_power, &|of| Expr::UnaryOp { op, expr: Box::new(of) })
+            unary_below(op, *expr, is_power)
         }
         // The parser put the AND or OR behind IS DISTINCT FROM under NOT, too.
-        Expr::UnaryOp { op: UnaryOperator::Not, expr } => apply_below(*expr, is_conjunction, &|of| {
-            Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(of) }
-        }),
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
+            unary_below(UnaryOperator::Not, *expr, is_conjunction)
+        }
         Expr::BinaryOp { left, op, right } => match (row_columns(&left), row_columns(&right)) {
             (Some(l), Some(r)) if l.len() == r.len() && is_comparison(&op) => {
                 parenthesise(compare_rows(l, &op, r))
@@ -76,15 +73,14 @@ fn correct_expr(expr: Expr) -> Expr {
         Expr::InList { expr, list, negated } => in_list(*expr, list, negated),
         Expr::IsNull(of) => match row_columns(&of) {
             Some(parts) => {
-                parenthesise(join_conditions(parts.into_iter().map(|p| Expr::IsNull(Box::new(p))), &Op::And))
+                parenthesise(join_conditions(parts.into_iter().map(Box::new).map(Expr::IsNull), &Op::And))
             }
             None => Expr::IsNull(of),
         },
         Expr::IsNotNull(of) => match row_columns(&of) {
-            Some(parts) => parenthesise(join_conditions(
-                parts.into_iter().map(|p| Expr::IsNotNull(Box::new(p))),
-                &Op::And,
-            )),
+            Some(parts) => {
+                parenthesise(join_conditions(parts.into_iter().map(Box::new).map(Expr::IsNotNull), &Op::And))
+            }
             None => Expr::IsNotNull(of),
         },
         Expr::AnyOp { left, compare_op: Op::Eq, right, is_some } => match *right {
@@ -106,8 +102,7 @@ fn correct_access(root: Expr, chain: Vec<AccessExpr>) -> Expr {
     let root = match root {
         Expr::Identifier(first) => {
             let mut names = vec![first];
-            let name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
-            while let Some(AccessExpr::Dot(Expr::Identifier(next))) = chain.next_if(name) {
+            while let Some(AccessExpr::Dot(Expr::Identifier(next))) = chain.next_if(is_name) {
                 names.push(next);
             }
             match <[Ident; 1]>::try_from(names) {
@@ -124,16 +119,29 @@ fn correct_access(root: Expr, chain: Vec<AccessExpr>) -> Expr {
     }
 }
 
+fn is_name(access: &AccessExpr) -> bool {
+    matches!(access, AccessExpr::Dot(Expr::Identifier(_)))
+}
+
 /// Turns `.field` into `['field']`.
 fn field_by_name(access: AccessExpr) -> AccessExpr {
     match access {
         AccessExpr::Dot(Expr::Identifier(name)) => {
-            let text =
-                Value::SingleQuotedString(crate::sql::parse::tokens::fold(&name.value, name.quote_style));
+            let text = Value::SingleQuotedString(fold_ident(&name));
             AccessExpr::Subscript(Subscript::Index { index: Expr::Value(text.with_span(name.span)) })
         }
         other => other,
     }
+}
+
+/// Applies IS [NOT] DISTINCT FROM between `left` and the operand of `right` that belongs to it.
+fn distinct_below(left: &Expr, right: Expr, not: bool) -> Expr {
+    apply_below(right, looser_than_is, &|right| distinct_from(left.clone(), right, not))
+}
+
+/// Applies a sign or NOT to the operand of `expr` that belongs to it, below the operators that `passes` names.
+fn unary_below(op: UnaryOperator, expr: Expr, passes: fn(&Expr) -> bool) -> Expr {
+    apply_below(expr, passes, &|of| Expr::UnaryOp { op, expr: Box::new(of) })
 }
 
 /// Applies `make` to the leftmost operand of `expr` below all operators for which `passes` holds.
@@ -194,12 +202,8 @@ fn row_columns(expr: &Expr) -> Option<Vec<Expr>> {
         Expr::Tuple(parts) if parts.len() > 1 => Some(parts.clone()),
         Expr::Nested(inner) => row_columns(inner),
         Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("row") && f.over.is_none() => {
-            let FunctionArguments::List(list) = &f.args else { return None };
-            let parts = list.args.iter().map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-                _ => None,
-            });
-            parts.collect::<Option<Vec<_>>>().filter(|parts| parts.len() > 1)
+            let parts = plain_arguments(f)?;
+            (parts.len() > 1).then_some(parts)
         }
         _ => None,
     }
@@ -211,37 +215,33 @@ fn parenthesise(expr: Expr) -> Expr {
 
 /// Joins conditions by AND or OR, each in parentheses; TRUE if there are none.
 fn join_conditions(parts: impl Iterator<Item = Expr>, op: &Op) -> Expr {
-    let join = |left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) };
-    let whole = parts.map(parenthesise).reduce(join);
-    whole.unwrap_or_else(|| Expr::Value(Value::Boolean(true).into()))
+    let whole = parts.map(parenthesise).reduce(|left, right| binary_op(left, op.clone(), right));
+    whole.unwrap_or(Expr::Value(Value::Boolean(true).into()))
 }
 
 /// Compares two rows of equal length. The first columns that differ decide an order.
 fn compare_rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
-    let pair = |op: &Op, (l, r): (Expr, Expr)| Expr::BinaryOp {
-        left: Box::new(l),
-        op: op.clone(),
-        right: Box::new(r),
-    };
-    let mut pairs: Vec<(Expr, Expr)> = left.into_iter().zip(right).collect();
+    let mut pairs = left.into_iter().zip(right);
     match op {
-        Op::Eq => join_conditions(pairs.into_iter().map(|p| pair(op, p)), &Op::And),
-        Op::NotEq => join_conditions(pairs.into_iter().map(|p| pair(op, p)), &Op::Or),
+        Op::Eq => join_conditions(pairs.map(|(l, r)| binary_op(l, Op::Eq, r)), &Op::And),
+        Op::NotEq => join_conditions(pairs.map(|(l, r)| binary_op(l, Op::NotEq, r)), &Op::Or),
         _ => {
+            let Some((left, right)) = pairs.next_back() else {
+                return join_conditions(std::iter::empty(), &Op::And);
+            };
             let strict = match op {
                 Op::LtEq => Op::Lt,
                 Op::GtEq => Op::Gt,
                 other => other.clone(),
             };
-            let Some(last) = pairs.pop() else { return join_conditions(std::iter::empty(), &Op::And) };
+            let mut whole = binary_op(left, op.clone(), right);
             // From the last pair outwards: a pair decides only where all before it are equal.
-            pairs.into_iter().rev().fold(pair(op, last), |rest, first| Expr::Case {
-                case_token: AttachedToken::empty(),
-                end_token: AttachedToken::empty(),
-                operand: None,
-                conditions: vec![CaseWhen { condition: pair(&Op::Eq, first.clone()), result: rest }],
-                else_result: Some(Box::new(pair(&strict, first))),
-            })
+            for (left, right) in pairs.rev() {
+                let condition = binary_op(left.clone(), Op::Eq, right.clone());
+                let equal = CaseWhen { condition, result: whole };
+                whole = case(vec![equal], binary_op(left, strict.clone(), right));
+            }
+            whole
         }
     }
 }

@@ -19,8 +19,9 @@ use super::jsonb;
 use crate::functions::FUNCTIONS;
 use crate::functions::sets::abreast::{ABREAST, field};
 use crate::mistake::{Mistake, Pos};
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::tokens::fold_ident;
 use crate::sql::parse::walk::WalkMut;
+use crate::sql::syntax::grammar::text_value;
 use crate::sql::syntax::sugar::call;
 
 /// Alias of the UNNEST in FROM whose items a query groups by.
@@ -68,7 +69,7 @@ impl VisitorMut for SelectListRewrite {
         }
         name_items(select, items);
         let grouped = find_grouped(select, &found.calls);
-        if grouped.iter().any(|by| *by) && grouped.iter().any(|by| !by) {
+        if grouped.contains(&true) && grouped.contains(&false) {
             self.refuse(found.calls[0].at, "only some of the functions that give rows are grouped by");
         }
         let lists: Vec<Expr> = found.calls.iter().map(|call| call.list.clone()).collect();
@@ -200,19 +201,7 @@ fn find_grouped(select: &mut Select, calls: &[RowCall]) -> Vec<bool> {
     let GroupByExpr::Expressions(by, _) = &mut select.group_by else { return vec![false; calls.len()] };
     let mut referred = vec![false; calls.len()];
     for expr in by.iter_mut() {
-        let item = match &*expr {
-            Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => {
-                n.parse::<usize>().ok().and_then(|n| select.projection.get(n.checked_sub(1)?))
-            }
-            Expr::Identifier(name) => {
-                let name = fold(&name.value, name.quote_style);
-                select.projection.iter().find(|item| match item {
-                    SelectItem::ExprWithAlias { alias, .. } => fold(&alias.value, alias.quote_style) == name,
-                    _ => false,
-                })
-            }
-            _ => None,
-        };
+        let item = find_item(&select.projection, expr);
         // The item is searched in a copy: it has its marks already, and only the record of them matters.
         let mut marks = MarkFinder { calls, referred: &mut referred };
         if let Some(SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. }) = item {
@@ -221,6 +210,28 @@ fn find_grouped(select: &mut Select, calls: &[RowCall]) -> Vec<bool> {
         let _ = expr.walk_mut(&mut marks);
     }
     referred
+}
+
+/// Item of the list that an expression of GROUP BY refers to by its number or its name.
+fn find_item<'s>(items: &'s [SelectItem], by: &Expr) -> Option<&'s SelectItem> {
+    match by {
+        Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => {
+            let number = number.parse::<usize>().ok()?;
+            items.get(number.checked_sub(1)?)
+        }
+        Expr::Identifier(name) => {
+            let name = fold_ident(name);
+            items.iter().find(|item| is_called(item, &name))
+        }
+        _ => None,
+    }
+}
+
+fn is_called(item: &SelectItem, name: &str) -> bool {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => fold_ident(alias) == name,
+        _ => false,
+    }
 }
 
 /// Visitor that records the marks in an expression, and marks the calls in it.
@@ -233,8 +244,8 @@ impl VisitorMut for MarkFinder<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let at = mark_index(expr).or_else(|| self.calls.iter().position(|call| call.written == *expr));
-        if let Some(at) = at {
+        let call = self.calls.iter().position(|call| call.written == *expr);
+        if let Some(at) = mark_index(expr).or(call) {
             self.referred[at] = true;
             *expr = mark_expr(at);
         }
@@ -260,7 +271,9 @@ impl VisitorMut for MarkReplacer {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(value) = mark_index(expr).and_then(|at| self.values.get(at)) {
+        if let Some(at) = mark_index(expr)
+            && let Some(value) = self.values.get(at)
+        {
             *expr = value.clone();
         }
         ControlFlow::Continue(())
@@ -270,18 +283,24 @@ impl VisitorMut for MarkReplacer {
 /// Values of the calls as `unnest` in the list.
 fn in_list(lists: Vec<Expr>) -> Vec<Expr> {
     let count = lists.len();
-    let unnested = |list| call("unnest", vec![list]);
     if count == 1 {
-        return lists.into_iter().map(unnested).collect();
+        return lists.into_iter().map(unnest_call).collect();
     }
-    let rows = unnested(call(ABREAST, lists));
-    let name = |at| Expr::Value(Value::SingleQuotedString(field(at)).with_empty_span());
-    (0..count).map(|at| call("get_field", vec![rows.clone(), name(at)])).collect()
+    let rows = unnest_call(call(ABREAST, lists));
+    let mut values = Vec::with_capacity(count);
+    for at in 0..count {
+        values.push(call("get_field", vec![rows.clone(), text_value(field(at))]));
+    }
+    values
+}
+
+fn unnest_call(list: Expr) -> Expr {
+    call("unnest", vec![list])
 }
 
 /// Item of FROM that unnests the arrays of the calls.
 fn in_from(lists: Vec<Expr>) -> TableWithJoins {
-    let columns = (0..lists.len()).map(|at| TableAliasColumnDef::from_name(field(at))).collect();
+    let columns = (0..lists.len()).map(field).map(TableAliasColumnDef::from_name).collect();
     let list = match lists.len() {
         1 => lists,
         _ => vec![call(ABREAST, lists)],

@@ -6,11 +6,11 @@
 
 use std::ops::ControlFlow;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visitor,
+    Expr, Ident, ObjectName, Query, Spanned, TableAlias, TableAliasColumnDef, TableFactor, Visitor,
     VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
@@ -20,6 +20,7 @@ use crate::functions::sets::series::MAX_ITEMS;
 use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::walk::{Walk, WalkMut};
 use crate::sql::query::constant_value;
+use crate::sql::syntax::grammar::plain_argument;
 use crate::sql::syntax::sugar::call;
 
 /// Replaces the calls in `query`; returns mistakes of constant calls that cannot be evaluated.
@@ -42,14 +43,10 @@ impl VisitorMut for SeriesRewrite {
             TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
                 if name.to_string().eq_ignore_ascii_case("generate_series") =>
             {
-                let unnamed = args.args.iter().map(|arg| match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-                    _ => None,
-                });
-                let Some(unnamed) = unnamed.collect::<Option<Vec<_>>>() else {
-                    return ControlFlow::Continue(());
-                };
-                let named = alias.clone().or_else(|| Some(alias_named("generate_series")));
+                let unnamed: Option<Vec<&Expr>> = args.args.iter().map(plain_argument).collect();
+                let Some(unnamed) = unnamed else { return ControlFlow::Continue(()) };
+                let unnamed = unnamed.into_iter().cloned().collect();
+                let named = alias.clone().or(Some(alias_named("generate_series")));
                 (call("generate_series", unnamed), named, *with_ordinality)
             }
             TableFactor::UNNEST { alias, array_exprs, with_ordinality, with_offset: false, .. } => {
@@ -57,7 +54,7 @@ impl VisitorMut for SeriesRewrite {
                 if !is_constant(list) {
                     return ControlFlow::Continue(());
                 }
-                (list.clone(), alias.clone().or_else(|| Some(alias_named("unnest"))), *with_ordinality)
+                (list.clone(), alias.clone().or(Some(alias_named("unnest"))), *with_ordinality)
             }
             _ => return ControlFlow::Continue(()),
         };
@@ -93,9 +90,7 @@ fn alias_named(name: &str) -> TableAlias {
 /// Adds a column of the alias's own name to an alias without columns.
 fn with_column(mut alias: TableAlias) -> TableAlias {
     if alias.columns.is_empty() {
-        let mut column = datafusion_sql::sqlparser::ast::TableAliasColumnDef::from_name("x");
-        column.name = alias.name.clone();
-        alias.columns.push(column);
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
     alias
 }
@@ -140,17 +135,23 @@ fn constant_rows(list: &Expr) -> Result<Box<Query>, String> {
         return Err(format!("{list} has {} rows, and {MAX_ITEMS} are the most", items.len()));
     }
     let item_type = schemas::sql_type(&Field::new("", items.data_type().clone(), true));
-    let item = |at: usize| -> Result<String, String> {
-        if items.is_null(at) {
-            return Ok(format!("(CAST(NULL AS {item_type}))"));
-        }
-        let text = array_value_to_string(&items, at).map_err(|e| e.to_string())?;
-        Ok(format!("(CAST('{}' AS {item_type}))", text.replace('\'', "''")))
-    };
-    let text = match items.len() {
-        0 => format!("SELECT CAST(NULL AS {item_type}) WHERE FALSE"),
-        rows => format!("VALUES {}", (0..rows).map(item).collect::<Result<Vec<_>, _>>()?.join(", ")),
+    let mut rows = Vec::with_capacity(items.len());
+    for at in 0..items.len() {
+        rows.push(constant_row(&items, at, &item_type)?);
+    }
+    let text = match rows.is_empty() {
+        true => format!("SELECT CAST(NULL AS {item_type}) WHERE FALSE"),
+        false => format!("VALUES {}", rows.join(", ")),
     };
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text);
     parser.and_then(|mut p| p.parse_query()).map_err(|e| e.to_string())
+}
+
+/// Writes one item as a row of VALUES.
+fn constant_row(items: &ArrayRef, at: usize, item_type: &str) -> Result<String, String> {
+    if items.is_null(at) {
+        return Ok(format!("(CAST(NULL AS {item_type}))"));
+    }
+    let text = array_value_to_string(items, at).map_err(|e| e.to_string())?;
+    Ok(format!("(CAST('{}' AS {item_type}))", text.replace('\'', "''")))
 }

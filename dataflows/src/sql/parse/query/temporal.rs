@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Join, JoinConstraint,
-    JoinOperator, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, VisitorMut,
+    JoinOperator, ObjectName, ObjectNamePart, Query, Select, Spanned, TableFactor, TableWithJoins,
+    VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
@@ -18,7 +19,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::functions::planning::marks::{ASOF, LOOKUP};
 use crate::mistake::{Mistake, Pos};
-use crate::sql::parse::tokens::{fold, is_word};
+use crate::sql::parse::tokens::{begin_with, closing_paren, is_named, is_token_at, is_word_at, with_span_of};
 use crate::sql::parse::walk::WalkMut;
 
 /// Function that marks the match condition of a LEFT ASOF JOIN, from the tokens to the rewrite of the tree.
@@ -29,26 +30,28 @@ const NOW: &str = "herald_now";
 /// Rewrites the tokens of both joins: LEFT of LEFT ASOF JOIN becomes a call around its condition, FOR
 /// SYSTEM_TIME AS OF PROCTIME() a qualifier of its table.
 pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let word = |at: usize, text: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, text));
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let (mut at, mut outer) = (0, false);
     while at < tokens.len() {
         let token = &tokens[at];
-        let made = |token: Token| TokenWithSpan { token, span: tokens[at].span };
-        if word(at, "left") && word(at + 1, "asof") && word(at + 2, "join") {
+        if begin_with(&tokens[at..], &["left", "asof", "join"]) {
             outer = true;
-        } else if outer && word(at, "match_condition") {
+        } else if outer && is_word_at(&tokens, at, "match_condition") {
             outer = false;
-            out.extend([token.clone(), made(Token::LParen), made(name_token(OUTER))]);
+            out.push(token.clone());
+            out.push(with_span_of(token, Token::LParen));
+            out.push(with_span_of(token, name_token(OUTER)));
             // Its own parentheses become those of the call.
-            let Some(end) = crate::sql::parse::tokens::closing_paren(&tokens, at + 1) else { return tokens };
+            let Some(end) = closing_paren(&tokens, at + 1) else { return tokens };
             out.extend_from_slice(&tokens[at + 1..=end]);
-            out.push(made(Token::RParen));
+            out.push(with_span_of(token, Token::RParen));
             at = end;
         } else if let Some(length) = proctime_length(&tokens[at..]) {
             // The clause follows its table, which was written already.
             let Some(table) = out.pop() else { return tokens };
-            out.extend([made(name_token(NOW)), made(Token::Period), table]);
+            out.push(with_span_of(token, name_token(NOW)));
+            out.push(with_span_of(token, Token::Period));
+            out.push(table);
             at += length - 1;
         } else {
             out.push(token.clone());
@@ -68,11 +71,9 @@ fn name_token(name: &str) -> Token {
 
 /// Number of tokens of `FOR SYSTEM_TIME AS OF PROCTIME()`, if it begins here.
 fn proctime_length(rest: &[TokenWithSpan]) -> Option<usize> {
-    let words = ["for", "system_time", "as", "of", "proctime"];
-    let all = words.iter().enumerate().all(|(at, w)| rest.get(at).is_some_and(|t| is_word(&t.token, w)));
-    let call = rest.get(5).is_some_and(|t| t.token == Token::LParen)
-        && rest.get(6).is_some_and(|t| t.token == Token::RParen);
-    (all && call).then_some(7)
+    let words = begin_with(rest, &["for", "system_time", "as", "of", "proctime"]);
+    let call = is_token_at(rest, 5, &Token::LParen) && is_token_at(rest, 6, &Token::RParen);
+    (words && call).then_some(7)
 }
 
 /// Turns these joins of a query into plain ones with a marked condition; returns refusals.
@@ -91,7 +92,9 @@ impl VisitorMut for JoinRewrite {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        select.from.iter_mut().for_each(|item| self.rewrite_chain(item));
+        for item in &mut select.from {
+            self.rewrite_chain(item);
+        }
         ControlFlow::Continue(())
     }
 }
@@ -199,8 +202,8 @@ fn outer_of(condition: &Expr) -> Option<Expr> {
 
 /// Removes the qualifier [`NOW`] from a table's name; returns true if it was there.
 fn take_now(name: &mut ObjectName) -> bool {
-    let first = name.0.first().and_then(|part| part.as_ident());
-    let now = name.0.len() == 2 && first.is_some_and(|i| fold(&i.value, i.quote_style) == NOW);
+    let first = name.0.first().and_then(ObjectNamePart::as_ident);
+    let now = name.0.len() == 2 && is_named(first, NOW);
     if now {
         name.0.remove(0);
     }

@@ -13,7 +13,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
-use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Location, Tokenizer};
 use std::ops::ControlFlow;
 
 use crate::mistake::{Mistake, Pos};
@@ -213,21 +213,25 @@ impl UnnestExtractor {
             select.projection = vec![SelectItem::UnnamedExpr(arg.clone())];
             select.from = preceding.to_vec();
         }
-        // An inner CTE hides an outer one of the same name; one WITH cannot have both.
-        let hidden =
-            |i: usize, cte: &Cte| self.scope[i + 1..].iter().any(|later| later.alias.name == cte.alias.name);
-        let visible: Vec<Cte> = self
-            .scope
-            .iter()
-            .enumerate()
-            .filter(|(i, cte)| !hidden(*i, cte))
-            .map(|(_, cte)| cte.clone())
-            .collect();
-        if !visible.is_empty() {
-            let token = parse_constant("WITH a AS (SELECT 1) SELECT 1")?.with.map(|with| with.with_token);
-            query.with = token.map(|with_token| With { with_token, recursive: false, cte_tables: visible });
+        let visible = self.visible_ctes();
+        if !visible.is_empty()
+            && let Some(with) = parse_constant("WITH a AS (SELECT 1) SELECT 1")?.with
+        {
+            query.with = Some(With { cte_tables: visible, ..with });
         }
-        Ok(query)
+        Ok(*query)
+    }
+
+    /// Common table expressions that a query may read here.
+    fn visible_ctes(&self) -> Vec<Cte> {
+        let mut visible = Vec::new();
+        for (i, cte) in self.scope.iter().enumerate() {
+            // An inner CTE hides an outer one of the same name; one WITH cannot have both.
+            if !self.scope[i + 1..].iter().any(|later| later.alias.name == cte.alias.name) {
+                visible.push(cte.clone());
+            }
+        }
+        visible
     }
 
     fn refuse(&mut self, at: Location, message: &str, hint: &str) {
@@ -238,27 +242,30 @@ impl UnnestExtractor {
 
 /// Returns true if a join keeps rows without items; None for joins in which UNNEST cannot stand.
 fn keeps_empty(operator: &JoinOperator) -> Option<bool> {
-    let on_true = |constraint: &JoinConstraint| match constraint {
-        JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
-        _ => false,
-    };
     match operator {
         JoinOperator::CrossJoin(_) => Some(false),
-        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) if on_true(constraint) => {
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) if is_on_true(constraint) => {
             Some(false)
         }
-        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) if on_true(constraint) => {
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) if is_on_true(constraint) => {
             Some(true)
         }
         _ => None,
     }
 }
 
+fn is_on_true(constraint: &JoinConstraint) -> bool {
+    match constraint {
+        JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
+        _ => false,
+    }
+}
+
 /// Parses a constant query; its tokens have no spans, because they do not stand in the file.
-fn parse_constant(text: &str) -> Result<Query, String> {
+pub(crate) fn parse_constant(text: &str) -> Result<Box<Query>, String> {
     let dialect = PostgreSqlDialect {};
-    let tokens: Vec<Token> = Tokenizer::new(&dialect, text).tokenize().map_err(|e| e.to_string())?;
-    Parser::new(&dialect).with_tokens(tokens).parse_query().map(|query| *query).map_err(|e| e.to_string())
+    let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|error| error.to_string())?;
+    Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|error| error.to_string())
 }
 
 /// Visitor of the subqueries in expressions.
@@ -273,7 +280,9 @@ impl VisitorMut for ExpressionSubqueries<'_> {
         {
             let before = self.0.uses.len();
             self.0.extract_query(subquery);
-            self.0.uses[before..].iter_mut().for_each(|found| found.nested = true);
+            for found in &mut self.0.uses[before..] {
+                found.nested = true;
+            }
         }
         ControlFlow::Continue(())
     }

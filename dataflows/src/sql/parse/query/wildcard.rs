@@ -7,16 +7,16 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, Spanned, VisitorMut,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, FunctionArguments, Ident, ObjectName, Query, ReplaceSelectElement,
+    ReplaceSelectItem, Select, SelectItem, Spanned, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 
 use crate::mistake::{Mistake, Pos};
-use crate::sql::parse::tokens::{closing_paren, fold, is_word};
+use crate::sql::parse::tokens::{closing_paren, fold_ident, is_any_word, is_word, with_span_of};
 use crate::sql::parse::walk::WalkMut;
+use crate::sql::syntax::grammar::plain_argument;
 
 const EXCLUDE: &str = "herald_exclude";
 const REPLACE: &str = "herald_replace";
@@ -43,8 +43,7 @@ pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 /// Tells whether a `*` behind this token means all columns, not multiplication.
 fn precedes_wildcard(before: &Token) -> bool {
-    matches!(before, Token::Comma | Token::Period)
-        || ["select", "distinct", "all"].iter().any(|word| is_word(before, word))
+    matches!(before, Token::Comma | Token::Period) || is_any_word(before, &["select", "distinct", "all"])
 }
 
 /// Writes the option that begins at `at` as a call, and returns the index behind it; None if none begins
@@ -52,21 +51,23 @@ fn precedes_wildcard(before: &Token) -> bool {
 fn write_call(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> Option<usize> {
     let word = tokens.get(at)?;
     let (written, function) = WORDS.iter().find(|(name, _)| is_word(&word.token, name))?;
-    let made = |token: Token| TokenWithSpan { token, span: word.span };
     let name = Word { value: (*function).to_owned(), quote_style: None, keyword: Keyword::NoKeyword };
+    let begin = [with_span_of(word, Token::Comma), with_span_of(word, Token::Word(name))];
     let next = tokens.get(at + 1)?;
     if let (Token::Word(_), true) = (&next.token, *written == "exclude") {
-        out.extend([made(Token::Comma), made(Token::Word(name)), made(Token::LParen), next.clone()]);
-        out.push(made(Token::RParen));
+        out.extend(begin);
+        out.push(with_span_of(word, Token::LParen));
+        out.push(next.clone());
+        out.push(with_span_of(word, Token::RParen));
         return Some(at + 2);
     }
     let end = closing_paren(tokens, at + 1)?;
     let first = tokens.get(at + 2)?;
-    let query = ["select", "with", "values"].iter().any(|word| is_word(&first.token, word));
+    let query = is_any_word(&first.token, &["select", "with", "values"]);
     if query || first.token == Token::LParen && *written == "except" {
         return None; // EXCEPT between two queries.
     }
-    out.extend([made(Token::Comma), made(Token::Word(name))]);
+    out.extend(begin);
     let mut depth = 0;
     for token in &tokens[at + 1..=end] {
         match token.token {
@@ -76,7 +77,7 @@ fn write_call(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>)
         }
         // `expression AS a` becomes two arguments.
         let pair = depth == 1 && *function != EXCLUDE && is_word(&token.token, "as");
-        out.push(if pair { TokenWithSpan { token: Token::Comma, span: token.span } } else { token.clone() });
+        out.push(if pair { with_span_of(token, Token::Comma) } else { token.clone() });
     }
     Some(end + 1)
 }
@@ -124,40 +125,23 @@ impl WildcardRewrite {
         let at = f.name.span().start;
         let args = call_arguments(f);
         match f.name.to_string().as_str() {
-            EXCLUDE => {
-                let names: Option<Vec<ObjectName>> = args
-                    .iter()
-                    .map(|arg| column_name(arg).map(|name| ObjectName::from(vec![name])))
-                    .collect();
-                match names {
-                    Some(mut names) if !names.is_empty() => {
-                        if let Some(ExcludeSelectItem::Multiple(more)) = options.opt_exclude.take() {
-                            names.extend(more);
-                        }
-                        options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
+            EXCLUDE => match excluded_names(&args) {
+                Some(mut names) if !names.is_empty() => {
+                    if let Some(ExcludeSelectItem::Multiple(more)) = options.opt_exclude.take() {
+                        names.extend(more);
                     }
-                    _ => self.refuse(at, "EXCLUDE takes names of columns", "write t.* EXCLUDE (a, b)"),
+                    options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
                 }
-            }
-            REPLACE => {
-                let pairs = args.chunks(2).map(|pair| match pair {
-                    [expr, name] => column_name(name).map(|column_name| {
-                        let expr = expr.clone();
-                        Box::new(ReplaceSelectElement { expr, column_name, as_keyword: true })
-                    }),
-                    _ => None,
-                });
-                match pairs.collect::<Option<Vec<_>>>() {
-                    Some(items) if !items.is_empty() => {
-                        options.opt_replace = Some(ReplaceSelectItem { items })
-                    }
-                    _ => self.refuse(
-                        at,
-                        "REPLACE takes expressions and the columns that they replace",
-                        "write * REPLACE (a + 1 AS a)",
-                    ),
-                }
-            }
+                _ => self.refuse(at, "EXCLUDE takes names of columns", "write t.* EXCLUDE (a, b)"),
+            },
+            REPLACE => match replaced_columns(&args) {
+                Some(replaced) if !replaced.items.is_empty() => options.opt_replace = Some(replaced),
+                _ => self.refuse(
+                    at,
+                    "REPLACE takes expressions and the columns that they replace",
+                    "write * REPLACE (a + 1 AS a)",
+                ),
+            },
             _ => self.refuse(at, "RENAME behind * is not supported", "write * EXCLUDE (a), a AS b"),
         }
     }
@@ -170,17 +154,33 @@ impl WildcardRewrite {
 
 fn call_arguments(f: &Function) -> Vec<Expr> {
     let FunctionArguments::List(list) = &f.args else { return vec![] };
-    let args = list.args.iter().filter_map(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-        _ => None,
-    });
-    args.collect()
+    list.args.iter().filter_map(plain_argument).cloned().collect()
+}
+
+/// Columns that the arguments of EXCLUDE name; None if one is no name.
+fn excluded_names(args: &[Expr]) -> Option<Vec<ObjectName>> {
+    let mut names = Vec::with_capacity(args.len());
+    for arg in args {
+        names.push(ObjectName::from(vec![column_name(arg)?]));
+    }
+    Some(names)
+}
+
+/// Expressions and columns of REPLACE; None if they do not come in pairs.
+fn replaced_columns(args: &[Expr]) -> Option<ReplaceSelectItem> {
+    let mut items = Vec::with_capacity(args.len() / 2);
+    for pair in args.chunks(2) {
+        let [expr, name] = pair else { return None };
+        let (expr, column_name) = (expr.clone(), column_name(name)?);
+        items.push(Box::new(ReplaceSelectElement { expr, column_name, as_keyword: true }));
+    }
+    Some(ReplaceSelectItem { items })
 }
 
 /// Column that an expression names, folded to lower case unless quoted.
 fn column_name(expr: &Expr) -> Option<Ident> {
     let Expr::Identifier(name) = expr else { return None };
-    let mut folded = Ident::with_quote('"', fold(&name.value, name.quote_style));
+    let mut folded = Ident::with_quote('"', fold_ident(name));
     folded.span = name.span;
     Some(folded)
 }

@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self as sql, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, Spanned, TableAlias,
+    self as sql, Expr, FunctionArg, ObjectName, ObjectNamePart, Query, Select, Spanned, TableAlias,
     TableFactor, VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
@@ -22,8 +22,9 @@ use crate::mistake::{Mistake, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::cursor::Read;
 use crate::sql::parse::interval::interval_us;
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::tokens::is_named;
 use crate::sql::parse::walk::WalkMut;
+use crate::sql::syntax::grammar::plain_argument;
 
 /// The window functions.
 const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "SESSION"];
@@ -88,15 +89,12 @@ impl WindowRewrite {
             "hop" => call.hop(&args.args)?,
             "session" => call.session(&args.args)?,
             other => {
-                let hint = did_you_mean(other, ["TUMBLE", "HOP", "SESSION", "UNNEST"])
-                    .unwrap_or_else(|| "the table functions are TUMBLE, HOP, SESSION and UNNEST".to_owned());
-                return Err(Mistake::new(call.at, format!("unknown table function {other}")).hint(hint));
+                return Err(Mistake::new(call.at, format!("unknown table function {other}"))
+                    .hint("the table functions are TUMBLE, HOP, SESSION and UNNEST")
+                    .maybe_hint(did_you_mean(other, ["TUMBLE", "HOP", "SESSION", "UNNEST"])));
             }
         };
-        let alias = alias.clone().or_else(|| {
-            let name = table.0.last().and_then(|part| part.as_ident()).cloned()?;
-            Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None })
-        });
+        let alias = alias.clone().or_else(|| own_alias(&table));
         let subquery = Box::new(template);
         Ok(Some(TableFactor::Derived { lateral: false, subquery, alias, sample: None }))
     }
@@ -270,16 +268,11 @@ impl WindowCall {
     fn positional_arguments<'a>(&self, args: &'a [FunctionArg], usage: &str) -> Read<Vec<&'a Expr>> {
         let mut exprs = Vec::with_capacity(args.len());
         for arg in args {
-            match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => exprs.push(expr),
-                _ => {
-                    return Err(Mistake::new(
-                        self.at,
-                        format!("{} takes positional arguments only", self.function),
-                    )
-                    .hint(usage));
-                }
-            }
+            let Some(expr) = plain_argument(arg) else {
+                let message = format!("{} takes positional arguments only", self.function);
+                return Err(Mistake::new(self.at, message).hint(usage));
+            };
+            exprs.push(expr);
         }
         Ok(exprs)
     }
@@ -319,28 +312,36 @@ impl WindowCall {
 
     fn length_argument(&self, expr: &Expr, what: &str) -> Read<i64> {
         let name = format!("{} {what}", self.function);
-        let us = interval_us(expr).map_err(|message| {
-            Mistake::new(self.pos(expr), format!("{name}: {message}"))
-                .hint("write INTERVAL '1 hour', or another length in days or less")
-        })?;
-        match us {
-            1.. => Ok(us),
-            _ => Err(Mistake::new(self.pos(expr), format!("{name} must be longer than nothing"))
+        match interval_us(expr) {
+            Ok(us @ 1..) => Ok(us),
+            Ok(_) => Err(Mistake::new(self.pos(expr), format!("{name} must be longer than nothing"))
                 .hint("write INTERVAL '1 hour'")),
+            Err(message) => Err(Mistake::new(self.pos(expr), format!("{name}: {message}"))
+                .hint("write INTERVAL '1 hour', or another length in days or less")),
         }
+    }
+
+    /// Mistake of Herald's own, in a template.
+    fn internal(&self, error: &dyn std::fmt::Display) -> Mistake {
+        Mistake::new(self.at, format!("internal: {error}"))
     }
 
     /// Parses a template and fills in the user's table and column. The template's own tokens have no spans,
     /// so that no message points to text the user did not write.
     fn fill_template(&self, template: &str, table: &ObjectName, ts: Expr) -> Read<Query> {
-        let internal = |error: String| Mistake::new(self.at, format!("internal: {error}"));
         let dialect = PostgreSqlDialect {};
-        let tokens = Tokenizer::new(&dialect, template).tokenize().map_err(|e| internal(e.to_string()))?;
+        let tokens = Tokenizer::new(&dialect, template).tokenize().map_err(|e| self.internal(&e))?;
         let mut query =
-            Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| internal(e.to_string()))?;
+            Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| self.internal(&e))?;
         let _: ControlFlow<()> = query.walk_mut(&mut TemplateFill { table, ts: &ts });
         Ok(*query)
     }
+}
+
+/// Alias by which a table would be called without one.
+fn own_alias(table: &ObjectName) -> Option<TableAlias> {
+    let name = table.0.last().and_then(ObjectNamePart::as_ident)?.clone();
+    Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None })
 }
 
 /// Visitor that replaces the placeholders of a template.
@@ -353,7 +354,7 @@ impl VisitorMut for TemplateFill<'_> {
     type Break = ();
 
     fn post_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
-        if is_named(name.0.last().and_then(|part| part.as_ident()), "__t") {
+        if is_named(name.0.last().and_then(ObjectNamePart::as_ident), "__t") {
             *name = self.table.clone();
         }
         ControlFlow::Continue(())
@@ -386,10 +387,6 @@ impl VisitorMut for PartitionKeys<'_> {
         }
         ControlFlow::Continue(())
     }
-}
-
-fn is_named(ident: Option<&sql::Ident>, name: &str) -> bool {
-    ident.is_some_and(|i: &Ident| fold(&i.value, i.quote_style) == name)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::ast::{CheckDef, ColumnDef, Name, WatermarkDef};
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::interval::interval_us;
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::tokens::is_named;
 
 /// Contents of the parenthesised list of a relation.
 #[derive(Default)]
@@ -38,20 +38,28 @@ pub fn read_list(
 ) -> Read<()> {
     cursor.expect(&Token::LParen)?;
     loop {
-        let read = read_item(cursor, items, mistakes).and_then(|()| match cursor.peek() {
-            Some(Token::Comma | Token::RParen) => Ok(()),
-            _ => Err(after_item(cursor)),
-        });
-        if let Err(mistake) = read {
+        if let Err(mistake) = read_whole_item(cursor, items, mistakes) {
             mistakes.push(mistake);
-            let next = cursor.find_token(|rest| rest[0].token == Token::Comma);
-            cursor.seek(next);
+            cursor.seek(cursor.find_comma());
         }
         if !cursor.take_token(&Token::Comma) {
             break;
         }
     }
     cursor.expect(&Token::RParen)
+}
+
+/// Reads one item up to the comma or bracket behind it.
+fn read_whole_item(
+    cursor: &mut Cursor<'_>,
+    items: &mut RelationItems,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<()> {
+    read_item(cursor, items, mistakes)?;
+    match cursor.peek() {
+        Some(Token::Comma | Token::RParen) => Ok(()),
+        _ => Err(after_item(cursor)),
+    }
 }
 
 /// Refusal of a token behind a complete item.
@@ -179,28 +187,27 @@ fn read_watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
         return Err(cursor.expected("AS").hint(hint));
     }
     let pos = cursor.pos();
-    let end = cursor.find_token(|rest| rest[0].token == Token::Comma);
-    let (expr, _) = cursor.expr_until(end)?;
-    let refuse = |message: String| Mistake::new(pos, message).hint(hint.clone());
-    let is_column =
-        |expr: &Expr| matches!(expr, Expr::Identifier(i) if fold(&i.value, i.quote_style) == column.text);
-    let delay_us = match &expr {
-        expr if is_column(expr) => 0,
-        Expr::BinaryOp { left, op: BinaryOperator::Minus, right }
-            if is_column(left) && matches!(right.as_ref(), Expr::Value(_)) =>
-        {
-            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
-                .hint(number_watermark_hint(&column.text)));
+    let (expr, _) = cursor.expr_until(cursor.find_comma())?;
+    let delay = match &expr {
+        expr if is_column(expr, &column.text) => Ok(0),
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left, &column.text) => {
+            if matches!(right.as_ref(), Expr::Value(_)) {
+                return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
+                    .hint(number_watermark_hint(&column.text)));
+            }
+            interval_us(right)
         }
-        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
-            interval_us(right).map_err(refuse)?
-        }
-        _ => return Err(refuse(format!("a watermark is {0}, or {0} less a constant INTERVAL", column.text))),
+        _ => Err(format!("a watermark is {0}, or {0} less a constant INTERVAL", column.text)),
     };
-    if delay_us < 0 {
-        return Err(refuse("a watermark's delay cannot be negative".to_owned()));
+    match delay {
+        Ok(delay_us @ 0..) => Ok(WatermarkDef { column, delay_us }),
+        Ok(_) => Err(Mistake::new(pos, "a watermark's delay cannot be negative").hint(hint)),
+        Err(message) => Err(Mistake::new(pos, message).hint(hint)),
     }
-    Ok(WatermarkDef { column, delay_us })
+}
+
+fn is_column(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Identifier(ident) if is_named(Some(ident), name))
 }
 
 /// Hint for a WATERMARK on a column of numbers.

@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, Word};
 
 use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format};
-use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::sql::diagnostics::did_you_mean::{did_you_mean, nearest};
 use crate::sql::parse::ast::OptionItem;
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::env::{Unresolved, substitute};
@@ -35,8 +35,7 @@ pub fn read_list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<V
             },
             Err(mistake) => {
                 mistakes.push(mistake);
-                let next = cursor.find_token(|rest| rest[0].token == Token::Comma);
-                cursor.seek(next);
+                cursor.seek(cursor.find_comma());
             }
         }
         if !cursor.take_token(&Token::Comma) {
@@ -177,25 +176,24 @@ impl Tail {
     /// Reads one of the clauses if one comes next; false if none does.
     pub fn read_clause(&mut self, cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<bool> {
         let pos = cursor.pos();
-        let again = |word: &str| Mistake::new(pos, format!("{word} is given twice"));
         if cursor.take_words(&["with"]) {
             let before = mistakes.len();
             let options = read_list(cursor, mistakes)?;
             self.broken |= mistakes.len() > before;
             if self.with.replace((options, pos)).is_some() {
-                mistakes.push(again("WITH"));
+                mistakes.push(given_twice("WITH", pos));
             }
         } else if cursor.take_words(&["format"]) {
             if self.format.replace(read_format(cursor)?).is_some() {
-                mistakes.push(again("FORMAT"));
+                mistakes.push(given_twice("FORMAT", pos));
             }
         } else if cursor.take_words(&["key", "encode"]) {
             if self.key_encode.replace(read_encode(cursor, true, mistakes)?).is_some() {
-                mistakes.push(again("KEY ENCODE"));
+                mistakes.push(given_twice("KEY ENCODE", pos));
             }
         } else if cursor.take_words(&["encode"]) {
             if self.encode.replace(read_encode(cursor, false, mistakes)?).is_some() {
-                mistakes.push(again("ENCODE"));
+                mistakes.push(given_twice("ENCODE", pos));
             }
         } else {
             return Ok(false);
@@ -205,35 +203,38 @@ impl Tail {
 
     /// Reports required clauses that are missing: a connector, FORMAT and ENCODE.
     pub fn check_complete(&self, what: &str, pos: Pos, mistakes: &mut Vec<Mistake>) {
-        let named = |o: &OptionItem| o.name == "connector";
-        // A misspelled `connector` is reported at its place as misspelled, not as missing.
-        let near = |o: &&OptionItem| {
-            crate::sql::diagnostics::did_you_mean::nearest(&o.name, ["connector"]).is_some()
-        };
-        match &self.with {
-            Some((options, _)) if self.broken || options.iter().any(named) => {}
-            Some((options, _)) if options.iter().any(|o| near(&o)) => {
-                if let Some(option) = options.iter().find(near) {
-                    let message = format!("unknown option {}", option.name);
-                    mistakes.push(Mistake::new(option.pos, message).hint("did you mean connector?"));
-                }
-            }
-            _ => mistakes.push(
-                Mistake::new(pos, format!("{what} has no connector"))
-                    .hint("write WITH (connector = 'kafka', topic = '...', ...)"),
-            ),
-        }
-        if self.format.is_none() {
-            mistakes.push(
+        mistakes.extend(self.missing_connector(what, pos));
+        match (&self.format, &self.encode) {
+            (None, _) => mistakes.push(
                 Mistake::new(pos, format!("{what} has no FORMAT"))
                     .hint("end it with FORMAT PLAIN ENCODE JSON, or as the topic's records are"),
-            );
-        } else if self.encode.is_none() {
-            let at = self.format.map_or(pos, |(_, at)| at);
-            mistakes.push(
-                Mistake::new(at, "FORMAT without ENCODE")
+            ),
+            (Some((_, at)), None) => mistakes.push(
+                Mistake::new(*at, "FORMAT without ENCODE")
                     .hint("write FORMAT ... ENCODE JSON or ENCODE AVRO (schema.registry = '...')"),
-            );
+            ),
+            (Some(_), Some(_)) => {}
         }
     }
+
+    /// Mistake of options without a connector; None if there is one, or may be one that could not be read.
+    fn missing_connector(&self, what: &str, pos: Pos) -> Option<Mistake> {
+        if let Some((options, _)) = &self.with {
+            if self.broken || options.iter().any(|option| option.name == "connector") {
+                return None;
+            }
+            // A misspelled `connector` is reported at its place as misspelled, not as missing.
+            if let Some(near) = options.iter().find(|o| nearest(&o.name, ["connector"]).is_some()) {
+                let message = format!("unknown option {}", near.name);
+                return Some(Mistake::new(near.pos, message).hint("did you mean connector?"));
+            }
+        }
+        let mistake = Mistake::new(pos, format!("{what} has no connector"));
+        Some(mistake.hint("write WITH (connector = 'kafka', topic = '...', ...)"))
+    }
+}
+
+/// Mistake of a clause that is written again.
+fn given_twice(clause: &str, pos: Pos) -> Mistake {
+    Mistake::new(pos, format!("{clause} is given twice"))
 }

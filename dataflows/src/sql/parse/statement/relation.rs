@@ -14,7 +14,7 @@ use crate::plan::formats::{Encoding, Format, IncludeKind};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::ast::{ConflictDef, CreateRelation, IncludeDef, Name};
 use crate::sql::parse::cursor::{Cursor, Read};
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::{begin_with, is_any_word};
 
 /// Reads the statement from after `CREATE SOURCE` or `CREATE TABLE`.
 pub fn relation(
@@ -53,8 +53,7 @@ pub fn relation(
                 Ok(include) => includes.push(include),
                 Err(mistake) => {
                     mistakes.push(mistake);
-                    let next = cursor.find_token(starts_clause);
-                    cursor.seek(next);
+                    cursor.seek(cursor.find_token(starts_clause));
                 }
             }
         } else if !tail.read_clause(cursor, mistakes)? {
@@ -88,8 +87,8 @@ pub fn relation(
 
 /// Tells whether a clause that follows the column list begins here.
 fn starts_clause(rest: &[TokenWithSpan]) -> bool {
-    ["on", "include", "with", "format", "encode"].iter().any(|word| is_word(&rest[0].token, word))
-        || (is_word(&rest[0].token, "key") && rest.get(1).is_some_and(|t| is_word(&t.token, "encode")))
+    is_any_word(&rest[0].token, &["on", "include", "with", "format", "encode"])
+        || begin_with(rest, &["key", "encode"])
 }
 
 /// Refusal of a word that begins no clause.

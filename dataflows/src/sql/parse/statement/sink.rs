@@ -11,7 +11,7 @@ use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format};
 use crate::sql::parse::ast::{CreateSink, SinkInput};
 use crate::sql::parse::cursor::{Cursor, Read};
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::{begin_with, is_any_word, is_token_at};
 
 /// Reads the statement from after `CREATE SINK`.
 pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> Read<CreateSink> {
@@ -51,10 +51,8 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
 
 /// Tells whether the clauses behind the query begin here.
 fn ends_query(rest: &[TokenWithSpan]) -> bool {
-    let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
-    let opens = rest.get(1).is_some_and(|t| t.token == Token::LParen);
     let formats = ["plain", "upsert", "debezium"];
-    (word(0, "with") && opens)
-        || (word(0, "format") && formats.iter().any(|f| word(1, f)))
-        || (word(0, "emit") && word(1, "on"))
+    (begin_with(rest, &["with"]) && is_token_at(rest, 1, &Token::LParen))
+        || (begin_with(rest, &["format"]) && rest.get(1).is_some_and(|t| is_any_word(&t.token, &formats)))
+        || begin_with(rest, &["emit", "on"])
 }

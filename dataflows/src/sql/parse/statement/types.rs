@@ -13,7 +13,7 @@ use schemas::types::relation::{jsonb_field, timestamp, timestamptz};
 use crate::mistake::Mistake;
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::cursor::{Cursor, Read};
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::is_any_word;
 
 /// Greatest nesting of STRUCT and arrays.
 const MAX_DEPTH: usize = 32;
@@ -174,8 +174,7 @@ fn read_scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
     cursor.bump();
     let varying = written == "CHARACTER" && cursor.take_words(&["varying"]);
     let word = if varying { "CHARACTER VARYING" } else { written.as_str() };
-    let known = NAMES.iter().find(|names| names.contains(&word)).map(|names| names[0]);
-    let data_type = match known.unwrap_or_default() {
+    let data_type = match first_name(word) {
         "VARCHAR" => {
             no_length(cursor, "VARCHAR has no length here")?;
             DataType::Utf8
@@ -219,12 +218,22 @@ fn read_scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
         }
         _ => {
             let other = written.to_lowercase();
-            let hint = INSTEAD.iter().find(|(name, _)| *name == other).map(|(_, hint)| (*hint).to_owned());
-            let hint = hint.or_else(|| did_you_mean(&other, KNOWN.iter().copied()));
-            return Err(Mistake::new(pos, format!("unknown type {written}")).maybe_hint(hint));
+            let mistake = Mistake::new(pos, format!("unknown type {written}"));
+            return Err(match INSTEAD.iter().find(|(name, _)| *name == other) {
+                Some((_, hint)) => mistake.hint(*hint),
+                None => mistake.maybe_hint(did_you_mean(&other, KNOWN.iter().copied())),
+            });
         }
     };
     Ok(data_type)
+}
+
+/// First name of the type called `name`; empty if there is none.
+fn first_name(name: &str) -> &'static str {
+    match NAMES.iter().find(|names| names.contains(&name)) {
+        Some(names) => names[0],
+        None => "",
+    }
 }
 
 /// Refuses `(n)`.
@@ -295,6 +304,6 @@ fn read_number(cursor: &mut Cursor<'_>, what: &str) -> Read<u32> {
 pub fn is_missing(cursor: &Cursor<'_>) -> bool {
     match cursor.peek() {
         None | Some(Token::Comma | Token::RParen) => true,
-        Some(token) => ["not", "null", "as", "primary", "check"].iter().any(|w| is_word(token, w)),
+        Some(token) => is_any_word(token, &["not", "null", "as", "primary", "check"]),
     }
 }

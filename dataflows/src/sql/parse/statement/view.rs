@@ -14,7 +14,7 @@ use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::ast::{CreateView, Name, OptionItem};
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::query::{flink, jsonb, rows, series, temporal, wildcard, window};
-use crate::sql::parse::tokens::is_word;
+use crate::sql::parse::tokens::{begin_with, is_any_word};
 
 /// Reads the statement from after `VIEW`.
 pub fn view(
@@ -50,21 +50,20 @@ pub fn view(
 
 /// Wraps a query as `SELECT * FROM (query) AS name(columns)`.
 fn rename_columns(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::Query> {
-    let quoted = |name: &Name| sql::Ident::with_quote('"', name.text.clone());
-    let column = |name: &Name| sql::TableAliasColumnDef::from_name(name.text.clone());
-    let columns = columns.iter().map(|name| {
-        let mut column = column(name);
-        column.name = quoted(name);
-        column
-    });
-    let alias = sql::TableAlias { explicit: true, name: quoted(name), columns: columns.collect(), at: None };
+    let mut quoted = Vec::with_capacity(columns.len());
+    for column in columns {
+        let name = sql::Ident::with_quote('"', column.text);
+        quoted.push(sql::TableAliasColumnDef { name, data_type: None });
+    }
+    let name = sql::Ident::with_quote('"', name.text.clone());
+    let alias = sql::TableAlias { explicit: true, name, columns: quoted, at: None };
     let template = "SELECT * FROM (SELECT 1) AS x";
     let dialect = datafusion_sql::sqlparser::dialect::PostgreSqlDialect {};
     let parsed = datafusion_sql::sqlparser::parser::Parser::new(&dialect).try_with_sql(template);
     let Ok(mut outer) = parsed.and_then(|mut parser| parser.parse_query()) else { return query };
     if let sql::SetExpr::Select(select) = outer.body.as_mut()
-        && let Some(sql::TableFactor::Derived { subquery, alias: outer_alias, .. }) =
-            select.from.first_mut().map(|from| &mut from.relation)
+        && let Some(from) = select.from.first_mut()
+        && let sql::TableFactor::Derived { subquery, alias: outer_alias, .. } = &mut from.relation
     {
         *subquery = query;
         *outer_alias = Some(alias);
@@ -78,9 +77,10 @@ pub fn read_query(
     end: usize,
     mistakes: &mut Vec<Mistake>,
 ) -> Read<(Box<sql::Query>, String)> {
-    let starts = ["select", "with", "values"].iter().any(|word| cursor.peek_words(&[word]));
-    if !starts && cursor.peek() != Some(&Token::LParen) {
-        return Err(cursor.expected("SELECT"));
+    match cursor.peek() {
+        Some(Token::LParen) => {}
+        Some(token) if is_any_word(token, &["select", "with", "values"]) => {}
+        _ => return Err(cursor.expected("SELECT")),
     }
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
@@ -96,7 +96,7 @@ pub fn read_query(
 
 /// Tells whether `EMIT ON` begins here.
 fn starts_emit(rest: &[TokenWithSpan]) -> bool {
-    is_word(&rest[0].token, "emit") && rest.get(1).is_some_and(|t| is_word(&t.token, "on"))
+    begin_with(rest, &["emit", "on"])
 }
 
 /// Reads `EMIT ON WINDOW CLOSE` if it comes next.
@@ -122,9 +122,9 @@ fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mis
             Mistake::new(option.pos, "a view that is not materialized keeps nothing to retain")
                 .hint("leave the option out")
         } else {
-            let hint = did_you_mean(&option.name, ["retention"])
-                .unwrap_or_else(|| "a view takes the option retention only".to_owned());
-            Mistake::new(option.pos, format!("unknown option {}", option.name)).hint(hint)
+            Mistake::new(option.pos, format!("unknown option {}", option.name))
+                .hint("a view takes the option retention only")
+                .maybe_hint(did_you_mean(&option.name, ["retention"]))
         };
         mistakes.push(mistake);
     }

@@ -1,6 +1,7 @@
 //! Scalar function that a call with a lambda becomes.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
@@ -92,8 +93,12 @@ const USES: [LambdaUse; 6] = [
 impl LambdaUse {
     /// Looks up the use by the name of a function.
     pub(super) fn of(name: &str) -> Option<LambdaUse> {
-        let mut uses = ABOUT.iter().zip(USES);
-        uses.find(|(line, _)| line.names.split(' ').any(|known| known == name)).map(|(_, of)| of)
+        for (line, of) in ABOUT.iter().zip(USES) {
+            if line.names.split(' ').any(|known| known == name) {
+                return Some(of);
+            }
+        }
+        None
     }
 
     fn name(self) -> &'static str {
@@ -182,16 +187,19 @@ impl LambdaFunction {
 
     /// Plans the expression over arguments of these fields, or returns it as last planned.
     fn planned_body(&self, args: &[FieldRef]) -> Result<Arc<PlannedBody>> {
-        let types: Vec<DataType> = args.iter().map(|f| f.data_type().clone()).collect();
+        let types = data_types(args);
         let item = self.list_item(&types)?.as_ref().clone().with_name(&self.param);
-        let columns = args.iter().skip(1).enumerate();
-        let columns = columns.map(|(at, field)| field.as_ref().clone().with_name(column_name(at)));
-        let fields: Vec<Field> =
-            std::iter::once(item).chain(columns).map(|field| field.with_nullable(true)).collect();
+        let mut fields = Vec::with_capacity(args.len());
+        fields.push(item.with_nullable(true));
+        for (at, field) in args.iter().skip(1).enumerate() {
+            fields.push(field.as_ref().clone().with_name(column_name(at)).with_nullable(true));
+        }
         let schema = Arc::new(Schema::new(fields));
         // The lock is held while planning, so that concurrent calls plan once.
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(planned) = planned.as_ref().filter(|planned| planned.schema == schema) {
+        if let Some(planned) = planned.as_ref()
+            && planned.schema == schema
+        {
             return Ok(Arc::clone(planned));
         }
         let (value, gives) = query::plan_lambda_body(&self.body, &schema)?;
@@ -216,19 +224,21 @@ impl ScalarUDFImpl for LambdaFunction {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let one = |(at, of): (usize, &DataType)| match of {
-            DataType::Null if at == 0 => {
-                Some(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
-            }
-            of => herald_type(of),
-        };
-        match given.iter().enumerate().map(one).collect::<Option<Vec<_>>>() {
-            Some(types) => {
-                self.list_item(&types)?;
-                Ok(types)
-            }
-            None => plan_err!("{} does not take arguments of such types", self.called),
+        let mut types = Vec::with_capacity(given.len());
+        for (at, of) in given.iter().enumerate() {
+            let coerced = match of {
+                DataType::Null if at == 0 => {
+                    Some(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
+                }
+                of => herald_type(of),
+            };
+            let Some(coerced) = coerced else {
+                return plan_err!("{} does not take arguments of such types", self.called);
+            };
+            types.push(coerced);
         }
+        self.list_item(&types)?;
+        Ok(types)
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
@@ -238,31 +248,27 @@ impl ScalarUDFImpl for LambdaFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
-        let types = self.coerce_types(&types)?;
-        let fields = args.arg_fields.iter().zip(types);
-        let fields: Vec<FieldRef> =
-            fields.map(|(f, of)| Arc::new(f.as_ref().clone().with_data_type(of))).collect();
+        let types = self.coerce_types(&data_types(args.arg_fields))?;
+        let fields = with_types(args.arg_fields, &types);
         let planned = self.planned_body(&fields)?;
-        let of = |data_type: DataType| Field::new(self.name(), data_type, true);
-        Ok(Arc::new(match self.what {
-            LambdaUse::Transform => of(DataType::List(Arc::new(planned.gives.clone()))),
-            LambdaUse::Filter => of(fields[0].data_type().clone()),
-            LambdaUse::Any | LambdaUse::All | LambdaUse::None => of(DataType::Boolean),
-            LambdaUse::First => planned.schema.field(0).clone().with_name(self.name()),
-        }))
+        let of = match self.what {
+            LambdaUse::Transform => DataType::List(Arc::new(planned.gives.clone())),
+            LambdaUse::Filter => fields[0].data_type().clone(),
+            LambdaUse::Any | LambdaUse::All | LambdaUse::None => DataType::Boolean,
+            LambdaUse::First => {
+                return Ok(Arc::new(planned.schema.field(0).clone().with_name(self.name())));
+            }
+        };
+        Ok(Arc::new(Field::new(self.name(), of, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
-        let types = self.coerce_types(&types)?;
-        let fields = args.arg_fields.iter().zip(&types);
-        let fields: Vec<FieldRef> =
-            fields.map(|(f, of)| Arc::new(f.as_ref().clone().with_data_type(of.clone()))).collect();
-        let planned = self.planned_body(&fields)?;
-        let given = args.args.iter().zip(&types);
-        let given: Vec<ArrayRef> =
-            given.map(|(arg, of)| as_type(&arg.to_array(args.number_rows)?, of)).collect::<Result<_>>()?;
+        let types = self.coerce_types(&data_types(&args.arg_fields))?;
+        let planned = self.planned_body(&with_types(&args.arg_fields, &types))?;
+        let mut given = Vec::with_capacity(types.len());
+        for (arg, of) in args.args.iter().zip(&types) {
+            given.push(as_type(&arg.to_array(args.number_rows)?, of)?);
+        }
         let items = ArrayItems::of(given[0].as_list::<i32>());
         let values = planned.evaluate_items(&given, &items)?;
         let result = self.what.build_result(
@@ -273,6 +279,16 @@ impl ScalarUDFImpl for LambdaFunction {
         )?;
         Ok(ColumnarValue::Array(result))
     }
+}
+
+fn data_types(fields: &[FieldRef]) -> Vec<DataType> {
+    fields.iter().map(|field| field.data_type().clone()).collect()
+}
+
+/// Fields with other types.
+fn with_types(fields: &[FieldRef], types: &[DataType]) -> Vec<FieldRef> {
+    let typed = fields.iter().zip(types);
+    typed.map(|(field, of)| Arc::new(field.as_ref().clone().with_data_type(of.clone()))).collect()
 }
 
 fn as_type(array: &ArrayRef, of: &DataType) -> Result<ArrayRef> {
@@ -305,6 +321,38 @@ impl ArrayItems {
         }
         items
     }
+
+    /// Range of each row among the concatenated items.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut end = 0;
+        self.lengths.iter().map(move |length| {
+            end += length;
+            end - length..end
+        })
+    }
+
+    /// Index, among the values of the arrays, of the first item of a row that is true.
+    fn first_true(&self, mut row: Range<usize>, truths: &BooleanArray) -> Option<u32> {
+        let first = row.find(|at| is_true(truths, *at))?;
+        Some(self.places[first])
+    }
+}
+
+fn is_true(truths: &BooleanArray, at: usize) -> bool {
+    truths.is_valid(at) && truths.value(at)
+}
+
+/// Three-valued logic: `by` decides a row at once, else a NULL makes the result unknown.
+fn decide(truths: &BooleanArray, row: Range<usize>, by: bool) -> Option<bool> {
+    let mut known = Some(!by);
+    for item in row {
+        if truths.is_null(item) {
+            known = None;
+        } else if truths.value(item) == by {
+            return Some(by);
+        }
+    }
+    known
 }
 
 impl PlannedBody {
@@ -356,48 +404,44 @@ impl LambdaUse {
         }
         let values = as_type(values, &DataType::Boolean)?;
         let truths = values.as_boolean();
-        let holds = |at: usize| truths.is_valid(at) && truths.value(at);
-        let mut from = 0;
-        // Range of each row among the concatenated items.
-        let mut rows = items.lengths.iter().map(|length| {
-            from += length;
-            from - length..from
-        });
         match self {
             LambdaUse::Filter => {
                 let DataType::List(item) = of else { return exec_err!("this is no array") };
-                let kept = rows.map(|row| row.filter(|at| holds(*at)).map(|at| items.places[at]).collect());
-                let kept: Vec<Vec<u32>> = kept.collect();
-                let offsets = OffsetBuffer::from_lengths(kept.iter().map(Vec::len));
-                let values = take(list.values(), &UInt32Array::from(kept.concat()), None)?;
+                let (mut kept, mut lengths) = (Vec::new(), Vec::with_capacity(list.len()));
+                for row in items.ranges() {
+                    let before = kept.len();
+                    for at in row {
+                        if is_true(truths, at) {
+                            kept.push(items.places[at]);
+                        }
+                    }
+                    lengths.push(kept.len() - before);
+                }
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                let values = take(list.values(), &UInt32Array::from(kept), None)?;
                 Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, list.nulls().cloned())?))
             }
             LambdaUse::First => {
-                let first = rows.map(|mut row| row.find(|at| holds(*at)).map(|at| items.places[at]));
+                let first = items.ranges().map(|row| items.first_true(row, truths));
                 Ok(take(list.values(), &UInt32Array::from_iter(first), None)?)
             }
             _ => {
-                // Three-valued logic: `at` decides at once, else a NULL makes the result unknown.
-                let decided = |row: std::ops::Range<usize>, at: bool| {
-                    let mut known = Some(!at);
-                    for item in row {
-                        match truths.is_valid(item).then(|| truths.value(item)) {
-                            Some(value) if value == at => return Some(at),
-                            None => known = None,
-                            Some(_) => {}
-                        }
-                    }
-                    known
-                };
-                let one = |(row, range): (usize, std::ops::Range<usize>)| match self {
-                    _ if list.is_null(row) => None,
-                    LambdaUse::All => decided(range, false),
-                    LambdaUse::None => decided(range, true).map(|any| !any),
-                    _ => decided(range, true),
-                };
-                let rows: Vec<_> = rows.by_ref().enumerate().collect();
-                Ok(Arc::new(BooleanArray::from_iter(rows.into_iter().map(one))))
+                let rows = items.ranges().enumerate();
+                let results = rows.map(|(row, range)| match list.is_null(row) {
+                    true => None,
+                    false => self.quantify(truths, range),
+                });
+                Ok(Arc::new(BooleanArray::from_iter(results)))
             }
+        }
+    }
+
+    /// Tells whether the items of a row are true as ANY, ALL or NONE asks.
+    fn quantify(self, truths: &BooleanArray, row: Range<usize>) -> Option<bool> {
+        match self {
+            LambdaUse::All => decide(truths, row, false),
+            LambdaUse::None => Some(!decide(truths, row, true)?),
+            _ => decide(truths, row, true),
         }
     }
 }

@@ -12,9 +12,10 @@ use datafusion_expr::utils::conjunction;
 use datafusion_expr::{BinaryExpr, Expr, ExprFunctionExt, Operator, SortExpr, WindowFunctionDefinition, lit};
 
 use super::Outside;
-use super::peel::{Peeled, peel, substitute};
+use super::peel::{Peeled, peel, substitute_all};
 use crate::functions::windows::ranks;
 use crate::mistake::unsupported::Unsupported;
+use crate::sql::logical::global_aggregate::groups_by_sets;
 
 /// Rows of a subquery for all outer rows.
 pub(super) struct Inside {
@@ -38,12 +39,11 @@ struct RowsByKey {
 impl Outside {
     /// Groups within each key.
     pub(super) fn groups_by_key(&self, by: &[Expr], calls: &[Expr], input: &LogicalPlan) -> Result<Inside> {
-        if by.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+        if groups_by_sets(by) {
             return Err(Unsupported::NotJoinable.into());
         }
         let below = peel(input)?;
-        let exprs = by.iter().chain(calls).map(|e| substitute(e.clone(), input.schema(), &below.outputs));
-        let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        let exprs = substitute_all(by.iter().chain(calls).cloned(), input.schema(), &below.outputs)?;
         let keyed = self.rows_by_key(&below, exprs)?;
         // Keys and GROUP BY may share expressions, and calls may repeat: each is computed once.
         let mut group = keyed.keys.clone();
@@ -51,19 +51,18 @@ impl Outside {
         let mut places = vec![];
         let (by, calls) = keyed.exprs.split_at(by.len());
         for expr in by {
-            places.push((false, index_in(&mut group, expr)));
-        }
-        for expr in calls {
-            places.push((true, index_in(&mut made, expr)));
+            places.push(index_in(&mut group, expr));
         }
         let behind = group.len();
+        for expr in calls {
+            places.push(behind + index_in(&mut made, expr));
+        }
+        let count = places.len();
         let plan = LogicalPlanBuilder::from(keyed.plan).aggregate(group, made)?.build()?;
         let columns = plan.schema().columns();
-        let at =
-            |(call, at): &(bool, usize)| Expr::Column(columns[if *call { behind + at } else { *at }].clone());
-        let keys = columns[..keyed.keys.len()].iter().cloned().map(Expr::Column);
-        let all: Vec<Expr> = places.iter().map(at).chain(keys).collect();
-        self.with_ties(plan, all, places.len(), keyed.pairs)
+        let places = places.into_iter().chain(0..keyed.keys.len());
+        let all = places.map(|at| Expr::Column(columns[at].clone())).collect();
+        self.with_ties(plan, all, count, keyed.pairs)
     }
 
     /// First rows of each key, after the skipped ones.
@@ -76,12 +75,13 @@ impl Outside {
         let below = peel(&limit.input)?;
         let order = below.order.iter().map(|s| s.expr.clone()).collect();
         let keyed = self.rows_by_key(&below, order)?;
-        let sorts = keyed.exprs.iter().zip(&below.order);
-        let mut sorts: Vec<SortExpr> =
-            sorts.map(|(expr, s)| SortExpr { expr: expr.clone(), ..s.clone() }).collect();
+        let mut sorts = Vec::with_capacity(below.order.len());
+        for (expr, sort) in keyed.exprs.into_iter().zip(&below.order) {
+            sorts.push(SortExpr { expr, ..sort.clone() });
+        }
         // Without an order any rows are the first; the key is the same for all of them.
-        if sorts.is_empty() {
-            sorts.extend(keyed.keys.first().map(|key| key.clone().sort(true, false)));
+        if let (true, Some(key)) = (sorts.is_empty(), keyed.keys.first()) {
+            sorts.push(key.clone().sort(true, false));
         }
         let number = format!("{}_number", self.name);
         let function = WindowFunctionDefinition::WindowUDF(ranks::row_number());
@@ -105,17 +105,16 @@ impl Outside {
         let all = columns.into_iter().map(Expr::Column).chain(keyed.keys).collect();
         let mut inside = self.with_ties(rows.build()?, all, count, keyed.pairs)?;
         // The columns of the LIMIT are expressions over the base's columns.
-        let outputs = below.outputs.into_iter().map(|e| substitute(e, below.base.schema(), &inside.given));
-        inside.given = outputs.collect::<Result<_>>()?;
+        inside.given = substitute_all(below.outputs, below.base.schema(), &inside.given)?;
         Ok(inside)
     }
 
     /// Rows of each key with window functions over the rows of the same key.
     pub(super) fn windows_by_key(&self, window: &Window) -> Result<Inside> {
         let below = peel(&window.input)?;
-        let calls = window.window_expr.iter();
-        let calls = calls.map(|e| substitute(e.clone().unalias(), window.input.schema(), &below.outputs));
-        let keyed = self.rows_by_key(&below, calls.collect::<Result<_>>()?)?;
+        let calls = window.window_expr.iter().cloned().map(Expr::unalias);
+        let calls = substitute_all(calls, window.input.schema(), &below.outputs)?;
+        let keyed = self.rows_by_key(&below, calls)?;
         let keys = keyed.keys.len();
         let names: Vec<String> = (0..keyed.exprs.len()).map(|at| format!("{}_over{at}", self.name)).collect();
         let mut calls = Vec::with_capacity(names.len());
@@ -134,8 +133,8 @@ impl Outside {
         let count = all.len() - keys;
         let mut inside = self.with_ties(plan, all, count, keyed.pairs)?;
         let made = inside.given.split_off(own);
-        let outputs = below.outputs.into_iter().map(|e| substitute(e, below.base.schema(), &inside.given));
-        inside.given = outputs.collect::<Result<Vec<_>>>()?.into_iter().chain(made).collect();
+        inside.given = substitute_all(below.outputs, below.base.schema(), &inside.given)?;
+        inside.given.extend(made);
         Ok(inside)
     }
 
@@ -150,10 +149,12 @@ impl Outside {
     ) -> Result<Inside> {
         let (plan, mut given) = self.rename_columns(plan, all)?;
         let keys = given.split_off(count);
-        let ties = pairs.into_iter().map(|(at, op, outer)| {
-            Expr::BinaryExpr(BinaryExpr::new(Box::new(outer), op, Box::new(keys[at].clone())))
-        });
-        Ok(Inside { plan, given, ties: ties.collect() })
+        let mut ties = Vec::with_capacity(pairs.len());
+        for (at, op, outer) in pairs {
+            let tie = BinaryExpr::new(Box::new(outer), op, Box::new(keys[at].clone()));
+            ties.push(Expr::BinaryExpr(tie));
+        }
+        Ok(Inside { plan, given, ties })
     }
 
     /// Projects `exprs` over `plan` to columns with unique names, and adds a column that is TRUE in every
@@ -163,11 +164,16 @@ impl Outside {
         plan: LogicalPlan,
         exprs: Vec<Expr>,
     ) -> Result<(LogicalPlan, Vec<Expr>)> {
-        let names: Vec<String> = (0..exprs.len()).map(|at| format!("{}_{at}", self.name)).collect();
-        let exprs = exprs.into_iter().zip(&names).map(|(e, name)| e.alias(name));
-        let exprs: Vec<Expr> = exprs.chain([lit(true).alias(self.found_column().name)]).collect();
-        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
-        Ok((plan, names.into_iter().map(|name| Expr::Column(Column::from_name(name))).collect()))
+        let mut named = Vec::with_capacity(exprs.len() + 1);
+        let mut columns = Vec::with_capacity(exprs.len());
+        for (at, expr) in exprs.into_iter().enumerate() {
+            let name = format!("{}_{at}", self.name);
+            named.push(expr.alias(&name));
+            columns.push(Expr::Column(Column::from_name(name)));
+        }
+        named.push(lit(true).alias(self.found_column().name));
+        let plan = LogicalPlan::Projection(Projection::try_new(named, Arc::new(plan))?);
+        Ok((plan, columns))
     }
 
     /// Column that is TRUE where a row of the subquery matched.
@@ -216,35 +222,43 @@ impl Outside {
         if columns.iter().any(|column| self.rows.schema().maybe_index_of_column(column).is_none()) {
             return Err(Unsupported::NotJoinable.into());
         }
-        let keys: Vec<Expr> = (0..columns.len())
-            .map(|at| Expr::Column(Column::from_name(format!("{}_of{at}", self.name))))
-            .collect();
-        let inner = |expr: Expr| outer_as_keys(expr, &columns, &keys);
-        let named = columns.iter().enumerate();
-        let named = named.map(|(at, c)| Expr::Column(c.clone()).alias(format!("{}_of{at}", self.name)));
-        let ties = ties.into_iter().map(inner).collect::<Result<Vec<_>>>()?;
+        let (mut keys, mut named) = (Vec::with_capacity(columns.len()), Vec::with_capacity(columns.len()));
+        for (at, column) in columns.iter().enumerate() {
+            let name = format!("{}_of{at}", self.name);
+            named.push(Expr::Column(column.clone()).alias(&name));
+            keys.push(Expr::Column(Column::from_name(name)));
+        }
+        let ties = outer_as_keys(ties, &columns, &keys)?;
         let plan = LogicalPlanBuilder::from(self.rows.clone())
             .project(named)?
             .distinct()?
             .join_on(base, JoinType::Inner, ties)?
             .build()?;
-        let exprs = exprs.into_iter().map(inner).collect::<Result<_>>()?;
-        let same = |(at, c)| (at, Operator::IsNotDistinctFrom, Expr::Column(c));
-        let pairs = columns.into_iter().enumerate().map(same).collect();
+        let exprs = outer_as_keys(exprs, &columns, &keys)?;
+        let mut pairs = Vec::with_capacity(columns.len());
+        for (at, column) in columns.into_iter().enumerate() {
+            pairs.push((at, Operator::IsNotDistinctFrom, Expr::Column(column)));
+        }
         Ok(RowsByKey { plan, keys, pairs, exprs })
     }
 }
 
-/// `expr` with references to the outer `columns` as the keys that stand for them.
-fn outer_as_keys(expr: Expr, columns: &[Column], keys: &[Expr]) -> Result<Expr> {
-    let done = expr.transform_up(|part| {
-        let Expr::OuterReferenceColumn(_, column) = &part else { return Ok(Transformed::no(part)) };
-        match columns.iter().position(|known| known == column) {
-            Some(at) => Ok(Transformed::yes(keys[at].clone())),
-            None => Ok(Transformed::no(part)),
-        }
-    })?;
-    Ok(done.data)
+/// `exprs` with references to the outer `columns` as the keys that stand for them.
+fn outer_as_keys(exprs: Vec<Expr>, columns: &[Column], keys: &[Expr]) -> Result<Vec<Expr>> {
+    let mut replaced = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        replaced.push(expr.transform_up(|part| outer_as_key(part, columns, keys))?.data);
+    }
+    Ok(replaced)
+}
+
+/// The key that stands for a reference to one of the outer `columns`; any other expression unchanged.
+fn outer_as_key(part: Expr, columns: &[Column], keys: &[Expr]) -> Result<Transformed<Expr>> {
+    let Expr::OuterReferenceColumn(_, column) = &part else { return Ok(Transformed::no(part)) };
+    match columns.iter().position(|known| known == column) {
+        Some(at) => Ok(Transformed::yes(keys[at].clone())),
+        None => Ok(Transformed::no(part)),
+    }
 }
 
 /// Sides of a correlated equality: an expression over the rows of a subquery, the operator, and an expression
@@ -255,18 +269,27 @@ fn tie_equality(tie: &Expr) -> Option<(Expr, Operator, Expr)> {
     else {
         return None;
     };
-    let apart = |inner: &Expr, outer: &Expr| !inner.contains_outer() && outer.column_refs().is_empty();
-    if apart(left, right) {
-        return Some((left.as_ref().clone(), *op, right.as_ref().clone()));
+    if are_apart(left, right) {
+        Some((left.as_ref().clone(), *op, right.as_ref().clone()))
+    } else if are_apart(right, left) {
+        Some((right.as_ref().clone(), *op, left.as_ref().clone()))
+    } else {
+        None
     }
-    apart(right, left).then(|| (right.as_ref().clone(), *op, left.as_ref().clone()))
+}
+
+/// Tells whether one expression does not read the outer row, and the other nothing else.
+fn are_apart(inner: &Expr, outer: &Expr) -> bool {
+    !inner.contains_outer() && outer.column_refs().is_empty()
 }
 
 /// Position of `expr` in `list`, to which it is added if missing.
 fn index_in(list: &mut Vec<Expr>, expr: &Expr) -> usize {
-    let known = list.iter().position(|known| known == expr);
-    known.unwrap_or_else(|| {
-        list.push(expr.clone());
-        list.len() - 1
-    })
+    match list.iter().position(|known| known == expr) {
+        Some(at) => at,
+        None => {
+            list.push(expr.clone());
+            list.len() - 1
+        }
+    }
 }

@@ -53,18 +53,27 @@ pub(super) fn peel(plan: &LogicalPlan) -> Result<Peeled> {
         };
         out.base = Arc::unwrap_or_clone(input);
     }
-    let correlated = |e: &Expr| match e {
+    // Columns of the outer query that correlated nested subqueries name would have to be replaced, too.
+    let mut all = out.outputs.iter().chain(&out.conditions).chain(out.order.iter().map(|s| &s.expr));
+    if all.any(contains_correlated) {
+        return Err(Unsupported::NotJoinable.into());
+    }
+    Ok(out)
+}
+
+/// Tells whether an expression is or contains a correlated subquery.
+fn contains_correlated(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(is_correlated(e))).unwrap_or(true)
+}
+
+/// Tells whether an expression is a correlated subquery, or one of a form that does not tell.
+fn is_correlated(expr: &Expr) -> bool {
+    match expr {
         Expr::ScalarSubquery(s) => !s.outer_ref_columns.is_empty(),
         Expr::Exists(s) => !s.subquery.outer_ref_columns.is_empty(),
         Expr::InSubquery(s) => !s.subquery.outer_ref_columns.is_empty(),
         other => is_subquery(other),
-    };
-    // Columns of the outer query that such nested subqueries name would have to be replaced, too.
-    let mut all = out.outputs.iter().chain(&out.conditions).chain(out.order.iter().map(|s| &s.expr));
-    if all.any(|e| e.exists(|e| Ok(correlated(e))).unwrap_or(true)) {
-        return Err(Unsupported::NotJoinable.into());
     }
-    Ok(out)
 }
 
 impl Peeled {
@@ -78,6 +87,15 @@ impl Peeled {
         }
         Ok(())
     }
+}
+
+/// `list` with the columns of `schema` replaced by `exprs`.
+pub(super) fn substitute_all(
+    list: impl IntoIterator<Item = Expr>,
+    schema: &DFSchema,
+    exprs: &[Expr],
+) -> Result<Vec<Expr>> {
+    list.into_iter().map(|expr| substitute(expr, schema, exprs)).collect()
 }
 
 /// `expr` with the columns of `schema` replaced by `exprs`.

@@ -10,7 +10,7 @@ use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion_expr::{Expr, ExprSchemable, lit};
 
-use super::{call, jsonb_field, type_name};
+use super::{call, is_jsonb, type_name};
 
 /// Function that stands for a written cast; its arguments are the value, the type and the type's written
 /// form.
@@ -24,7 +24,7 @@ pub(super) fn rewrite_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<
             None => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
         },
         Expr::TryCast(TryCast { expr, field }) => {
-            if schemas::is_jsonb(&field) || jsonb_field(&expr, schema).is_some() {
+            if schemas::is_jsonb(&field) || is_jsonb(&expr, schema) {
                 return plan_err!(
                     "TRY_CAST does not take JSONB: write CAST, and look at jsonb_typeof(x) first"
                 );
@@ -56,7 +56,7 @@ pub(super) fn rewrite_marked_cast(expr: Expr, schema: &DFSchema) -> Result<Trans
 
 /// `value` converted to the type of `field`; None if neither is JSONB.
 fn convert_jsonb(value: &Expr, field: &FieldRef, schema: &DFSchema) -> Result<Option<Expr>> {
-    let from = jsonb_field(value, schema).is_some();
+    let from = is_jsonb(value, schema);
     if schemas::is_jsonb(field) {
         return Ok(Some(match value.get_type(schema)? {
             _ if from => value.clone(),

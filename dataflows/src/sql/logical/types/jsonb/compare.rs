@@ -8,21 +8,24 @@ use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::{Between, InList};
 use datafusion_expr::{BinaryExpr, Expr, Operator, lit, when};
 
-use super::{all_as_jsonb, call, is_constant, is_null, jsonb_field, key, type_name};
+use super::{all_as_jsonb, any_jsonb, call, is_constant, is_jsonb, is_null, key, type_name};
 
 /// Rewrites an operator, BETWEEN or IN of which an operand is JSONB.
 pub(super) fn rewrite_comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let is_jsonb = |expr: &Expr| jsonb_field(expr, schema).is_some();
     match expr {
-        Expr::BinaryExpr(b) if is_jsonb(&b.left) || is_jsonb(&b.right) => rewrite_operator(b, schema),
-        Expr::InList(InList { expr, list, negated }) if is_jsonb(&expr) || list.iter().any(is_jsonb) => {
+        Expr::BinaryExpr(b) if is_jsonb(&b.left, schema) || is_jsonb(&b.right, schema) => {
+            rewrite_operator(b, schema)
+        }
+        Expr::InList(InList { expr, list, negated })
+            if is_jsonb(&expr, schema) || any_jsonb(&list, schema) =>
+        {
             let all = std::iter::once(*expr).chain(list).collect();
             let mut keys = as_keys(all_as_jsonb(all, schema, "IN")?)?;
             let expr = Box::new(keys.remove(0));
             Ok(Transformed::yes(Expr::InList(InList { expr, list: keys, negated })))
         }
         Expr::Between(Between { expr, negated, low, high })
-            if [&expr, &low, &high].into_iter().any(|e| is_jsonb(e)) =>
+            if is_jsonb(&expr, schema) || is_jsonb(&low, schema) || is_jsonb(&high, schema) =>
         {
             let mut all = all_as_jsonb(vec![*expr, *low, *high], schema, "BETWEEN")?.into_iter();
             let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
@@ -40,16 +43,9 @@ pub(super) fn rewrite_comparison(expr: Expr, schema: &DFSchema) -> Result<Transf
 fn rewrite_operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     use Operator as O;
     let BinaryExpr { left, op, right } = b;
-    let sides = |what: &str| -> Result<(Expr, Expr)> {
-        let mut sides = all_as_jsonb(vec![*left.clone(), *right.clone()], schema, what)?.into_iter();
-        match (sides.next(), sides.next()) {
-            (Some(left), Some(right)) => Ok((left, right)),
-            _ => plan_err!("{what} takes two operands"),
-        }
-    };
     match op {
         O::Eq | O::NotEq | O::IsDistinctFrom | O::IsNotDistinctFrom => {
-            let (left, right) = sides(&op.to_string())?;
+            let (left, right) = both_as_jsonb(*left, *right, schema, &op.to_string())?;
             let mut keys = as_keys(vec![left, right])?.into_iter().map(Box::new);
             match (keys.next(), keys.next()) {
                 (Some(left), Some(right)) => {
@@ -59,13 +55,12 @@ fn rewrite_operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
             }
         }
         O::Lt | O::LtEq | O::Gt | O::GtEq => {
-            let (left, right) = sides(&op.to_string())?;
+            let (left, right) = both_as_jsonb(*left, *right, schema, &op.to_string())?;
             Ok(Transformed::yes(compare_order(left, op, right)?))
         }
         O::StringConcat => {
-            let as_jsonb = |e: &Expr| jsonb_field(e, schema).is_some() || is_constant(e) || is_null(e);
-            if as_jsonb(&left) && as_jsonb(&right) {
-                let (left, right) = sides("||")?;
+            if goes_with_jsonb(&left, schema) && goes_with_jsonb(&right, schema) {
+                let (left, right) = both_as_jsonb(*left, *right, schema, "||")?;
                 return Ok(Transformed::yes(call("jsonb_concat", vec![left, right])?));
             }
             Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
@@ -78,13 +73,28 @@ fn rewrite_operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
     }
 }
 
+/// Both operands of the operator `what` as JSONB.
+fn both_as_jsonb(left: Expr, right: Expr, schema: &DFSchema, what: &str) -> Result<(Expr, Expr)> {
+    let mut sides = all_as_jsonb(vec![left, right], schema, what)?.into_iter();
+    match (sides.next(), sides.next()) {
+        (Some(left), Some(right)) => Ok((left, right)),
+        _ => plan_err!("{what} takes two operands"),
+    }
+}
+
+/// Tells whether an operand is JSONB, or a constant that is read as JSONB beside it.
+fn goes_with_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
+    is_jsonb(expr, schema) || is_constant(expr) || is_null(expr)
+}
+
 /// Keys of JSONB values: equal values have equal keys.
 pub(super) fn as_keys(values: Vec<Expr>) -> Result<Vec<Expr>> {
-    let one = |value: Expr| match is_null(&value) || key::is_key(&value) {
-        true => Ok(value),
-        false => call(key::NAME, vec![value]),
-    };
-    values.into_iter().map(one).collect()
+    let mut keys = Vec::with_capacity(values.len());
+    for value in values {
+        let keeps = is_null(&value) || key::is_key(&value);
+        keys.push(if keeps { value } else { call(key::NAME, vec![value])? });
+    }
+    Ok(keys)
 }
 
 /// Comparison of two JSONB values by their order.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::Transformed;
 use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::logical_plan::{
     Aggregate, Distinct, DistinctOn, Join, LogicalPlan, LogicalPlanBuilder, Union,
@@ -13,23 +13,25 @@ use datafusion_expr::logical_plan::{
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 
 use super::compare::as_keys;
-use super::{call, holds_jsonb, key, may_hold_jsonb, rewrite_node};
+use super::{any_may_hold_jsonb, call, holds_jsonb, key, may_hold_jsonb, rewrite_node};
+use crate::sql::logical::rewrite::recompute_schemas;
 
 /// Rewrites all keys of JSONB in `plan` to their normal form, by [`key`].
 ///
 /// # Errors
 /// If JSONB is a key where that is not supported.
 pub(crate) fn canonical_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let done = plan.transform_up_with_subqueries(|node| match node {
+    recompute_schemas(plan.transform_up_with_subqueries(rewrite_keys)?)
+}
+
+/// Rewrites the keys of one node to their normal form.
+fn rewrite_keys(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match node {
         LogicalPlan::Aggregate(aggregate) => group_by_keys(aggregate),
         LogicalPlan::Distinct(Distinct::All(input)) => distinct_by_keys(input),
         LogicalPlan::Distinct(Distinct::On(on)) => check_distinct_on(on),
         LogicalPlan::Join(join) => join_by_keys(join),
         other => Ok(Transformed::no(other)),
-    })?;
-    match done.transformed {
-        true => Ok(done.data.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data),
-        false => Ok(done.data),
     }
 }
 
@@ -37,10 +39,8 @@ pub(crate) fn canonical_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
 pub(super) fn check_union(union: &Union) -> Result<()> {
     let Some(first) = union.inputs.first() else { return Ok(()) };
     for (at, field) in first.schema().fields().iter().enumerate() {
-        let of = |input: &Arc<LogicalPlan>| {
-            input.schema().fields().get(at).is_some_and(|field| schemas::is_jsonb(field))
-        };
-        if union.inputs.iter().any(|input| of(input) != of(first)) {
+        let of_first = schemas::is_jsonb(field);
+        if union.inputs.iter().any(|input| has_jsonb_at(input, at) != of_first) {
             return plan_err!(
                 "the sides of UNION differ in column {}: JSONB and another type: write CAST(x AS JSONB)",
                 field.name()
@@ -48,6 +48,11 @@ pub(super) fn check_union(union: &Union) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells whether a column of an input is JSONB.
+fn has_jsonb_at(input: &LogicalPlan, at: usize) -> bool {
+    input.schema().fields().get(at).is_some_and(|field| schemas::is_jsonb(field))
 }
 
 /// Rewrites one key and keeps its name.
@@ -63,7 +68,7 @@ fn canonical_key(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 fn group_by_keys(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(aggregate.input.schema());
     if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
-        if set.distinct_expr().into_iter().any(|expr| may_hold_jsonb(expr, &schema)) {
+        if any_may_hold_jsonb(set.distinct_expr(), &schema) {
             return plan_err!(
                 "GROUPING SETS, ROLLUP and CUBE over JSONB are not supported: \
                  write GROUP BY, or CAST(x AS VARCHAR)"
@@ -91,17 +96,17 @@ fn distinct_by_keys(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>>
     if !schema.fields().iter().any(|field| holds_jsonb(field)) {
         return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
     }
-    let columns = schema.columns().into_iter().map(Expr::Column);
-    let columns = columns.map(|column| canonical_key(column, &schema).map(|done| done.data));
-    let keyed = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
-        .project(columns.collect::<Result<Vec<_>>>()?)?;
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for column in schema.columns() {
+        columns.push(canonical_key(Expr::Column(column), &schema)?.data);
+    }
+    let keyed = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input)).project(columns)?;
     Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(keyed.build()?)))))
 }
 
 /// Refuses DISTINCT ON of JSONB.
 fn check_distinct_on(on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
-    let held = on.on_expr.iter().any(|expr| may_hold_jsonb(expr, on.input.schema()));
-    match held {
+    match any_may_hold_jsonb(&on.on_expr, on.input.schema()) {
         true => plan_err!("DISTINCT ON of JSONB is not supported: name a part of it, or CAST(x AS VARCHAR)"),
         false => Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on)))),
     }
@@ -118,7 +123,13 @@ fn join_by_keys(mut join: Join) -> Result<Transformed<LogicalPlan>> {
             (*l, *r) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
         }
     }
-    let done = rewrite_node(LogicalPlan::Join(join), &|expr, schema| match expr {
+    let done = rewrite_node(LogicalPlan::Join(join), &equality_of_keys)?;
+    Ok(Transformed::new_transformed(done.data, done.transformed || changed))
+}
+
+/// Rewrites an equality over JSONB to one of keys.
+fn equality_of_keys(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
         Expr::BinaryExpr(BinaryExpr {
             left,
             op: op @ (Operator::Eq | Operator::IsNotDistinctFrom),
@@ -136,6 +147,5 @@ fn join_by_keys(mut join: Join) -> Result<Transformed<LogicalPlan>> {
             }
         }
         other => Ok(Transformed::no(other)),
-    })?;
-    Ok(Transformed::new_transformed(done.data, done.transformed || changed))
+    }
 }
