@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
@@ -51,7 +51,7 @@ use crate::exit::Interrupted;
 use crate::failpoints;
 use crate::metrics::Metrics;
 use budget::Budget;
-use commit::{Committer, show_progress};
+use commit::{Committer, committed_watermark, show_progress};
 use failures::Failures;
 use messages::{EpochHead, ToCommitter};
 use resends::Resends;
@@ -111,6 +111,17 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// The last transient error.
     pub last_error: Option<String>,
+}
+
+impl Status {
+    /// Records in all sources that are not read yet.
+    pub fn total_lag(&self) -> i64 {
+        self.sources.iter().map(|source| source.lag).sum()
+    }
+
+    fn source_mut(&mut self, name: &str) -> Option<&mut SourceStatus> {
+        self.sources.iter_mut().find(|source| source.name == name)
+    }
 }
 
 /// State of a source.
@@ -247,16 +258,17 @@ impl Driver {
         let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
         let failing = opened.store.bounded_totals(state_tables.errors)?;
         metrics.set_error_table(failing.bytes, failing.not_kept);
-        let watermark = |name: &String| {
-            let held = committed.progress.sources.get(name).and_then(|s| s.watermark_us);
-            Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
-        };
+        let mut watermarks = Vec::new();
+        for source in &config.plan.sources {
+            let held = committed_watermark(&committed.progress, &source.name);
+            watermarks.push(Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN))));
+        }
         let setup = Setup {
             plan: config.plan.clone(),
             state_tables: Arc::new(state_tables),
             store: opened.store.clone(),
             start: Start { epoch: committed.epoch, whole: resends.needs_restored_content(), anew: false },
-            watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
+            watermarks,
             progress: Arc::new(committed.progress),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
             abort: failed.clone(),
@@ -277,7 +289,9 @@ impl Driver {
         let (to_publisher, publisher_inbox) = bounded(UNPUBLISHED);
         let (permit, permits) = bounded(IN_FLIGHT);
         let (ready_tx, ready) = bounded(1);
-        (0..IN_FLIGHT).try_for_each(|_| permit.send(()))?;
+        for _ in 0..IN_FLIGHT {
+            permit.send(())?;
+        }
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
         let dead_letters = self.opened.dead_letters.clone();
         let failures = Failures::new(&self.setup.plan, &dead_letters)?;
@@ -293,7 +307,7 @@ impl Driver {
             handle: self.handle.clone(),
             ready: ready_tx,
         };
-        let mut targets = self.opened.targets.take().ok_or_else(|| anyhow!("the sinks are open twice"))?;
+        let mut targets = self.opened.targets.take().context("the sinks are open twice")?;
         let (after, upto) = (self.opened.after.clone(), self.setup.start.epoch);
         let fate = self.fate.clone();
         let publisher = fate.spawn("publisher", move || {
@@ -330,7 +344,7 @@ impl Driver {
         let committed = self.opened.store.meta();
         self.opened.store.flush()?;
         if self.config.once && self.handle.is_stopping() && !self.sources.all_read() {
-            let left = self.handle.status().sources.iter().map(|source| source.lag).sum();
+            let left = self.handle.status().total_lag();
             return Err(Interrupted { epoch: committed.epoch, left }.into());
         }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
@@ -449,7 +463,7 @@ impl Driver {
     }
 
     fn new_head(&self, epoch: u64) -> EpochHead {
-        let sources = self.config.plan.sources.iter().map(|_| SourceHead::default()).collect();
+        let sources = vec![SourceHead::default(); self.config.plan.sources.len()];
         EpochHead { epoch, sources, samples: Vec::new() }
     }
 
@@ -477,10 +491,12 @@ impl Driver {
             tracing::info!(epoch = self.setup.start.epoch, workers = channels.workers.len(), "running");
             self.handle.update_status(|status| status.started = true);
         }
-        let last_error = self.sources.report_lag(&self.metrics, &self.handle).or_else(|| {
-            let publisher = self.opened.publisher.as_ref()?;
-            publisher.last_error().map(|(_, why)| why)
-        });
+        let mut last_error = self.sources.report_lag(&self.metrics, &self.handle);
+        if last_error.is_none()
+            && let Some(publisher) = &self.opened.publisher
+        {
+            last_error = publisher.last_error().map(|(_, why)| why);
+        }
         self.handle.update_status(|status| {
             status.broker_ok = last_error.is_none();
             if last_error.is_some() {

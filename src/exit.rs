@@ -126,17 +126,19 @@ pub fn code(error: &Error) -> u8 {
     if error.chain().any(|cause| cause.is::<Interrupted>()) {
         return 130;
     }
-    let mistaken = error.chain().any(|cause| {
-        cause.is::<Mistake>()
-            || cause.is::<SqlMistakes>()
-            || cause.is::<SqlError>()
-            || cause.is::<Stopped>()
-            || cause.downcast_ref::<RelayedCause>().is_some_and(|relayed| relayed.mistake)
-            || cause.downcast_ref::<StateError>().is_some_and(is_state_mistake)
-            || cause.downcast_ref::<ConnectorError>().is_some_and(is_connector_mistake)
-            || cause.downcast_ref::<SchemaError>().is_some_and(is_schema_mistake)
-    });
-    if mistaken { 2 } else { 1 }
+    if error.chain().any(is_mistake) { 2 } else { 1 }
+}
+
+/// Tells whether one cause of a failure is a user's mistake.
+fn is_mistake(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<Mistake>()
+        || cause.is::<SqlMistakes>()
+        || cause.is::<SqlError>()
+        || cause.is::<Stopped>()
+        || cause.downcast_ref::<RelayedCause>().is_some_and(|relayed| relayed.mistake)
+        || cause.downcast_ref::<StateError>().is_some_and(is_state_mistake)
+        || cause.downcast_ref::<ConnectorError>().is_some_and(is_connector_mistake)
+        || cause.downcast_ref::<SchemaError>().is_some_and(is_schema_mistake)
 }
 
 /// The chain of an error, one sentence a line.
@@ -153,14 +155,11 @@ pub fn sentences(error: &Error) -> String {
         }
         lines.push(said);
     }
-    let mut sentences: Vec<String> = lines
-        .iter()
-        .enumerate()
-        .map(|(depth, line)| match depth {
-            0 => format!("error: {}", end_sentence(line)),
-            _ => format!("  because {}", end_sentence(line)),
-        })
-        .collect();
+    let mut sentences = Vec::new();
+    for (depth, line) in lines.iter().enumerate() {
+        let before = if depth == 0 { "error:" } else { "  because" };
+        sentences.push(format!("{before} {}", end_sentence(line)));
+    }
     if let Some(advice) = error.chain().find_map(advice_of) {
         sentences.push(format!("  {}", end_sentence(&capitalise_first(advice))));
     }
@@ -197,9 +196,11 @@ fn end_sentence(text: &str) -> String {
 /// Tells whether the reader of standard output closed the pipe (`herald query ... | head`), which is no
 /// failure.
 fn is_closed_pipe(error: &Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    error.chain().any(is_broken_pipe)
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn is_state_mistake(error: &StateError) -> bool {

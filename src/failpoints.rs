@@ -33,7 +33,7 @@ mod armed {
     use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use anyhow::{Result, anyhow};
+    use anyhow::{Error, Result, anyhow};
     use state::Store;
 
     use crate::exit::mistake;
@@ -82,7 +82,7 @@ mod armed {
                 std::process::abort();
             }
         };
-        fail::cfg_callback(name, hit).map_err(|e| anyhow!(e))
+        fail::cfg_callback(name, hit).map_err(Error::msg)
     }
 
     /// Notes that a state was opened: the epochs in its outbox are in flight.

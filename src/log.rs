@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -96,7 +96,7 @@ impl<F> Limited<F> {
         let place = place.finish();
         let mut line = DefaultHasher::new();
         (place, &text.0).hash(&mut line);
-        let mut windows = self.windows.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.admit(Instant::now(), line.finish(), (!bridged).then_some(place))
     }
 }

@@ -206,12 +206,15 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
     let unknown = tables.unknown.clone();
     let context = create_session(memory)?;
     if is_select(sql) {
-        let plan = plan_select(&tables, sql).map_err(|error| match unknown.first() {
-            Some(name) if error.to_string().contains("there is no source, table or view called ") => {
-                mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
+        let plan = match (plan_select(&tables, sql), unknown.first()) {
+            (Ok(plan), _) => plan,
+            (Err(error), Some(name))
+                if error.to_string().contains("there is no source, table or view called ") =>
+            {
+                return Err(unknown_view(name, &names));
             }
-            _ => error,
-        })?;
+            (Err(error), _) => return Err(error),
+        };
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let state = context.state();
         let physical =
@@ -221,15 +224,18 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
         return Ok(Answer { epoch, schema, batches });
     }
     tables.register(&context)?;
-    let plan = plan_statement(&context, sql).await.map_err(|error| match unknown.first() {
-        Some(name) if error.to_string().contains("not found") => {
-            mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
+    let plan = match (plan_statement(&context, sql).await, unknown.first()) {
+        (Ok(plan), _) => plan,
+        (Err(error), Some(name)) if error.to_string().contains("not found") => {
+            return Err(unknown_view(name, &names));
         }
-        _ if begins_with(sql, &["show"]) => {
-            mistake("the query cannot be run: write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view")
+        (Err(_), _) if begins_with(sql, &["show"]) => {
+            return Err(mistake(
+                "the query cannot be run: write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view",
+            ));
         }
-        _ => query_mistake(error),
-    })?;
+        (Err(error), _) => return Err(query_mistake(error)),
+    };
     if let LogicalPlan::DescribeTable(described) = &plan {
         let batch = information_schema::describe(&described.schema)?;
         return Ok(Answer { epoch, schema: batch.schema(), batches: vec![batch] });
@@ -246,6 +252,11 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
     Ok(Answer { epoch, schema, batches })
 }
 
+/// The error for a name in a query that no table has.
+fn unknown_view(name: &str, names: &[String]) -> anyhow::Error {
+    mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
+}
+
 /// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE) or a plan (EXPLAIN).
 fn is_select(sql: &str) -> bool {
     begins_with(sql, &["select", "with", "values"])
@@ -254,8 +265,7 @@ fn is_select(sql: &str) -> bool {
 /// Tells whether `sql` begins with one of these words, in any case.
 fn begins_with(sql: &str, words: &[&str]) -> bool {
     let first = statements::skip_blank(sql).trim_start_matches('(').trim_start();
-    let begins = |word: &&str| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    words.iter().any(begins)
+    words.iter().any(|word| statements::begins(first, word))
 }
 
 /// Plans a statement that is no SELECT as DataFusion does; one that changes something is refused.
@@ -313,13 +323,13 @@ fn query_mistake(error: DataFusionError) -> anyhow::Error {
 
 /// The only state below `dir`; with none or several, a mistake that lists them.
 pub fn only_state(dir: &Path) -> Result<PathBuf> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
     found.sort();
     match found.as_slice() {
         [one] => Ok(one.clone()),
@@ -340,11 +350,17 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
 /// Sends a query to a running `herald run --listen`. Dropping the future closes the connection, which ends the
 /// query there.
 async fn query_over_http(base: &str, sql: &str, format: OutputFormat) -> Result<String> {
-    let token = access::read_token("HERALD_READ_TOKEN", None)?;
-    let token =
-        token.map_or_else(|| access::read_token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
+    let token = read_token()?;
     let url = format!("{base}/v1/query?format={}", format.name());
     send_request(base, http_client()?.post(url).body(sql.to_owned()), token).await
+}
+
+/// The token with which a running topology is read: the one for reading, else the one for administering.
+pub fn read_token() -> Result<Option<String>> {
+    match access::read_token("HERALD_READ_TOKEN", None)? {
+        Some(token) => Ok(Some(token)),
+        None => access::read_token("HERALD_ADMIN_TOKEN", None),
+    }
 }
 
 /// The base URL of a running topology; `http://` is the default scheme.

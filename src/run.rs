@@ -182,17 +182,16 @@ fn say_what_fresh_means(config: &DriverConfig) {
 
 /// The effect of `--fresh` on each sink.
 fn fresh_notes(plan: &Plan) -> Vec<String> {
-    plan.sinks
-        .iter()
-        .map(|sink| {
-            let what = match sink.format {
-                Format::Upsert => "gets every row again; a key that no longer has a row keeps its last value",
-                Format::Plain => "gets every row a second time",
-                Format::Debezium => "gets every row as an insert again, and no delete for the old ones",
-            };
-            format!("sink {} {what}", sink.name)
-        })
-        .collect()
+    let mut notes = Vec::new();
+    for sink in &plan.sinks {
+        let what = match sink.format {
+            Format::Upsert => "gets every row again; a key that no longer has a row keeps its last value",
+            Format::Plain => "gets every row a second time",
+            Format::Debezium => "gets every row as an insert again, and no delete for the old ones",
+        };
+        notes.push(format!("sink {} {what}", sink.name));
+    }
+    notes
 }
 
 /// The output of a run that ends by itself: the last epoch, and the outcomes of each source.

@@ -21,18 +21,19 @@ mod queries;
 mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
+use arrow::datatypes::{FieldRef, Schema};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use dataflows::plan::Plan;
+use dataflows::plan::{Plan, Source, View};
 use openssl::ssl::SslAcceptor;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -90,6 +91,12 @@ impl Served {
             return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, STARTING.to_owned()));
         }
         self.queries.ask(sql, format).await
+    }
+
+    /// Counts a request whose body is refused. Returns the refusal.
+    fn refuse_body(&self, reason: &str, status: StatusCode, why: &str) -> Refusal {
+        self.metrics.serving().count_refused(reason);
+        Refusal(status, why.to_owned())
     }
 }
 
@@ -249,58 +256,91 @@ async fn metrics(State(served): Shared) -> Response {
 }
 
 async fn topology(State(served): Shared) -> Response {
+    let plan = &served.plan;
+    let sources: Vec<Value> = plan.sources.iter().map(source_json).collect();
+    let views: Vec<&String> = plan.views.iter().map(|view| &view.name).collect();
+    let mut sinks = Vec::new();
+    for sink in &plan.sinks {
+        let shows = plan.rels.get(sink.rel).map(|rel| &rel.owner);
+        sinks.push(json!({"name": sink.name, "shows": shows}));
+    }
     axum::Json(json!({
         "name": served.name,
-        "sources": served.plan.sources.iter().map(|source| json!({
-            "name": source.name,
-            "keyed": source.keyed.is_some(),
-            "columns": columns_json(&source.schema),
-        })).collect::<Vec<_>>(),
-        "views": served.plan.views.iter().map(|view| &view.name).collect::<Vec<_>>(),
-        "sinks": served.plan.sinks.iter().map(|sink| json!({
-            "name": sink.name,
-            "shows": served.plan.rels.get(sink.rel).map(|rel| &rel.owner),
-        })).collect::<Vec<_>>(),
+        "sources": sources,
+        "views": views,
+        "sinks": sinks,
         "status": served.handle.status(),
     }))
     .into_response()
 }
 
+fn source_json(source: &Source) -> Value {
+    json!({
+        "name": source.name,
+        "keyed": source.keyed.is_some(),
+        "columns": columns_json(&source.schema),
+    })
+}
+
 /// A schema's columns as JSON.
-fn columns_json(schema: &arrow::datatypes::Schema) -> Value {
-    let column = |field: &arrow::datatypes::FieldRef| json!({"name": field.name(), "type": schemas::sql_type(field), "nullable": field.is_nullable()});
-    schema.fields().iter().map(column).collect()
+fn columns_json(schema: &Schema) -> Value {
+    schema.fields().iter().map(column_json).collect()
+}
+
+fn column_json(field: &FieldRef) -> Value {
+    json!({"name": field.name(), "type": schemas::sql_type(field), "nullable": field.is_nullable()})
 }
 
 async fn views(State(served): Shared) -> Response {
     let asked = served.run_query("SELECT * FROM herald.views".to_owned(), OutputFormat::Json).await;
-    let shown = asked.and_then(|answered| {
-        let epoch = answered.epoch;
-        let rows = answered.body.into_text().and_then(|text| Ok(serde_json::from_str::<Vec<Value>>(&text)?));
-        rows.map(|rows| views_json(&served.plan, epoch, &rows)).map_err(|error| Refusal::of(&error))
-    });
-    shown.map_or_else(|refusal| failure(refusal.0, &refusal.1), |shown| axum::Json(shown).into_response())
+    let answered = match asked {
+        Ok(answered) => answered,
+        Err(Refusal(status, why)) => return failure(status, &why),
+    };
+    match read_views(&served.plan, answered) {
+        Ok(views) => axum::Json(views).into_response(),
+        Err(error) => {
+            let Refusal(status, why) = Refusal::of(&error);
+            failure(status, &why)
+        }
+    }
+}
+
+/// The plan's views as JSON, from the answer with the rows of `herald.views`.
+fn read_views(plan: &Plan, answered: Answered) -> Result<Value> {
+    let Answered { epoch, body } = answered;
+    let rows: Vec<Value> = serde_json::from_str(&body.into_text()?)?;
+    Ok(views_json(plan, epoch, &rows))
 }
 
 /// The plan's views as JSON, each with its row of `herald.views`.
 fn views_json(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
-    let views = plan.views.iter().map(|view| {
-        let row = rows.iter().find(|row| row["view"] == view.name.as_str());
-        let schema = plan.rels.get(view.rel).map(|rel| rel.schema.clone());
-        let key = |schema: &arrow::datatypes::Schema| -> Option<Vec<String>> {
-            let key = view.key.as_ref()?.iter();
-            Some(key.filter_map(|at| Some(schema.fields().get(*at)?.name().clone())).collect())
-        };
-        json!({
+    let unknown = Value::Null;
+    let mut views = Vec::new();
+    for view in &plan.views {
+        let row = rows.iter().find(|row| row["view"] == view.name.as_str()).unwrap_or(&unknown);
+        let schema = plan.rels.get(view.rel).map(|rel| &rel.schema);
+        views.push(json!({
             "name": view.name,
-            "columns": schema.as_ref().map(|schema| columns_json(schema)),
-            "key": schema.as_ref().and_then(|schema| key(schema)),
-            "epoch": row.map(|row| &row["epoch"]),
-            "committed_at": row.map(|row| &row["committed_at"]),
-            "watermark": row.map(|row| &row["watermark"]),
-        })
-    });
-    json!({"epoch": epoch, "views": views.collect::<Vec<_>>()})
+            "columns": schema.map(|schema| columns_json(schema)),
+            "key": schema.and_then(|schema| key_names(view, schema)),
+            "epoch": row["epoch"],
+            "committed_at": row["committed_at"],
+            "watermark": row["watermark"],
+        }));
+    }
+    json!({"epoch": epoch, "views": views})
+}
+
+/// The names of a view's key columns; None if it has no key.
+fn key_names(view: &View, schema: &Schema) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for at in view.key.as_ref()? {
+        if let Some(field) = schema.fields().get(*at) {
+            names.push(field.name().clone());
+        }
+    }
+    Some(names)
 }
 
 /// Parameters of `/v1/query`.
@@ -326,26 +366,23 @@ async fn query_post(State(served): Shared, Query(ask): Query<QueryParams>, body:
 
 /// Reads a request's body as text, bounded in size and time.
 async fn read_body(served: &Served, body: Body) -> Result<String, Refusal> {
-    let refused = |reason: &str, status, why: &str| {
-        served.metrics.serving().count_refused(reason);
-        Err(Refusal(status, why.to_owned()))
-    };
     const LARGE: &str = "a body has at most 1 MiB";
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-        return refused("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE);
+        return Err(served.refuse_body("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE));
     }
-    let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
-        Ok(Ok(bytes)) => {
-            String::from_utf8(bytes.into()).map_err(|_| bad("the query must be UTF-8 text".to_owned()))
-        }
+        Ok(Ok(bytes)) => String::from_utf8(bytes.into())
+            .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "the query must be UTF-8 text".to_owned())),
         Ok(Err(error))
             if std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("limit")) =>
         {
-            refused("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE)
+            Err(served.refuse_body("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE))
         }
-        Ok(Err(error)) => Err(bad(format!("the body cannot be read: {error}"))),
-        Err(_) => refused("body_time", StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
+        Ok(Err(error)) => Err(Refusal(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))),
+        Err(_) => {
+            let why = "the body did not arrive within 10 s";
+            Err(served.refuse_body("body_time", StatusCode::REQUEST_TIMEOUT, why))
+        }
     }
 }
 
@@ -380,20 +417,10 @@ async fn backup(State(served): Shared, Query(copy): Query<BackupParams>) -> Resp
     if !served.handle.status().started && served.handle.store().is_none() {
         return failure(StatusCode::SERVICE_UNAVAILABLE, STARTING);
     }
-    let work = move |served: &Served| {
-        let store = served.handle.store().ok_or_else(|| anyhow!("the topology is ending"))?;
-        if !copy.to.is_absolute() {
-            return Err(mistake("name the whole path of the directory"));
-        }
-        store.checkpoint(&copy.to)?;
-        let epoch = state::epoch_of(&copy.to)?;
-        tracing::info!(epoch, "the state was copied to {}", copy.to.display());
-        Ok(json!({"epoch": epoch, "to": copy.to}))
-    };
     let shared = served.clone();
     let copied = tokio::task::spawn_blocking(move || {
         let Ok(_only) = shared.copying.try_acquire() else { return None };
-        Some(work(&shared))
+        Some(copy_state(&shared, &copy.to))
     });
     match copied.await {
         Ok(Some(Ok(answer))) => axum::Json(answer).into_response(),
@@ -404,6 +431,18 @@ async fn backup(State(served): Shared, Query(copy): Query<BackupParams>) -> Resp
         Ok(None) => failure(StatusCode::TOO_MANY_REQUESTS, "the state is being copied already"),
         Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the copy failed unexpectedly"),
     }
+}
+
+/// Copies the state to a directory. Returns the answer.
+fn copy_state(served: &Served, to: &Path) -> Result<Value> {
+    let store = served.handle.store().context("the topology is ending")?;
+    if !to.is_absolute() {
+        return Err(mistake("name the whole path of the directory"));
+    }
+    store.checkpoint(to)?;
+    let epoch = state::epoch_of(to)?;
+    tracing::info!(epoch, "the state was copied to {}", to.display());
+    Ok(json!({"epoch": epoch, "to": to}))
 }
 
 fn failure(status: StatusCode, message: &str) -> Response {

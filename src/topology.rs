@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Error, Result};
+use connectors::options::names_connector;
 use connectors::{ConnectorError, SinkConnector, SourceConnector};
 use dataflows::mistake::Pos;
 use dataflows::plan::Plan;
@@ -51,20 +52,26 @@ impl Variables {
 
     /// Only these variables, without the environment.
     pub fn only(pairs: &[(&str, &str)]) -> Variables {
-        let pairs = pairs.iter();
-        Variables {
-            environment: false,
-            values: pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            stand_ins: false,
+        let mut values = BTreeMap::new();
+        for (name, value) in pairs {
+            values.insert((*name).to_owned(), (*value).to_owned());
         }
+        Variables { environment: false, values, stand_ins: false }
     }
 
     /// The value of a variable in `files`.
     fn value_of(&self, name: &str, files: &[SqlFile]) -> Option<String> {
-        let set = if self.environment { std::env::var(name).ok() } else { None };
+        if self.environment
+            && let Ok(value) = std::env::var(name)
+        {
+            return Some(value);
+        }
+        if let Some(value) = self.values.get(name) {
+            return Some(value.clone());
+        }
         let default = format!("${{{name}:-");
-        let stands_in = || self.stand_ins && !files.iter().any(|file| file.text.contains(&default));
-        set.or_else(|| self.values.get(name).cloned()).or_else(|| stands_in().then(|| name.to_owned()))
+        let stands_in = self.stand_ins && !files.iter().any(|file| file.text.contains(&default));
+        if stands_in { Some(name.to_owned()) } else { None }
     }
 }
 
@@ -81,8 +88,7 @@ fn parse_variables(text: &str) -> Result<BTreeMap<String, String>, (usize, Strin
             return Err((number + 1, "write NAME=VALUE".to_owned()));
         };
         let (name, value) = (name.trim(), value.trim());
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty() || !name.chars().all(fits) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if !is_variable_name(name) {
             return Err((number + 1, format!("{name:?} is not the name of a variable")));
         }
         let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -91,16 +97,21 @@ fn parse_variables(text: &str) -> Result<BTreeMap<String, String>, (usize, Strin
     Ok(variables)
 }
 
+/// Tells whether a text is a name: letters, digits and `_`, not starting with a digit.
+fn is_variable_name(text: &str) -> bool {
+    let begins = matches!(text.chars().next(), Some('A'..='Z' | 'a'..='z' | '_'));
+    begins && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 /// Reads the files of a topology.
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
-    paths
-        .iter()
-        .map(|path| {
-            let text =
-                read_text(path).map_err(|why| mistake(format!("cannot read {}: {why}", path.display())))?;
-            Ok(SqlFile { name: path.display().to_string(), text })
-        })
-        .collect()
+    let mut files = Vec::new();
+    for path in paths {
+        let text =
+            read_text(path).map_err(|why| mistake(format!("cannot read {}: {why}", path.display())))?;
+        files.push(SqlFile { name: path.display().to_string(), text });
+    }
+    Ok(files)
 }
 
 /// Reads a file of SQL, without the byte order mark that some editors put first. The error is the reason.
@@ -115,15 +126,17 @@ fn decode_text(bytes: &[u8]) -> Result<String, String> {
         return Err("it is UTF-16; save it as UTF-8".to_owned());
     }
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
-        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-        format!(
-            "line {line}, column {column} has the byte 0x{byte:02X}, which is not UTF-8; save it as UTF-8"
-        )
-    })
+    let wrong_at = match std::str::from_utf8(bytes) {
+        Ok(text) => return Ok(text.to_owned()),
+        Err(error) => error.valid_up_to(),
+    };
+    let before = String::from_utf8_lossy(&bytes[..wrong_at]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let byte = bytes.get(wrong_at).copied().unwrap_or_default();
+    Err(format!(
+        "line {line}, column {column} has the byte 0x{byte:02X}, which is not UTF-8; save it as UTF-8"
+    ))
 }
 
 /// Permission to ask schema registries for the columns that a relation leaves out.
@@ -140,19 +153,19 @@ pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network)
     let env = |name: &str| variables.value_of(name, files);
     let read_file = |path: &str| std::fs::read_to_string(path);
     let columns_of = |create: &CreateRelation| columns::columns_of(create, network);
-    let plan = sql::compile(files, &env, &read_file, &columns_of)
-        .map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
+    let failed = |errors| Error::new(SqlMistakes::new(errors, files));
+    let plan = sql::compile(files, &env, &read_file, &columns_of).map_err(failed)?;
     let refused = refused_options(&plan);
     if refused.is_empty() {
         return Ok(Arc::new(plan));
     }
-    let statements =
-        sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
-    let mut errors: Vec<(Pos, SqlError)> =
-        refused.iter().map(|refusal| locate_refusal(files, &statements, refusal)).collect();
+    let statements = sql::parse(files, &env, &read_file).map_err(failed)?;
+    let mut errors: Vec<(Pos, SqlError)> = Vec::new();
+    for refusal in &refused {
+        errors.push(locate_refusal(files, &statements, refusal));
+    }
     errors.sort_by_key(|(pos, _)| *pos);
-    let errors = errors.into_iter().map(|(_, error)| error).collect();
-    Err(Error::new(SqlMistakes::new(errors, files)))
+    Err(failed(errors.into_iter().map(|(_, error)| error).collect()))
 }
 
 /// Clause of a statement that has options.
@@ -174,48 +187,55 @@ struct Refusal {
 fn refused_options(plan: &Plan) -> Vec<Refusal> {
     let mut refused = Vec::new();
     for source in &plan.sources {
-        let mut refuse = |clause, errors: Vec<ConnectorError>| {
-            let owner = || source.name.clone();
-            refused.extend(errors.into_iter().map(|error| Refusal { owner: owner(), clause, error }));
-        };
-        let connector = |options: &BTreeMap<String, String>| SourceConnector::from_options(options).map(drop);
-        refuse(OptionClause::With, refused_by_connector(&source.options, &connector));
+        let mut own = Refusals { owner: &source.name, found: &mut refused };
+        own.add(OptionClause::With, refused_by_connector(&source.options, SourceConnector::from_options));
         if let Some(error) = lines_are_json(&source.options, source.encoding) {
-            refuse(OptionClause::With, vec![error]);
+            own.add(OptionClause::With, vec![error]);
             continue;
         }
         let (value, key) = (&source.encode_options, &source.key_encode_options);
-        refuse(OptionClause::Encode, refused_encoding(source.encoding, value, true));
+        own.add(OptionClause::Encode, refused_encoding(source.encoding, value, true));
         if (source.key_encoding, key) != (source.encoding, value) {
-            refuse(OptionClause::KeyEncode, refused_encoding(source.key_encoding, key, true));
+            own.add(OptionClause::KeyEncode, refused_encoding(source.key_encoding, key, true));
         }
     }
     for sink in &plan.sinks {
-        let mut refuse = |clause, errors: Vec<ConnectorError>| {
-            let owner = || sink.name.clone();
-            refused.extend(errors.into_iter().map(|error| Refusal { owner: owner(), clause, error }));
-        };
-        let connector = |options: &BTreeMap<String, String>| SinkConnector::from_options(options).map(drop);
-        refuse(OptionClause::With, refused_by_connector(&sink.options, &connector));
+        let mut own = Refusals { owner: &sink.name, found: &mut refused };
+        own.add(OptionClause::With, refused_by_connector(&sink.options, SinkConnector::from_options));
         let mut encodings = [sink.encoding, sink.key_encoding].into_iter();
         if let Some(error) = encodings.find_map(|encoding| lines_are_json(&sink.options, encoding)) {
-            refuse(OptionClause::With, vec![error]);
+            own.add(OptionClause::With, vec![error]);
             continue;
         }
         let (value, key) = (&sink.encode_options, &sink.key_encode_options);
-        refuse(OptionClause::Encode, refused_encoding(sink.encoding, value, false));
+        own.add(OptionClause::Encode, refused_encoding(sink.encoding, value, false));
         if (sink.key_encoding, key) != (sink.encoding, value) {
-            refuse(OptionClause::KeyEncode, refused_encoding(sink.key_encoding, key, false));
+            own.add(OptionClause::KeyEncode, refused_encoding(sink.key_encoding, key, false));
         }
     }
     refused
 }
 
-/// A connector's reading of its options, for the error alone.
-type ReadOptions<'a> = dyn Fn(&BTreeMap<String, String>) -> Result<(), ConnectorError> + 'a;
+/// Collects the refusals of one source or sink.
+struct Refusals<'a> {
+    owner: &'a str,
+    found: &'a mut Vec<Refusal>,
+}
+
+impl Refusals<'_> {
+    /// Adds the errors of one clause.
+    fn add(&mut self, clause: OptionClause, errors: Vec<ConnectorError>) {
+        for error in errors {
+            self.found.push(Refusal { owner: self.owner.to_owned(), clause, error });
+        }
+    }
+}
 
 /// The options that a connector refuses: all that it does not know, else the first with a wrong value.
-fn refused_by_connector(options: &BTreeMap<String, String>, read: &ReadOptions<'_>) -> Vec<ConnectorError> {
+fn refused_by_connector<C>(
+    options: &BTreeMap<String, String>,
+    read: impl Fn(&BTreeMap<String, String>) -> Result<C, ConnectorError>,
+) -> Vec<ConnectorError> {
     let (mut left, mut refused) = (options.clone(), Vec::new());
     while let Err(error) = read(&left) {
         let more = match &error {
@@ -232,8 +252,10 @@ fn refused_by_connector(options: &BTreeMap<String, String>, read: &ReadOptions<'
 
 /// The error for a file in another encoding: its lines are JSON.
 fn lines_are_json(options: &BTreeMap<String, String>, encoding: Encoding) -> Option<ConnectorError> {
-    let is_file = options.get("connector").is_some_and(|connector| connector == "file");
-    (is_file && encoding != Encoding::Json).then(|| ConnectorError::Config {
+    if !names_connector(options, "file") || encoding == Encoding::Json {
+        return None;
+    }
+    Some(ConnectorError::Config {
         option: "connector".to_owned(),
         message: "'file' has lines of JSON: write ENCODE JSON, and no other KEY ENCODE".to_owned(),
     })
@@ -253,26 +275,33 @@ fn refused_encoding(
         (Encoding::Avro, false) => REGISTRY.to_vec(),
         _ => Vec::new(),
     };
-    let unknown = options.keys().filter(|name| !known.contains(&name.as_str())).map(|option| {
+    let mut refused = Vec::new();
+    for option in options.keys() {
+        if known.contains(&option.as_str()) {
+            continue;
+        }
         let message = match known.as_slice() {
             [] => "is not known: this encoding takes no options".to_owned(),
             known => format!("is not known: this encoding takes {}", known.join(", ")),
         };
-        ConnectorError::Config { option: option.clone(), message }
-    });
+        refused.push(ConnectorError::Config { option: option.clone(), message });
+    }
     let wrong = match (encoding, schemas::JsonOptions::from_options(options)) {
         (Encoding::Json, Err(schemas::SchemaError::Config { option, message })) => {
             Some(ConnectorError::Config { option, message })
         }
         _ => missing_registry(encoding, options),
     };
-    unknown.chain(wrong).collect()
+    refused.extend(wrong);
+    refused
 }
 
 /// The error for Avro without a registry, from which its schemas would come.
 fn missing_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> Option<ConnectorError> {
-    let missing = encoding == Encoding::Avro && !options.contains_key("schema.registry");
-    missing.then(|| ConnectorError::Config {
+    if encoding != Encoding::Avro || options.contains_key("schema.registry") {
+        return None;
+    }
+    Some(ConnectorError::Config {
         option: "schema.registry".to_owned(),
         message: "is required: write AVRO (schema.registry = 'http://HOST:PORT')".to_owned(),
     })
@@ -288,14 +317,21 @@ fn locate_refusal(files: &[SqlFile], statements: &[Statement], refusal: &Refusal
         .unwrap_or(("relation", &NOWHERE, &[]));
     let (pos, message) = match error {
         ConnectorError::Config { option, message } | ConnectorError::UnknownOption { option, message } => {
-            let item = items.iter().find(|item| item.name == *option);
-            let pos = item.map_or(name.pos, |item| item.pos);
+            let pos = match find_option(items, option) {
+                Some(item) => item.pos,
+                None => name.pos,
+            };
             (pos, format!("{kind} {owner}: option {option}: {message}"))
         }
         other => (name.pos, format!("{kind} {owner}: {other}")),
     };
     let place = dataflows::sql::Mistake::new(pos, message).maybe_hint(error.hint().map(str::to_owned));
     (pos, place.named(files))
+}
+
+/// The option of this name in a clause.
+fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem> {
+    items.iter().find(|item| item.name == name)
 }
 
 static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
@@ -320,16 +356,23 @@ fn describe_statement(statement: &Statement, clause: OptionClause) -> (&'static 
 
 /// The topology's name: the one given, else the first file's name without its extension.
 pub fn topology_name(given: Option<&str>, files: &[PathBuf]) -> Result<String> {
-    let stem = || files.first()?.file_stem()?.to_str().map(str::to_owned);
-    let name = given.map(str::to_owned).or_else(stem).unwrap_or_default();
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.chars().all(fits) {
+    let name = match given {
+        Some(name) => name,
+        None => first_stem(files).unwrap_or_default(),
+    };
+    let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !fits {
         let from = if given.is_some() { "--name" } else { "the first file's name" };
         return Err(mistake(format!(
             "{name:?} ({from}) cannot name a topology. Give it a name with --name: up to 128 letters, digits, _, - and ., not starting with a dot"
         )));
     }
-    Ok(name)
+    Ok(name.to_owned())
+}
+
+/// The first file's name without its extension.
+fn first_stem(files: &[PathBuf]) -> Option<&str> {
+    files.first()?.file_stem()?.to_str()
 }
 
 #[cfg(test)]

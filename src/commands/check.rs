@@ -50,18 +50,14 @@ pub fn command(args: &CheckArgs) -> Result<()> {
 
 /// The answer for programs, on standard output. Mistakes in the text are part of it and of the exit code.
 fn answer_json(planned: Result<Arc<Plan>>) -> Result<()> {
-    let listed = |found: &[SqlError]| -> Vec<serde_json::Value> {
-        let one = |m: &SqlError| serde_json::json!({"file": m.file, "line": m.line, "column": m.column, "message": m.message, "hint": m.hint});
-        found.iter().map(one).collect()
-    };
     match planned {
         Ok(plan) => {
-            println!("{}", serde_json::json!({"mistakes": [], "warnings": listed(&plan.warnings)}));
+            println!("{}", serde_json::json!({"mistakes": [], "warnings": errors_json(&plan.warnings)}));
             Ok(())
         }
         Err(error) => match error.downcast_ref::<SqlMistakes>() {
             Some(mistakes) => {
-                println!("{}", serde_json::json!({"mistakes": listed(&mistakes.found), "warnings": []}));
+                println!("{}", serde_json::json!({"mistakes": errors_json(&mistakes.found), "warnings": []}));
                 Err(mistake(format!("{} found", mistakes.found.len())))
             }
             None => Err(error),
@@ -69,13 +65,31 @@ fn answer_json(planned: Result<Arc<Plan>>) -> Result<()> {
     }
 }
 
+/// Mistakes and warnings in parts, for programs.
+fn errors_json(found: &[SqlError]) -> Vec<serde_json::Value> {
+    let mut all = Vec::with_capacity(found.len());
+    for one in found {
+        all.push(serde_json::json!({
+            "file": one.file, "line": one.line, "column": one.column, "message": one.message, "hint": one.hint,
+        }));
+    }
+    all
+}
+
+/// A number of things as words.
+fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
 /// The numbers of sources, tables, views and sinks; without sources or tables where there are none.
 fn plan_summary(plan: &Plan) -> String {
-    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let tables = plan.sources.iter().filter(|source| source.keyed.is_some()).count();
-    let counts = [(plan.sources.len() - tables, "source"), (tables, "table")];
-    let mut read: Vec<String> =
-        counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, one)| count(n, one)).collect();
+    let mut read = Vec::new();
+    for (n, one) in [(plan.sources.len() - tables, "source"), (tables, "table")] {
+        if n > 0 {
+            read.push(count(n, one));
+        }
+    }
     read.push(count(plan.views.len(), "materialized view"));
     format!("no mistakes in {} and {}", read.join(", "), count(plan.sinks.len(), "sink"))
 }
@@ -103,7 +117,8 @@ fn check_connections(plan: &Plan) -> Result<()> {
             answers.push((format!("{subject}, schema"), answer));
         }
         let key = (sink.key_encoding, &sink.key_encode_options);
-        if let Some(answer) = ask_registry("key", key, &sink.options, false).filter(|_| !sink.key.is_empty())
+        if let Some(answer) = ask_registry("key", key, &sink.options, false)
+            && !sink.key.is_empty()
         {
             answers.push((format!("{subject}, schema of its key"), answer));
         }
@@ -157,11 +172,11 @@ fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
     match &connector {
         SourceConnector::Kafka(kafka) => {
             let found = clusters.partition_count(&kafka.cluster, &kafka.topic)?;
-            let partitions = found.ok_or_else(|| ConnectorError::MissingTopic {
-                topic: kafka.topic.clone(),
-                bootstrap: kafka.cluster.bootstrap.clone(),
-            })?;
-            Ok(topic_text(&kafka.topic, Some(partitions)))
+            if found.is_none() {
+                let (topic, bootstrap) = (kafka.topic.clone(), kafka.cluster.bootstrap.clone());
+                return Err(ConnectorError::MissingTopic { topic, bootstrap }.into());
+            }
+            Ok(topic_text(&kafka.topic, found))
         }
         SourceConnector::File(_) => {
             let config =
@@ -213,7 +228,10 @@ fn ask_registry(
     options: &BTreeMap<String, String>,
     needed: bool,
 ) -> Option<Result<String>> {
-    let url = encode_options.get("schema.registry").filter(|_| encoding == Encoding::Avro)?;
+    if encoding != Encoding::Avro {
+        return None;
+    }
+    let url = encode_options.get("schema.registry")?;
     let subject = format!("{}-{part}", options.get("topic").map_or("", String::as_str));
     let latest = Registry::new(url, encode_options).and_then(|registry| registry.latest(&subject));
     Some(match latest {

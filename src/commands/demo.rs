@@ -212,11 +212,10 @@ struct Scene<'a> {
 /// Draws the results until the time is over or the engine ends, and says what comes next.
 fn draw_results(scene: &Scene<'_>, engine: &JoinHandle<Result<Summary>>) -> Result<()> {
     let began = Instant::now();
-    let over = || engine.is_finished() || scene.time.is_some_and(|time| began.elapsed() >= time);
     let screen = Screen::open(scene.watched);
     let mut states = None;
     let mut last = String::new();
-    while !over() {
+    while !engine.is_finished() && scene.time.is_none_or(|time| began.elapsed() < time) {
         let status = scene.handle.status();
         if scene.watched {
             last = match status.epoch {
@@ -273,25 +272,32 @@ fn frame(
     Ok(text)
 }
 
-/// The epoch, the latency, and the outcomes of each source's records.
-fn status_text(metrics: &Metrics, status: &Status) -> String {
-    let latency = |q| match metrics.latency_quantile(q) {
+/// A quantile of the latency, as text.
+fn latency_text(metrics: &Metrics, quantile: f64) -> String {
+    match metrics.latency_quantile(quantile) {
         Some(seconds) => format!("{:.0} ms", seconds * 1e3),
         None => "unknown".to_owned(),
-    };
+    }
+}
+
+/// The epoch, the latency, and the outcomes of each source's records.
+fn status_text(metrics: &Metrics, status: &Status) -> String {
     let mut text = format!(
         "epoch {}, published {}; record to sink {} in the middle, {} at 99%\n",
         status.epoch,
         status.published,
-        latency(0.5),
-        latency(0.99)
+        latency_text(metrics, 0.5),
+        latency_text(metrics, 0.99)
     );
     for source in &status.sources {
         let read: u64 = source.outcomes.values().sum();
-        let outcomes = schemas::Outcome::ALL.iter().map(|outcome| outcome.name());
-        let counts = outcomes.map(|name| (name, source.outcomes.get(name).copied().unwrap_or(0)));
-        let parts: Vec<String> =
-            counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+        let mut parts = Vec::new();
+        for outcome in schemas::Outcome::ALL {
+            let count = source.outcomes.get(outcome.name()).copied().unwrap_or(0);
+            if count > 0 {
+                parts.push(format!("{count} {}", outcome.name()));
+            }
+        }
         text.push_str(&format!("{}: {read} read = {}\n", source.name, parts.join(" + ")));
     }
     if let Some(error) = &status.last_error {

@@ -3,7 +3,7 @@
 //! The layout is a formatter's; that the text means what it meant is checked here: its tokens and comments must be those
 //! of before, else the file is left alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dataflows::sql::same_tokens;
@@ -17,12 +17,13 @@ use crate::exit::mistake;
 /// When a file cannot be read or written, or, with `check`, when one is laid out otherwise.
 pub fn command(files: &[PathBuf], check: bool) -> Result<()> {
     let mut other = Vec::new();
-    // Records and rows of a test script stand a line each: it is no SQL to lay out.
-    let is_script = |path: &&PathBuf| path.to_string_lossy().ends_with(".test.sql");
-    if files.iter().all(|path| is_script(&path)) {
+    if files.iter().all(|path| is_script(path)) {
         return Err(mistake("test scripts are not formatted: their records and rows stand a line each"));
     }
-    for path in files.iter().filter(|path| !is_script(path)) {
+    for path in files {
+        if is_script(path) {
+            continue;
+        }
         let text = std::fs::read_to_string(path)
             .map_err(|error| mistake(format!("cannot read {}: {error}", path.display())))?;
         let formatted = layout(&text).map_err(|why| mistake(format!("{}: {why}", path.display())))?;
@@ -40,6 +41,11 @@ pub fn command(files: &[PathBuf], check: bool) -> Result<()> {
         [] => Ok(()),
         files => Err(mistake(format!("not formatted: {}. Run herald fmt", files.join(", ")))),
     }
+}
+
+/// Tells whether a file is a test script. Its records and rows stand a line each: it is no SQL to lay out.
+fn is_script(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".test.sql")
 }
 
 fn layout(text: &str) -> Result<String, String> {

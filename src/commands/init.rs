@@ -25,7 +25,7 @@ use connectors::{Reader, SourceConfig, SourceConnector};
 
 use crate::cli::InitArgs;
 use crate::exit::mistake;
-use columns::{Sample, SampleRecord};
+use columns::{Column, Sample, SampleRecord};
 use keys::RecordKey;
 
 /// Most records of the sample.
@@ -47,8 +47,8 @@ const STARTER_RECORDS: &str = r#"{"match_id":"m1","player":"anna","champion":"Ah
 /// # Errors
 /// When the records cannot be read or are no JSON objects, or when a file to be written exists.
 pub fn command(args: &InitArgs) -> Result<()> {
-    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let dir = args.dir.as_deref().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let origin = match (&args.topic, &args.from) {
         (Some(topic), _) => {
             Origin::Topic { topic: topic.clone(), bootstrap: args.bootstrap.clone().unwrap_or_default() }
@@ -140,10 +140,12 @@ impl Origin {
         let (mut found, begun) = (Vec::new(), Instant::now());
         while found.len() < SAMPLE_RECORDS && !reader.bounded_done() && begun.elapsed() < SAMPLE_TIMEOUT {
             for records in reader.poll(SAMPLE_RECORDS, POLL_BYTES, Duration::from_millis(200))? {
-                found.extend((0..records.len()).map(|at| SampleRecord {
-                    key: records.keys.get(at).map(<[u8]>::to_vec),
-                    value: records.values.get(at).map(<[u8]>::to_vec),
-                }));
+                for at in 0..records.len() {
+                    found.push(SampleRecord {
+                        key: records.keys.get(at).map(<[u8]>::to_vec),
+                        value: records.values.get(at).map(<[u8]>::to_vec),
+                    });
+                }
             }
         }
         found.truncate(SAMPLE_RECORDS);
@@ -157,12 +159,12 @@ impl Origin {
     fn relation_name(&self) -> String {
         let given = match self {
             Origin::Topic { topic, .. } => topic.clone(),
-            Origin::File(path) => {
-                path.file_stem().map_or("events".to_owned(), |stem| stem.to_string_lossy().into_owned())
-            }
+            Origin::File(path) => match path.file_stem() {
+                Some(stem) => stem.to_string_lossy().into_owned(),
+                None => "events".to_owned(),
+            },
         };
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-        let name: String = given.chars().map(plain).collect();
+        let name = given.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
         let name = name.trim_matches('_');
         if names::is_plain_name(name) { name.to_owned() } else { format!("t_{name}") }
     }
@@ -177,9 +179,9 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample) -> String {
         }
     };
     // A column of the records that is called as a window's would be ambiguous.
-    let windows = |column: &str| ["window_start", "window_end"].contains(&column);
+    let windows = ["window_start", "window_end"];
     let (columns, relation, groups, key) = match &sample.time {
-        Some(time) if !sample.columns.iter().any(|column| windows(&column.name)) => (
+        Some(time) if !sample.columns.iter().any(|column| windows.contains(&column.name.as_str())) => (
             "window_start, window_end, count(*) AS records",
             format!("TUMBLE({name}, {time}, INTERVAL '1 hour')"),
             "\n  GROUP BY window_start, window_end",
@@ -206,13 +208,13 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample) -> String {
 
 /// The source, or the table of a sample with a key, that reads from these options.
 fn source_sql(name: &str, sample: &Sample, from: &str) -> String {
-    let mut lines: Vec<String> = sample.columns.iter().map(|column| column.sql()).collect();
+    let mut lines: Vec<String> = sample.columns.iter().map(Column::sql).collect();
     if !sample.key.is_empty() {
         lines.push(format!("  PRIMARY KEY ({})", sample.key.join(", ")));
     }
-    lines.extend(
-        sample.time.iter().map(|time| format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'")),
-    );
+    if let Some(time) = &sample.time {
+        lines.push(format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'"));
+    }
     let create = if sample.key.is_empty() { "SOURCE" } else { "TABLE" };
     let (before, format) = match &sample.record_key {
         Some(key) => key.clauses(),

@@ -63,8 +63,7 @@ fn add_commands(command: &clap::Command, name: &str, page: &mut String) {
             add_commands(sub, &name, page);
             continue;
         }
-        let about =
-            sub.get_long_about().or_else(|| sub.get_about()).map(ToString::to_string).unwrap_or_default();
+        let about = sub.get_long_about().or(sub.get_about()).map(ToString::to_string).unwrap_or_default();
         let _ = write!(page, "\n## {name}\n\n{}\n\n```text\n", format_about(&about));
         let usage = sub.clone().bin_name(&name).render_usage().to_string();
         let _ = writeln!(page, "{}\n```\n", usage.trim_start_matches("Usage: ").trim_end());
@@ -110,22 +109,22 @@ fn format_about(text: &str) -> String {
 
 /// The syntax of an argument.
 fn argument_syntax(argument: &clap::Arg) -> String {
-    let values = argument
-        .get_value_names()
-        .map(|names| names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
-    let takes = argument.get_action().takes_values();
-    match (argument.get_long(), values.filter(|_| takes)) {
+    let values = match argument.get_value_names() {
+        Some(names) if argument.get_action().takes_values() => {
+            Some(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    match (argument.get_long(), values) {
         (Some(long), Some(value)) => format!("`--{long} {value}`").replace('|', "\\|"),
         (Some(long), None) => format!("`--{long}`"),
-        (None, value) => {
-            format!("`{}`", value.unwrap_or_else(|| argument.get_id().to_string().to_uppercase()))
-                .replace('|', "\\|")
-        }
+        (None, Some(value)) => format!("`{value}`").replace('|', "\\|"),
+        (None, None) => format!("`{}`", argument.get_id().to_string().to_uppercase()).replace('|', "\\|"),
     }
 }
 
 fn argument_help(argument: &clap::Arg) -> String {
-    argument.get_long_help().or_else(|| argument.get_help()).map(ToString::to_string).unwrap_or_default()
+    argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default()
 }
 
 fn argument_default(argument: &clap::Arg) -> String {
@@ -170,7 +169,9 @@ fn collect_environment(command: &clap::Command, rows: &mut std::collections::BTr
             });
         }
     }
-    command.get_subcommands().for_each(|sub| collect_environment(sub, rows));
+    for sub in command.get_subcommands() {
+        collect_environment(sub, rows);
+    }
 }
 
 fn metrics_page() -> Result<String> {
@@ -239,8 +240,11 @@ fn functions_page() -> String {
 
 /// Adds the line of a function; its calls stand below one another.
 fn add_function(function: &FunctionEntry, page: &mut String) {
-    let calls: Vec<String> = function.calls.iter().map(|(call, _)| code(call)).collect();
-    let results: Vec<String> = function.calls.iter().map(|(_, result)| table_cell(result)).collect();
+    let (mut calls, mut results) = (Vec::new(), Vec::new());
+    for (call, result) in &function.calls {
+        calls.push(code(call));
+        results.push(table_cell(result));
+    }
     let mut result = table_cell(function.result);
     if function.views_only {
         result.push_str(" In views only.");
@@ -248,8 +252,7 @@ fn add_function(function: &FunctionEntry, page: &mut String) {
     if let [_, others @ ..] = function.names.as_slice()
         && !others.is_empty()
     {
-        let others: Vec<String> = others.iter().map(|name| code(name)).collect();
-        let _ = write!(result, " Also {}.", others.join(", "));
+        let _ = write!(result, " Also {}.", code_list(others));
     }
     let _ = writeln!(page, "| {} | {} | {result} |", calls.join("<br>"), results.join("<br>"));
 }
@@ -257,6 +260,11 @@ fn add_function(function: &FunctionEntry, page: &mut String) {
 /// Text as code in the cell of a table.
 fn code(text: &str) -> String {
     format!("`{}`", table_cell(text))
+}
+
+/// Names as code, with commas between them.
+fn code_list(names: &[&str]) -> String {
+    names.iter().copied().map(code).collect::<Vec<_>>().join(", ")
 }
 
 /// The beginning of the page of types.
@@ -286,9 +294,8 @@ fn types_page() -> Result<String> {
     let mut page = format!("{GENERATED}# Types\n\n{TYPES_HEAD}");
     let types = types().map_err(|error| anyhow!("the types cannot be described: {error}"))?;
     for of in &types {
-        let aliases: Vec<String> = of.aliases.iter().map(|name| code(name)).collect();
         let (name, values) = (code(of.name), table_cell(of.values));
-        let _ = writeln!(page, "| {name} | {} | {values} | {} |", aliases.join(", "), of.stored);
+        let _ = writeln!(page, "| {name} | {} | {values} | {} |", code_list(of.aliases), of.stored);
     }
     page.push_str(TYPES_MIDDLE);
     for of in &types {

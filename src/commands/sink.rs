@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use state::{Catalogue, StateTableKind, Store, StoreOptions};
 
 use crate::cli::SinkCommand;
@@ -32,7 +32,7 @@ pub fn command(command: &SinkCommand) -> Result<()> {
             dir.display()
         )));
     }
-    let epoch = store.order_resend(sink).map_err(|error| anyhow!(error))?;
+    let epoch = store.order_resend(sink)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

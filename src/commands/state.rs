@@ -14,7 +14,7 @@ use dataflows::render::Start;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use schemas::Outcome;
-use state::{FilesChecked, Reader, StateTableKind, Store, StoreOptions};
+use state::{FilesChecked, Reader, Snapshot, SourceProgress, StateTableKind, Store, StoreOptions};
 
 use crate::cli::{StateCommand, StatusFormat};
 use crate::exit::mistake;
@@ -140,14 +140,10 @@ fn inspect_text(dir: &Path) -> Result<String> {
                 StateTableKind::View => "view",
                 StateTableKind::Sink => continue,
             };
-            let mut keys = 0_u64;
-            snapshot.scan(entry.id, &[], |_, _| -> Result<()> {
-                keys += 1;
-                Ok(())
-            })?;
+            let keys = count_keys(&snapshot, entry.id)?;
             out.push_str(&format!("{kind:<11} {}: {}\n", entry.name, count(keys, "key", "keys")));
         }
-        let published = snapshot.published(0)?.map_or(0, |p| p.epoch);
+        let published = published_epoch(&snapshot)?;
         let waiting = count(snapshot.outbox_after(0, 0)?.count() as u64, "epoch waits", "epochs wait");
         out.push_str(&format!("published   up to epoch {published}; {waiting} for Kafka\n"));
         Ok(out)
@@ -162,34 +158,53 @@ fn inspect_json(dir: &Path) -> Result<String> {
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         let mut tables = Vec::new();
         for entry in &catalogue.entries {
-            let mut keys = 0_u64;
-            snapshot.scan(entry.id, &[], |_, _| -> Result<()> {
-                keys += 1;
-                Ok(())
-            })?;
+            let keys = count_keys(&snapshot, entry.id)?;
             let kind = format!("{:?}", entry.kind).to_lowercase();
             tables.push(serde_json::json!({"name": entry.name, "kind": kind, "keys": keys}));
         }
-        let sources = committed.progress.sources.iter().map(|(name, source)| {
-            let outcomes: serde_json::Map<String, serde_json::Value> = Outcome::ALL
-                .iter()
-                .map(|outcome| (outcome.name().to_owned(), source.outcomes[outcome.index()].into()))
-                .collect();
-            let offsets: BTreeMap<String, i64> =
-                source.partitions.iter().map(|(partition, at)| (partition.to_string(), at.next_offset)).collect();
-            serde_json::json!({"name": name, "read": source.read, "outcomes": outcomes, "next_offsets": offsets})
-        });
+        let mut sources = Vec::new();
+        for (name, source) in &committed.progress.sources {
+            sources.push(source_json(name, source));
+        }
         let answer = serde_json::json!({
             "topology": catalogue.topology,
             "epoch": committed.epoch,
             "committed_at": commit_time(committed.commit_ms),
-            "published": snapshot.published(0)?.map_or(0, |p| p.epoch),
+            "published": published_epoch(&snapshot)?,
             "waiting": snapshot.outbox_after(0, 0)?.count(),
-            "sources": sources.collect::<Vec<_>>(),
+            "sources": sources,
             "tables": tables,
         });
         Ok(format!("{answer}\n"))
     })
+}
+
+/// The committed progress of a source as JSON.
+fn source_json(name: &str, source: &SourceProgress) -> serde_json::Value {
+    let mut outcomes = serde_json::Map::new();
+    for outcome in Outcome::ALL {
+        outcomes.insert(outcome.name().to_owned(), source.outcomes[outcome.index()].into());
+    }
+    let mut offsets = BTreeMap::new();
+    for (partition, at) in &source.partitions {
+        offsets.insert(partition.to_string(), at.next_offset);
+    }
+    serde_json::json!({"name": name, "read": source.read, "outcomes": outcomes, "next_offsets": offsets})
+}
+
+/// The number of keys of a table.
+fn count_keys(snapshot: &Snapshot<'_>, table: u32) -> Result<u64> {
+    let mut keys = 0;
+    snapshot.scan(table, &[], |_, _| -> Result<()> {
+        keys += 1;
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
+/// The last epoch that is published; 0 without one.
+fn published_epoch(snapshot: &Snapshot<'_>) -> Result<u64> {
+    Ok(snapshot.published(0)?.map_or(0, |published| published.epoch))
 }
 
 /// Checks a state's files before it is opened, and fails if any is damaged. Returns the report of the checked
@@ -265,10 +280,12 @@ impl VerifyReport {
 
     /// All damages, a sentence each.
     fn damages(&self) -> Vec<String> {
-        let rows = self.rows.iter().flat_map(|(_, damaged)| damaged.clone());
-        let findings = self.findings.iter().flatten().filter(|finding| !finding.fine());
-        let findings = findings.map(|finding| finding_text(finding).trim_end().to_owned());
-        self.files.damaged.iter().cloned().chain(rows).chain(findings).collect()
+        let mut damages = self.files.damaged.clone();
+        if let Some((_, damaged)) = &self.rows {
+            damages.extend_from_slice(damaged);
+        }
+        damages.extend(wrong_findings(self.findings.as_deref().unwrap_or_default()));
+        damages
     }
 
     /// The report for people; nothing where the files are damaged, which the error tells.
@@ -282,7 +299,9 @@ impl VerifyReport {
             out.push_str("name the topology's files to have its views derived again\n");
             return out;
         };
-        findings.iter().for_each(|finding| out.push_str(&finding_text(finding)));
+        for finding in findings {
+            out.push_str(&finding_text(finding));
+        }
         if findings.iter().any(|finding| !finding.fine()) {
             out.push_str("`herald state repair` replaces what can be derived again by the derived rows\n");
         }
@@ -291,23 +310,39 @@ impl VerifyReport {
 
     /// The report for programs.
     fn json(&self) -> serde_json::Value {
-        let finding = |finding: &Finding| {
-            serde_json::json!({
-                "kind": format!("{:?}", finding.subject).to_lowercase(), "name": finding.name,
-                "derived": format!("{:?}", finding.derived).to_lowercase(),
-                "rows": finding.held, "wrong": finding.wrong, "missing": finding.missing,
-            })
-        };
         let files = &self.files;
+        let (epoch, damaged) = match &self.rows {
+            Some((epoch, damaged)) => (Some(epoch), Some(damaged)),
+            None => (None, None),
+        };
         serde_json::json!({
             "files": {"tables": files.tables, "logs": files.logs, "records": files.records,
                 "damaged": files.damaged, "torn": files.torn},
-            "epoch": self.rows.as_ref().map(|(epoch, _)| epoch),
-            "damaged": self.rows.as_ref().map(|(_, damaged)| damaged),
-            "findings": self.findings.as_ref().map(|all| all.iter().map(finding).collect::<Vec<_>>()),
+            "epoch": epoch,
+            "damaged": damaged,
+            "findings": self.findings.as_deref().map(findings_json),
             "sound": self.damages().is_empty(),
         })
     }
+}
+
+/// Findings as JSON.
+fn findings_json(findings: &[Finding]) -> Vec<serde_json::Value> {
+    let mut all = Vec::with_capacity(findings.len());
+    for finding in findings {
+        all.push(serde_json::json!({
+            "kind": format!("{:?}", finding.subject).to_lowercase(), "name": finding.name,
+            "derived": format!("{:?}", finding.derived).to_lowercase(),
+            "rows": finding.held, "wrong": finding.wrong, "missing": finding.missing,
+        }));
+    }
+    all
+}
+
+/// The lines of the findings that differ from the derived entries.
+fn wrong_findings(findings: &[Finding]) -> Vec<String> {
+    let wrong = findings.iter().filter(|finding| !finding.fine());
+    wrong.map(|finding| finding_text(finding).trim_end().to_owned()).collect()
 }
 
 /// Plans the topology of a state.
@@ -356,8 +391,7 @@ fn repair_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Resul
         Some(epoch) => {
             // The repaired state is verified again.
             let again = verify::findings(&derivation_setup(store.clone(), plan)?)?;
-            let wrong: Vec<String> =
-                again.iter().filter(|f| !f.fine()).map(|f| finding_text(f).trim_end().to_owned()).collect();
+            let wrong = wrong_findings(&again);
             if !wrong.is_empty() {
                 return Err(damage_error(dir, &wrong));
             }
@@ -399,11 +433,14 @@ fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
         mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
     })?;
     let abort = Arc::new(AtomicBool::new(false));
-    let held: BTreeMap<&String, Option<i64>> =
-        committed.progress.sources.iter().map(|(name, source)| (name, source.watermark_us)).collect();
-    let watermark = |name: &String| held.get(name).copied().flatten().unwrap_or(i64::MIN);
+    let mut watermarks = Vec::with_capacity(plan.sources.len());
+    for source in &plan.sources {
+        let held = committed.progress.sources.get(&source.name);
+        let watermark = held.and_then(|held| held.watermark_us).unwrap_or(i64::MIN);
+        watermarks.push(Arc::new(AtomicI64::new(watermark)));
+    }
     Ok(Setup {
-        watermarks: plan.sources.iter().map(|s| Arc::new(AtomicI64::new(watermark(&s.name)))).collect(),
+        watermarks,
         start: Start { epoch: committed.epoch, whole: true, anew: true },
         committed: Arc::new(AtomicU64::new(committed.epoch)),
         progress: Arc::new(committed.progress.clone()),

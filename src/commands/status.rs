@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use crate::cli::{StatusArgs, StatusFormat};
 use crate::query;
-use crate::serve::access;
 
 /// Time between two requests, over which rates are measured.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,10 +77,7 @@ pub fn command(args: &StatusArgs) -> Result<()> {
 
 /// Requests the status; also returns the response's text.
 fn request_status(base: &str) -> Result<(Topology, String)> {
-    let token = access::read_token("HERALD_READ_TOKEN", None)?;
-    let token =
-        token.map_or_else(|| access::read_token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
-    let text = query::send_get(base, "/v1/topology", token)?;
+    let text = query::send_get(base, "/v1/topology", query::read_token()?)?;
     let value: serde_json::Value = serde_json::from_str(&text).context("the answer is no JSON")?;
     let topology = parse_status(&value).with_context(|| format!("{base} is no topology of this version"))?;
     Ok((topology, text))
@@ -146,18 +142,22 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
             source.count_outcomes(&["accepted"]).to_string(),
             source.count_outcomes(&REJECTED).to_string(),
             source.lag.to_string(),
-            source.watermark.clone().unwrap_or_else(|| "-".to_owned()),
-            source.held_by.map_or("-".to_owned(), |partition| format!("partition {partition}")),
+            source.watermark.as_deref().unwrap_or("-").to_owned(),
+            match source.held_by {
+                Some(partition) => format!("partition {partition}"),
+                None => "-".to_owned(),
+            },
         ]);
     }
     out.push_str(&align_columns(&rows, 1..5));
     for source in &status.sources {
-        let reasons: Vec<String> = REJECTED
-            .iter()
-            .map(|name| (name, source.count_outcomes(&[name])))
-            .filter(|(_, n)| *n > 0)
-            .map(|(name, n)| format!("{n} {name}"))
-            .collect();
+        let mut reasons = Vec::new();
+        for outcome in REJECTED {
+            let count = source.count_outcomes(&[outcome]);
+            if count > 0 {
+                reasons.push(format!("{count} {outcome}"));
+            }
+        }
         if !reasons.is_empty() {
             let name = &source.name;
             let _ = writeln!(
@@ -178,14 +178,20 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
 
 /// Rows as a table: columns of equal width, those of `numbers` aligned to the right.
 pub(super) fn align_columns<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> String {
-    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut out = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
-            if numbers.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        let mut cells = Vec::with_capacity(N);
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let number = numbers.contains(&at);
+            cells.push(if number { format!("{cell:>width$}") } else { format!("{cell:<width$}") });
+        }
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
     }
     out
 }

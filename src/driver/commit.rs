@@ -150,7 +150,7 @@ impl Committer {
                     self.metrics.count_outcomes(&source.name, outcome.name(), n);
                 }
             }
-            let watermark = progress.sources.get(&source.name).and_then(|held| held.watermark_us);
+            let watermark = committed_watermark(progress, &source.name);
             self.metrics.set_watermark(&source.name, watermark, commit_ms);
             self.metrics.set_watermark_held_by(&source.name, advance.held_by);
             self.handle.update_status(|status| {
@@ -184,13 +184,15 @@ impl Committer {
 
     /// Waits while more unpublished output is held than the budget allows, unless a single epoch makes it up.
     fn wait_for_room(&self) {
-        let over_budget = || {
-            let (epochs, bytes) = unpublished_output(&self.setup.store, &self.metrics);
-            epochs > 1 && bytes > self.unpublished
-        };
-        while over_budget() && !self.setup.abort.load(Ordering::Relaxed) {
+        while self.is_over_budget() && !self.setup.abort.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Tells whether more than one epoch is unpublished, and more bytes than the budget allows.
+    fn is_over_budget(&self) -> bool {
+        let (epochs, bytes) = unpublished_output(&self.setup.store, &self.metrics);
+        epochs > 1 && bytes > self.unpublished
     }
 
     /// The dead letters whose source has a dead-letter topic, as chunks of the outbox.
@@ -212,13 +214,18 @@ pub fn show_progress(setup: &Setup, handle: &DriverHandle, progress: &Progress) 
     for source in &setup.plan.sources {
         let Some(held) = progress.sources.get(&source.name) else { continue };
         handle.update_status(|status| {
-            let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
+            let Some(shown) = status.source_mut(&source.name) else { return };
             for outcome in schemas::Outcome::ALL {
                 shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
             }
             shown.watermark = held.watermark_us.map(watermark_text);
         });
     }
+}
+
+/// The committed watermark of a source, in microseconds since 1970.
+pub fn committed_watermark(progress: &Progress, source: &str) -> Option<i64> {
+    progress.sources.get(source)?.watermark_us
 }
 
 /// Output in chunks, by target.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
@@ -93,24 +93,19 @@ impl Outputs {
     /// # Errors
     /// When a column type has no packed form.
     pub fn worker_encoder<'a>(&'a self, plan: &'a Plan) -> Result<SinkEncoder<'a>> {
-        let codecs = plan
-            .sinks
-            .iter()
-            .map(|sink| {
-                let schema = &plan.rels[sink.rel].schema;
-                let key = schema.project(&sink.key)?;
-                Ok((RowCodec::of(schema)?, RowCodec::of(&key)?))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let mut codecs = Vec::new();
+        for sink in &plan.sinks {
+            let schema = &plan.rels[sink.rel].schema;
+            let key = schema.project(&sink.key)?;
+            codecs.push((RowCodec::of(schema)?, RowCodec::of(&key)?));
+        }
         Ok(SinkEncoder { outputs: self, plan, codecs })
     }
 }
 
 /// The schema registry that options of ENCODE or KEY ENCODE name.
 fn sink_registry(options: &BTreeMap<String, String>) -> Result<Registry> {
-    let url = options
-        .get("schema.registry")
-        .ok_or_else(|| anyhow!("ENCODE AVRO needs (schema.registry = 'http://...')"))?;
+    let url = options.get("schema.registry").context("ENCODE AVRO needs (schema.registry = 'http://...')")?;
     Ok(Registry::new(url, options)?)
 }
 
@@ -211,8 +206,10 @@ impl SinkEncoder<'_> {
                 }
             }
         }
-        for (number, chunk) in chunks.into_iter().filter(|(_, chunk)| !chunk.is_empty()) {
-            encoded.entry(number).or_default().push(chunk.into_bytes());
+        for (number, chunk) in chunks {
+            if !chunk.is_empty() {
+                encoded.entry(number).or_default().push(chunk.into_bytes());
+            }
         }
         Ok(encoded)
     }
@@ -228,7 +225,9 @@ impl SinkEncoder<'_> {
                 if *diff < 0 {
                     bail!("a PLAIN sink got a retraction");
                 }
-                (0..*diff).for_each(|_| plain.push(row));
+                for _ in 0..*diff {
+                    plain.push(row);
+                }
             }
             let batch = decode_rows(rows, &plain, schema)?;
             let keys = match key_encoder {
@@ -253,7 +252,10 @@ impl SinkEncoder<'_> {
         }
         let key_schema: SchemaRef = Arc::new(schema.project(&sink.key)?);
         let key_batch = decode_rows(keys, &key_rows, &key_schema)?;
-        let keys = key_encoder.as_ref().map(|encoder| encoder.encode(&key_batch)).transpose()?;
+        let keys = match key_encoder {
+            Some(encoder) => Some(encoder.encode(&key_batch)?),
+            None => None,
+        };
         let batch = decode_rows(rows, &delta.rows, schema)?;
         let values = match sink.format {
             Format::Debezium => encoder.encode(&debezium_batch(sink, &batch, schema, (before, after))?)?,
@@ -298,15 +300,8 @@ fn debezium_batch(
             })
         })
         .collect();
-    let side = |rows: &[Option<u32>]| -> Result<ArrayRef> {
-        let places = UInt32Array::from(rows.to_vec());
-        let columns =
-            batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
-        let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
-        // A NOT NULL column has nulls here only where the whole row is null.
-        Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
-    };
-    let columns: Vec<ArrayRef> = vec![side(&before)?, side(&after)?, Arc::new(ops)];
+    let (before, after) = (take_structs(batch, schema, &before)?, take_structs(batch, schema, &after)?);
+    let columns: Vec<ArrayRef> = vec![before, after, Arc::new(ops)];
     let names = value_schema(sink, schema);
     let fields: Vec<Field> = names
         .fields()
@@ -317,18 +312,30 @@ fn debezium_batch(
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
+/// Takes rows of a batch as structs, null where there is no row.
+fn take_structs(batch: &RecordBatch, schema: &SchemaRef, rows: &[Option<u32>]) -> Result<ArrayRef> {
+    let places = UInt32Array::from(rows.to_vec());
+    let columns = batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
+    let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+    // A NOT NULL column has nulls here only where the whole row is null.
+    Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
+}
+
 /// Unpacks rows into a batch whose columns are all nullable.
 fn decode_rows(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = codec.decode(rows.iter())?;
-    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(nullable_schema(schema), columns)?)
 }
 
 /// The same batch with every column nullable, as the encoders expect it.
 fn make_nullable(batch: RecordBatch) -> Result<RecordBatch> {
-    let fields: Vec<Field> =
-        batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
+    Ok(RecordBatch::try_new(nullable_schema(&batch.schema()), batch.columns().to_vec())?)
+}
+
+/// The same schema with every column nullable.
+fn nullable_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// Adds an oversized record to the error table.

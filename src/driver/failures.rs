@@ -40,7 +40,9 @@ impl Failures {
             let mut below = Vec::new();
             collect_sources(plan, id, &mut below);
             let of = topics.entry(rel.owner.clone()).or_default();
-            of.extend(below.into_iter().filter_map(|source| dead_letters.get(source)).cloned());
+            for source in below {
+                of.extend(dead_letters.get(source).cloned());
+            }
             of.sort();
             of.dedup();
         }
@@ -111,6 +113,10 @@ fn truncate_text(text: &str, most: usize) -> Cow<'_, str> {
 fn collect_sources<'p>(plan: &'p Plan, rel: RelId, out: &mut Vec<&'p str>) {
     match &plan.rels[rel].op {
         Op::Source(at) => out.push(&plan.sources[*at].name),
-        op => op.inputs().into_iter().for_each(|input| collect_sources(plan, input, out)),
+        op => {
+            for input in op.inputs() {
+                collect_sources(plan, input, out);
+            }
+        }
     }
 }

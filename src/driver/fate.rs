@@ -89,7 +89,10 @@ impl Fate {
 
     /// Takes the error of the first failure; [`RunError::Aborted`] if a part failed without a known cause.
     pub fn take_error(&self) -> Option<Error> {
-        self.take_known_error().or_else(|| self.failed().then(|| RunError::Aborted.into()))
+        match self.take_known_error() {
+            None if self.failed() => Some(RunError::Aborted.into()),
+            known => known,
+        }
     }
 
     /// Takes the error of the first failure, if its cause is known.

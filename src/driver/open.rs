@@ -15,6 +15,7 @@ use connectors::kafka::settle;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
+use connectors::options::names_connector;
 use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConnector};
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
@@ -29,7 +30,7 @@ use super::budget::Budget;
 use super::encode::{Outputs, Target, sink_encoders};
 use super::publish::{Remembered, Targets};
 use super::sources::{OpenSource, Sources};
-use super::topics::TopicCheck;
+use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
 use crate::failpoints;
@@ -92,12 +93,11 @@ pub fn state_and_targets(
     let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
     let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
     let dead_letters = dead_letter_topics(config, &topics);
-    let superseded = check
-        .as_ref()
-        .map(|check| check.superseded_epochs(&store, &config.plan))
-        .transpose()?
-        .unwrap_or_default();
-    let reached = check.map(|check| check.store_topics(&store)).transpose()?.unwrap_or_default();
+    let (mut superseded, mut reached) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(check) = check {
+        superseded = check.superseded_epochs(&store, &config.plan)?;
+        reached = check.store_topics(&store)?;
+    }
     fail_point!("recover.topics.after");
     let outputs = Arc::new(Outputs::new(targets.clone(), encoders));
     let mut kafka = None;
@@ -108,7 +108,7 @@ pub fn state_and_targets(
         after.insert(0, at);
         kafka = Some(publisher);
     }
-    let publisher = kafka.as_ref().map(|k| k.status());
+    let publisher = kafka.as_ref().map(Publisher::status);
     let targets = Targets {
         kafka,
         files,
@@ -173,7 +173,10 @@ impl Mistakes {
         let refused = matches!(error.downcast_ref(), Some(ConnectorError::Refused { .. }));
         let ends = refused || exit::code(&error) != 2;
         self.0.push(error);
-        if ends { self.refuse().map(|()| None) } else { Ok(None) }
+        if ends {
+            self.refuse()?;
+        }
+        Ok(None)
     }
 
     /// Succeeds if there are no mistakes.
@@ -379,12 +382,15 @@ fn configure_topics(
     targets: &[Target],
     dead_letters: &BTreeMap<String, DeadLetterTopic>,
 ) -> PublisherConfig {
-    let sinks = targets.iter().filter_map(|target| match target {
-        Target::Kafka { topic, partitions, max_bytes } => Some((topic, *partitions, *max_bytes)),
-        _ => None,
-    });
-    let all =
-        sinks.chain(dead_letters.values().map(|topic| (&topic.name, topic.partitions, topic.max_bytes)));
+    let mut all = Vec::new();
+    for target in targets {
+        if let Target::Kafka { topic, partitions, max_bytes } = target {
+            all.push((topic, *partitions, *max_bytes));
+        }
+    }
+    for topic in dead_letters.values() {
+        all.push((&topic.name, topic.partitions, topic.max_bytes));
+    }
     let mut topics = BTreeMap::new();
     for (topic, partitions, max_bytes) in all {
         topics.insert(topic.clone(), partitions);
@@ -478,18 +484,37 @@ fn write_catalogue(config: &DriverConfig, store: &Store, state_tables: &StateTab
 
 /// Reads the connector options of every sink.
 fn sink_connectors(config: &DriverConfig) -> Result<Vec<SinkConnector>> {
-    config
-        .plan
-        .sinks
-        .iter()
-        .map(|sink| SinkConnector::from_options(&sink.options).with_context(|| format!("sink {}", sink.name)))
-        .collect()
+    let mut connectors = Vec::new();
+    for sink in &config.plan.sinks {
+        let connector = SinkConnector::from_options(&sink.options);
+        connectors.push(connector.with_context(|| format!("sink {}", sink.name))?);
+    }
+    Ok(connectors)
 }
 
 /// The single cluster of sinks and dead letters; an error if they name more than one.
 fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<Option<KafkaCluster>> {
     let mut cluster: Option<(String, KafkaCluster)> = None;
-    let mut add = |who: String, found: KafkaCluster| match &cluster {
+    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
+        if let SinkConnector::Kafka(kafka) = connector {
+            add_cluster(&mut cluster, format!("sink {}", sink.name), kafka.cluster.clone())?;
+        }
+    }
+    for source in &config.plan.sources {
+        if source.dead_letter_topic.is_some() && names_connector(&source.options, "kafka") {
+            let kafka = KafkaSource::from_options(&source.options)
+                .with_context(|| format!("source {}", source.name))?;
+            let who = format!("the dead letters of source {}", source.name);
+            add_cluster(&mut cluster, who, kafka.cluster)?;
+        }
+    }
+    let (_, cluster) = cluster.unzip();
+    Ok(cluster)
+}
+
+/// Notes the first cluster and who names it; an error if a later one is another.
+fn add_cluster(first: &mut Option<(String, KafkaCluster)>, who: String, found: KafkaCluster) -> Result<()> {
+    match first {
         Some((first, held)) if held.identity() != found.identity() => Err(mistake(format!(
             "{first} writes to Kafka at {} and {who} to {}: an epoch is one transaction, so all must use one cluster\n  \
              use one bootstrap server, or split the topology",
@@ -498,23 +523,10 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
         ))),
         Some(_) => Ok(()),
         None => {
-            cluster = Some((who, found));
+            *first = Some((who, found));
             Ok(())
         }
-    };
-    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
-        if let SinkConnector::Kafka(kafka) = connector {
-            add(format!("sink {}", sink.name), kafka.cluster.clone())?;
-        }
     }
-    for source in config.plan.sources.iter().filter(|s| s.dead_letter_topic.is_some()) {
-        if source.options.get("connector").is_some_and(|c| c == "kafka") {
-            let kafka = KafkaSource::from_options(&source.options)
-                .with_context(|| format!("source {}", source.name))?;
-            add(format!("the dead letters of source {}", source.name), kafka.cluster)?;
-        }
-    }
-    Ok(cluster.map(|(_, cluster)| cluster))
 }
 
 /// The dead-letter topics, by the names of the sources.
@@ -522,28 +534,32 @@ fn dead_letter_topics(
     config: &DriverConfig,
     topics: &BTreeMap<String, TopicInfo>,
 ) -> BTreeMap<String, DeadLetterTopic> {
-    let of = |source: &Source| {
-        let name = source.dead_letter_topic.clone()?;
-        let info = topics.get(&name)?;
+    let mut found = BTreeMap::new();
+    for source in &config.plan.sources {
+        let Some(name) = source.dead_letter_topic.clone() else { continue };
+        let Some(info) = topics.get(&name) else { continue };
         let (partitions, max_bytes) = (info.partitions, record_bytes(info));
-        Some((source.name.clone(), DeadLetterTopic { name, partitions, max_bytes }))
-    };
-    config.plan.sources.iter().filter_map(of).collect()
+        found.insert(source.name.clone(), DeadLetterTopic { name, partitions, max_bytes });
+    }
+    found
 }
 
 /// The last epoch that a target holds; an error if its marker and the state do not belong together.
 fn settled_epoch(store: Option<&Store>, marker: Option<&Marker>, target: u16) -> Result<u64> {
     // No marker names the id of a state that is yet to be created.
     let Some(store) = store else { return Ok(settle(marker, "", 0, 0, |_| None)?) };
-    let published = store.published(target)?.map_or(0, |p| p.epoch);
+    let published = published_epoch(store, target)?;
     fail_point!("publish.marker.ignored", |_| Ok(published));
-    let digest_of = |epoch: u64| {
-        let mut left = store.outbox_after(target, epoch.saturating_sub(1)).ok()?;
-        let found = left.next()?.ok()?;
-        (found.epoch == epoch).then(|| digest(&found.parts))
-    };
+    let digest_of = |epoch| outbox_digest(store, target, epoch);
     let at = settle(marker, store.state_id(), store.meta().epoch, published, digest_of)?;
     Ok(at)
+}
+
+/// The digest of an epoch's output that is still in the outbox.
+fn outbox_digest(store: &Store, target: u16, epoch: u64) -> Option<u128> {
+    let mut left = store.outbox_after(target, epoch.saturating_sub(1)).ok()?;
+    let found = left.next()?.ok()?;
+    if found.epoch == epoch { Some(digest(&found.parts)) } else { None }
 }
 
 /// Creates the factory of source decoders; setting `cancel` ends their waits.

@@ -13,11 +13,11 @@ use anyhow::{Context, Result};
 use connectors::ConnectorError;
 use connectors::file::FileWriter;
 use connectors::kafka::publisher::progress::digest;
-use connectors::kafka::{EpochOutput, Publisher};
+use connectors::kafka::{EpochOutput, Publisher, has_records};
 use crossbeam_channel::Receiver;
 use fail::fail_point;
 use schemas::MemoryShare;
-use state::{Published, Store};
+use state::{Published, StateError, Store};
 
 use super::{DriverHandle, now_ms};
 use crate::failpoints;
@@ -70,8 +70,11 @@ const REMEMBER_INTERVAL: Duration = Duration::from_secs(10);
 /// Committed and unpublished output: the epochs of the target that is furthest behind, and the bytes of all
 /// targets. Also exports both.
 pub fn unpublished_output(store: &Store, metrics: &Metrics) -> (u64, u64) {
-    let depths = store.outbox_depth();
-    let (epochs, bytes) = depths.values().fold((0, 0), |sum, d| (sum.0.max(d.epochs), sum.1 + d.bytes));
+    let (mut epochs, mut bytes) = (0, 0);
+    for depth in store.outbox_depth().values() {
+        epochs = depth.epochs.max(epochs);
+        bytes += depth.bytes;
+    }
     metrics.set_outbox_depth(epochs, bytes);
     (epochs, bytes)
 }
@@ -135,7 +138,7 @@ impl Targets {
     fn remember_offsets(&mut self, last: bool) -> Result<()> {
         let Some(publisher) = &self.kafka else { return Ok(()) };
         let reached = publisher.reached();
-        let topics = reached.values().filter(|ends| ends.iter().any(|end| *end > 0)).count();
+        let topics = reached.values().filter(|ends| has_records(ends)).count();
         let due = self.remembered.at.is_none_or(|at| at.elapsed() > REMEMBER_INTERVAL);
         if !last && !due && topics == self.remembered.topics {
             return Ok(());
@@ -171,7 +174,9 @@ impl Targets {
         }
         self.metrics.observe_phase(Phase::Publish, begun.elapsed());
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
-        epochs.iter().flat_map(|e| &e.samples).for_each(|ms| self.metrics.observe_end_to_end(now - ms));
+        for ms in epochs.iter().flat_map(|e| &e.samples) {
+            self.metrics.observe_end_to_end(now - ms);
+        }
         fail_point!("publish.after");
         self.metrics.set_published(last);
         self.published.store(last, Ordering::Release);
@@ -223,13 +228,16 @@ fn remember_lost(store: &Store, error: &ConnectorError) {
     let (ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }) = error else {
         return;
     };
-    let remembered = store.known_topics().and_then(|mut known| {
-        if let Some(known) = known.get_mut(topic) {
-            known.lost = true;
-        }
-        store.set_known_topics(&known)
-    });
-    if let Err(error) = remembered {
+    if let Err(error) = mark_lost(store, topic) {
         tracing::warn!(topic, %error, "the state does not know that the topic is lost");
     }
+}
+
+/// Marks a topic as lost.
+fn mark_lost(store: &Store, topic: &str) -> Result<(), StateError> {
+    let mut known = store.known_topics()?;
+    if let Some(known) = known.get_mut(topic) {
+        known.lost = true;
+    }
+    store.set_known_topics(&known)
 }

@@ -36,7 +36,10 @@ impl Resends {
     pub fn read(plan: &Plan, store: &Store) -> Result<Resends> {
         let (mut resends, ordered) =
             (Resends { all: store.republishes()?, ..Resends::default() }, sinks_to_resend(store)?);
-        for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, sink)| ordered.contains(&sink.name)) {
+        for (at, sink) in plan.sinks.iter().enumerate() {
+            if !ordered.contains(&sink.name) {
+                continue;
+            }
             resends.sinks.insert(at);
             let fate = derivable(plan, sink.rel);
             let how = match (resend::has_view(plan, at), fate) {

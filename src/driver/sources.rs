@@ -36,6 +36,17 @@ fn last_read(last: &LastRecord) -> LastRead {
     LastRead { offset: last.offset, ms: last.ms, digest: last.digest }
 }
 
+/// The last records read of all partitions, where the state has them.
+fn last_records(partitions: &BTreeMap<i32, PartitionProgress>) -> BTreeMap<i32, LastRecord> {
+    let mut last = BTreeMap::new();
+    for (partition, at) in partitions {
+        if let Some(record) = last_record(at) {
+            last.insert(*partition, record);
+        }
+    }
+    last
+}
+
 /// Open sources, in the plan's order.
 pub struct Sources {
     readers: Vec<(String, Reader)>,
@@ -62,24 +73,26 @@ impl OpenSource {
     /// # Errors
     /// When it is missing, cannot be read, or is not the one that the state has read.
     pub fn open(config: &DriverConfig, source: &Source, held: Option<&SourceProgress>) -> Result<OpenSource> {
-        let partitions = held.map(|held| &held.partitions);
+        let none = BTreeMap::new();
+        let partitions = match held {
+            Some(held) => &held.partitions,
+            None => &none,
+        };
         let mut connector = SourceConnector::from_options(&source.options)?;
         match &mut connector {
             SourceConnector::File(file) => {
                 file.keyed = source.format == Format::Upsert;
-                file.last = partitions.and_then(|partitions| last_record(partitions.get(&0)?));
+                file.last = partitions.get(&0).and_then(last_record);
             }
             SourceConnector::Kafka(kafka) => {
                 kafka.skip_lost = config.skip_lost_records;
-                let held = partitions.into_iter().flatten();
-                kafka.last = held.filter_map(|(p, at)| Some((*p, last_record(at)?))).collect();
+                kafka.last = last_records(partitions);
             }
             _ => {}
         }
         let want_headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
         let wanted = SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true };
-        let next = partitions.into_iter().flatten().map(|(p, at)| (*p, at.next_offset));
-        let start: BTreeMap<i32, i64> = next.collect();
+        let start: BTreeMap<i32, i64> = partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect();
         if held.is_some_and(|held| held.watermark_us == Some(i64::MAX)) {
             tracing::warn!(
                 "source {} has ended in an earlier run with --once: rows that came after its end are late",
@@ -93,7 +106,7 @@ impl OpenSource {
         Ok(OpenSource {
             name: source.name.clone(),
             reader,
-            known: partitions.into_iter().flatten().map(|(p, _)| *p).collect(),
+            known: partitions.keys().copied().collect(),
             begun: held.is_some_and(|held| held.read > 0),
         })
     }
@@ -143,9 +156,11 @@ impl Sources {
             let batches = reader
                 .poll(left.min(POLL_RECORDS), POLL_BYTES, Duration::ZERO)
                 .with_context(|| format!("source {name}"))?;
-            for records in batches.into_iter().filter(|r| !r.is_empty()) {
-                left = left.saturating_sub(records.len());
-                out.push((at, records));
+            for records in batches {
+                if !records.is_empty() {
+                    left = left.saturating_sub(records.len());
+                    out.push((at, records));
+                }
             }
         }
         Ok(out)
@@ -175,7 +190,9 @@ impl Sources {
             let marked = setup.plan.sources[at].watermark.is_some();
             let moved = setup.watermarks[at].load(Ordering::Acquire) == i64::MAX;
             if marked && !moved && (all || reader.is_bounded()) {
-                ended.extend(reader.partitions().into_iter().map(|partition| (at, partition)));
+                for partition in reader.partitions() {
+                    ended.push((at, partition));
+                }
             }
         }
         ended
@@ -209,10 +226,12 @@ impl Sources {
     pub fn report_lag(&self, metrics: &Metrics, handle: &DriverHandle) -> Option<String> {
         for (name, reader) in &self.readers {
             let lag = reader.lag();
-            lag.iter().for_each(|(partition, n)| metrics.set_lag(name, *partition, *n));
+            for (partition, n) in &lag {
+                metrics.set_lag(name, *partition, *n);
+            }
             let total = lag.values().sum();
             handle.update_status(|status| {
-                if let Some(source) = status.sources.iter_mut().find(|s| s.name == *name) {
+                if let Some(source) = status.source_mut(name) {
                     source.lag = total;
                 }
             });

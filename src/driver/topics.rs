@@ -10,7 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use connectors::kafka::{Reached, TopicInfo, TopicSpec, Topics, progress_topic, verify_reached};
+use connectors::kafka::{
+    Reached, TopicInfo, TopicSpec, Topics, has_records, partition_ends, progress_topic, verify_reached,
+};
+use connectors::options::names_connector;
 use connectors::{ConnectorError, KafkaSink, Mismatch};
 use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
@@ -53,7 +56,7 @@ impl TopicCheck {
         let (mut known, mut published, mut renewed) = (BTreeMap::new(), 0, Vec::new());
         if let Some(store) = store {
             known = store.known_topics()?;
-            published = store.published(0)?.map_or(0, |published| published.epoch);
+            published = published_epoch(store, 0)?;
             renewed = sinks_to_resend(store)?;
         }
         Ok(TopicCheck {
@@ -78,8 +81,7 @@ impl TopicCheck {
         let topic = &kafka.topic;
         let renewed = self.renewed.contains(&sink.name);
         let bounds = self.topics.bounds(topic)?;
-        let ends: Option<Vec<i64>> =
-            bounds.as_ref().map(|bounds| bounds.iter().map(|(_, end)| *end).collect());
+        let ends = bounds.as_deref().map(partition_ends);
         let mut reached = Vec::new();
         if let Some(known) = self.known.get(topic) {
             let same = match known.lost {
@@ -88,7 +90,7 @@ impl TopicCheck {
             };
             // With a resend ordered, a recreated or empty topic may have any number of partitions: no key is
             // in the wrong one yet.
-            let old = same.is_ok() && ends.as_ref().is_some_and(|ends| ends.iter().any(|end| *end > 0));
+            let old = same.is_ok() && ends.as_deref().is_some_and(has_records);
             if let (Err(error), false) = (same, renewed) {
                 return Err(self.wiped_broker()?.unwrap_or(error).into());
             }
@@ -111,8 +113,11 @@ impl TopicCheck {
             return Err(ConnectorError::OtherWriter { topic: topic.clone(), other }.into());
         }
         let mut spec = kafka.topic_spec(sink.format == Format::Upsert);
-        if bounds.is_none() {
-            spec.partitions = spec.partitions.or(self.known.get(topic).map(|known| known.partitions));
+        if bounds.is_none()
+            && spec.partitions.is_none()
+            && let Some(known) = self.known.get(topic)
+        {
+            spec.partitions = Some(known.partitions);
         }
         self.topics.look(&spec)?;
         self.wanted.push(WantedTopic { owner: format!("sink {}", sink.name), spec, reached });
@@ -136,8 +141,7 @@ impl TopicCheck {
     pub fn check_dead_letter_topic(&mut self, source: &str, topic: &str) -> Result<()> {
         let known = self.known.get(topic).cloned().unwrap_or_default();
         let mut spec = TopicSpec { name: topic.to_owned(), ..TopicSpec::default() };
-        let bounds = self.topics.bounds(topic)?;
-        let ends: Option<Vec<i64>> = bounds.map(|bounds| bounds.iter().map(|(_, end)| *end).collect());
+        let ends = self.topics.bounds(topic)?.as_deref().map(partition_ends);
         let same = verify_reached(topic, &known.reached, ends.as_deref());
         if let Err(error) = &same {
             tracing::warn!("{error}; what it held is in the table herald.dead_letter");
@@ -176,13 +180,17 @@ impl TopicCheck {
     /// When the state cannot be read.
     pub fn superseded_epochs(&self, store: &Store, plan: &Plan) -> Result<BTreeMap<String, u64>> {
         let resends = store.resends().context("what is to be sent again is not known")?;
-        let of = |sink: &Sink| {
-            let kafka = sink.options.get("connector").is_some_and(|connector| connector == "kafka");
-            let (upto, topic) = (resends.get(&sink.name).filter(|_| kafka)?, sink.options.get("topic")?);
+        let mut superseded = BTreeMap::new();
+        for sink in &plan.sinks {
+            let (Some(upto), Some(topic)) = (resends.get(&sink.name), sink.options.get("topic")) else {
+                continue;
+            };
             let needed = sink.format != Format::Plain && self.kept.contains(topic);
-            (!needed).then(|| (topic.clone(), *upto))
-        };
-        Ok(plan.sinks.iter().filter_map(of).collect())
+            if names_connector(&sink.options, "kafka") && !needed {
+                superseded.insert(topic.clone(), *upto);
+            }
+        }
+        Ok(superseded)
     }
 
     /// Records the topics in the state. Returns their end offsets.
@@ -203,6 +211,19 @@ impl TopicCheck {
 /// When the state cannot be read.
 pub fn sinks_to_resend(store: &Store) -> Result<Vec<String>> {
     let epoch = store.meta().epoch;
-    let due = store.resends()?.into_iter().filter(|(_, at)| *at == epoch);
-    Ok(due.map(|(sink, _)| sink).collect())
+    let mut due = Vec::new();
+    for (sink, at) in store.resends()? {
+        if at == epoch {
+            due.push(sink);
+        }
+    }
+    Ok(due)
+}
+
+/// The last epoch that the state knows to be published to a target; 0 before the first one.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn published_epoch(store: &Store, target: u16) -> Result<u64> {
+    Ok(store.published(target)?.map_or(0, |published| published.epoch))
 }

@@ -39,8 +39,8 @@ pub fn start(
     let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
     let (abort, failing, owed) = (setup.abort.clone(), fate.clone(), Mutex::new(owed));
     let body = move |worker: &mut Worker| -> Result<()> {
-        let place = inboxes.get(worker.index());
-        let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(place) = inboxes.get(worker.index()) else { return Ok(()) };
+        let taken = place.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(inbox) = taken else { return Ok(()) };
         let owed = owed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
         run_worker(worker, (&setup, &resends), (&outputs, owed), &inbox, &to_committer)?;
@@ -68,8 +68,9 @@ fn run_worker(
         match message {
             Command::Records(source, records) => {
                 let begun = Instant::now();
-                let rejected = topology.feed(source, &records)?;
-                dead.extend(rejected.into_iter().map(|r| dead_letter(setup, source, &records, r)));
+                for rejected in topology.feed(source, &records)? {
+                    dead.push(dead_letter(setup, source, &records, rejected));
+                }
                 decode += begun.elapsed();
                 for warning in topology.warnings() {
                     tracing::warn!(source = setup.plan.sources[source].name, "{warning}");

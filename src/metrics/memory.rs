@@ -38,7 +38,9 @@ impl MemoryGauges {
                 &["part"],
             )?,
         };
-        gauges.collectors().into_iter().try_for_each(|collector| registry.register(collector))?;
+        for collector in gauges.collectors() {
+            registry.register(collector)?;
+        }
         Ok(gauges)
     }
 

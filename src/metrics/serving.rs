@@ -60,13 +60,17 @@ impl Serving {
                 &["kind"],
             )?,
         };
-        serving.collectors().into_iter().try_for_each(|collector| registry.register(collector))?;
+        for collector in serving.collectors() {
+            registry.register(collector)?;
+        }
         for (counter, labels) in [
             (&serving.refused, &REFUSALS[..]),
             (&serving.ended, &ENDS[..]),
             (&serving.outcomes, &OUTCOMES[..]),
         ] {
-            labels.iter().for_each(|label| drop(counter.with_label_values(&[label])));
+            for label in labels {
+                drop(counter.with_label_values(&[label]));
+            }
         }
         Ok(serving)
     }

@@ -33,8 +33,7 @@ pub fn command() -> Result<()> {
         std::process::abort();
     })?;
     let thread = std::thread::Builder::new().name("herald-answer".to_owned()).stack_size(STACK_BYTES);
-    let answered =
-        thread.spawn(move || Fate::run("query", || run_query(&asked)).map(|answer| (answer, asked)))?;
+    let answered = thread.spawn(move || answer_request(asked))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     match answered.join().unwrap_or_else(|_| Err(anyhow!("the query failed unexpectedly"))) {
         Ok((answer, asked)) => {
@@ -47,6 +46,12 @@ pub fn command() -> Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// Runs the query of a request, and gives the request back with the answer.
+fn answer_request(asked: QueryRequest) -> Result<(Answer, QueryRequest)> {
+    let answer = Fate::run("query", || run_query(&asked))?;
+    Ok((answer, asked))
 }
 
 /// Runs the query of a request.

@@ -93,13 +93,17 @@ fn write_expanded(answer: &Answer, out: &mut dyn Write) -> Result<()> {
 
 /// The batch with intervals and UUIDs as PostgreSQL writes them.
 fn spell_columns(batch: &RecordBatch) -> Result<RecordBatch> {
-    let is = |of: &DataType| matches!(of, DataType::Interval(_) | DataType::FixedSizeBinary(16));
     let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
     let mut columns = batch.columns().to_vec();
-    for (field, column) in fields.iter_mut().zip(&mut columns).filter(|(field, _)| is(field.data_type())) {
-        let texts =
-            (0..column.len()).map(|row| Ok(json_value(column.as_ref(), row)?.as_str().map(str::to_owned)));
-        *column = Arc::new(texts.collect::<Result<StringArray>>()?);
+    for (field, column) in fields.iter_mut().zip(&mut columns) {
+        if !matches!(field.data_type(), DataType::Interval(_) | DataType::FixedSizeBinary(16)) {
+            continue;
+        }
+        let mut texts = Vec::with_capacity(column.len());
+        for row in 0..column.len() {
+            texts.push(json_value(column.as_ref(), row)?.as_str().map(str::to_owned));
+        }
+        *column = Arc::new(StringArray::from(texts));
         *field = field.clone().with_data_type(DataType::Utf8);
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
@@ -187,11 +191,10 @@ pub fn json_value(column: &dyn Array, row: usize) -> Result<Value> {
             }
             Value::Object(object)
         }
-        DataType::Interval(_) => {
-            let spans = column.as_primitive_opt::<IntervalMonthDayNanoType>();
-            let spelt = spans.map(|spans| Span::from(spans.value(row)).text());
-            Value::String(spelt.map_or_else(|| cell_text(column, row), Ok)?)
-        }
+        DataType::Interval(_) => Value::String(match column.as_primitive_opt::<IntervalMonthDayNanoType>() {
+            Some(spans) => Span::from(spans.value(row)).text(),
+            None => cell_text(column, row)?,
+        }),
         _ => Value::String(cell_text(column, row)?),
     })
 }

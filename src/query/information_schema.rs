@@ -27,6 +27,16 @@ pub(super) struct Listed<'a> {
     pub columns: &'a Schema,
 }
 
+impl Listed<'_> {
+    /// Its kind, as `table_type` names it.
+    fn kind(&self) -> &'static str {
+        match self.schema_name {
+            DEFAULT_SCHEMA => "MATERIALIZED VIEW",
+            _ => "SYSTEM TABLE",
+        }
+    }
+}
+
 /// The columns of `information_schema.tables`.
 pub(super) fn tables_schema() -> SchemaRef {
     let names = ["table_catalog", "table_schema", "table_name", "table_type"];
@@ -52,15 +62,11 @@ fn text_field(name: &str) -> Field {
 
 /// The rows of `information_schema.tables`.
 pub(super) fn tables_rows(listed: &[Listed<'_>]) -> Result<RecordBatch> {
-    let kinds = listed.iter().map(|relation| match relation.schema_name {
-        DEFAULT_SCHEMA => "MATERIALIZED VIEW",
-        _ => "SYSTEM TABLE",
-    });
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(listed.iter().map(|_| CATALOG))),
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(CATALOG, listed.len()))),
         Arc::new(StringArray::from_iter_values(listed.iter().map(|relation| relation.schema_name))),
         Arc::new(StringArray::from_iter_values(listed.iter().map(|relation| relation.name))),
-        Arc::new(StringArray::from_iter_values(kinds)),
+        Arc::new(StringArray::from_iter_values(listed.iter().map(Listed::kind))),
     ];
     Ok(RecordBatch::try_new(tables_schema(), columns)?)
 }
@@ -96,11 +102,16 @@ pub(super) fn columns_rows(listed: &[Listed<'_>]) -> Result<RecordBatch> {
 
 /// The answer to DESCRIBE.
 pub(super) fn describe(schema: &Schema) -> Result<RecordBatch> {
-    let fields = schema.fields();
+    let (mut names, mut types, mut nullable) = (Vec::new(), Vec::new(), Vec::new());
+    for field in schema.fields() {
+        names.push(field.name());
+        types.push(type_name(field));
+        nullable.push(yes_or_no(field));
+    }
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(fields.iter().map(|field| field.name()))),
-        Arc::new(StringArray::from_iter_values(fields.iter().map(|field| type_name(field)))),
-        Arc::new(StringArray::from_iter_values(fields.iter().map(|field| yes_or_no(field)))),
+        Arc::new(StringArray::from_iter_values(names)),
+        Arc::new(StringArray::from_iter_values(types)),
+        Arc::new(StringArray::from_iter_values(nullable)),
     ];
     Ok(RecordBatch::try_new(Arc::new(LogicalPlan::describe_schema()), columns)?)
 }
@@ -124,13 +135,15 @@ fn type_name(field: &Field) -> String {
 
 /// The answer to EXPLAIN with SQL's names of types.
 pub(super) fn spell_plan(batch: &RecordBatch) -> Result<RecordBatch> {
-    let spell = |column: &ArrayRef| -> ArrayRef {
-        match column.as_string_opt::<i32>() {
-            Some(texts) => Arc::new(texts.iter().map(|text| text.map(spell_types)).collect::<StringArray>()),
-            None => Arc::clone(column),
-        }
-    };
-    Ok(RecordBatch::try_new(batch.schema(), batch.columns().iter().map(spell).collect())?)
+    let columns = batch.columns().iter().map(spell_column).collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+}
+
+fn spell_column(column: &ArrayRef) -> ArrayRef {
+    match column.as_string_opt::<i32>() {
+        Some(texts) => Arc::new(texts.iter().map(|text| text.map(spell_types)).collect::<StringArray>()),
+        None => Arc::clone(column),
+    }
 }
 
 /// Types in the query engine's plans, and SQL's names of them: those of several words first.
@@ -169,18 +182,25 @@ fn spell_types(plan: &str) -> String {
     for (engine, sql) in TYPES {
         text = text.replace(engine, sql);
     }
-    let parts = text.split('"').enumerate();
-    let spelt = parts.map(|(at, part)| if at % 2 == 0 { spell_words(part) } else { part.to_owned() });
-    spelt.collect::<Vec<_>>().join("\"")
+    let mut parts = Vec::new();
+    for (at, part) in text.split('"').enumerate() {
+        parts.push(if at % 2 == 0 { spell_words(part) } else { part.to_owned() });
+    }
+    parts.join("\"")
+}
+
+fn is_end(c: char) -> bool {
+    !c.is_alphanumeric() && c != '_'
 }
 
 fn spell_words(text: &str) -> String {
-    let is_end = |c: char| !c.is_alphanumeric() && c != '_';
     let mut spelt = String::with_capacity(text.len());
     for piece in text.split_inclusive(is_end) {
         let word = piece.trim_end_matches(is_end);
-        let sql = TYPE_WORDS.iter().find(|(engine, _)| *engine == word).map_or(word, |(_, sql)| *sql);
-        spelt.push_str(sql);
+        spelt.push_str(match TYPE_WORDS.iter().find(|(engine, _)| *engine == word) {
+            Some((_, sql)) => sql,
+            None => word,
+        });
         spelt.push_str(&piece[word.len()..]);
     }
     spelt

@@ -4,6 +4,7 @@
 //! and stacks included, and a crash ends nothing but the query. The process is killed when its time is over
 //! or when the client has gone, and it exits by itself when this process dies.
 
+use std::fs::DirEntry;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -124,11 +125,14 @@ impl Running {
     /// The query's own failure, or the bound that ended it.
     pub fn read_epoch(&mut self) -> Result<u64> {
         let mut line = String::new();
-        let read = self.stdout.read_line(&mut line);
-        match read.map(|_| serde_json::from_str(&line)) {
-            Ok(Ok(AnswerHead::Epoch(epoch))) => Ok(epoch),
-            Ok(Ok(AnswerHead::Failed(failure))) => Err(failure.into_error()),
-            _ => Err(self.finish().err().unwrap_or_else(|| anyhow!("the query ended without a word"))),
+        let head = match self.stdout.read_line(&mut line) {
+            Ok(_) => serde_json::from_str(&line).ok(),
+            Err(_) => None,
+        };
+        match head {
+            Some(AnswerHead::Epoch(epoch)) => Ok(epoch),
+            Some(AnswerHead::Failed(failure)) => Err(failure.into_error()),
+            None => Err(self.finish().err().unwrap_or_else(|| anyhow!("the query ended without a word"))),
         }
     }
 
@@ -234,13 +238,29 @@ fn spawn_limited(asked: &QueryRequest) -> std::io::Result<Child> {
 
 /// Bytes of the database's write-ahead logs: a secondary reader holds them in memory.
 fn log_bytes(state: &Path) -> u64 {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let of = |entry: std::fs::DirEntry| match entry.path().extension().is_some_and(|e| e == "log") {
-        true => entry.metadata().map_or(0, |file| file.len()),
-        false => 0,
-    };
-    let below = entries(state).filter(|entry| entry.path().is_dir());
-    below.flat_map(|dir| entries(&dir.path())).chain(entries(state)).map(of).sum()
+    let mut bytes = 0;
+    for entry in dir_entries(state) {
+        bytes += log_length(&entry);
+        if entry.path().is_dir() {
+            for below in dir_entries(&entry.path()) {
+                bytes += log_length(&below);
+            }
+        }
+    }
+    bytes
+}
+
+/// The entries of a directory that can be read.
+fn dir_entries(dir: &Path) -> impl Iterator<Item = DirEntry> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten()
+}
+
+/// Bytes of a file if it is a log, else 0.
+fn log_length(entry: &DirEntry) -> u64 {
+    match entry.path().extension() {
+        Some(extension) if extension == "log" => entry.metadata().map_or(0, |file| file.len()),
+        _ => 0,
+    }
 }
 
 impl QueryRequest {

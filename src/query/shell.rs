@@ -254,12 +254,11 @@ impl Shell {
 
 /// The query for the columns of a relation.
 fn columns_query(relation: &Relation) -> String {
-    let literal = |text: &str| text.replace('\'', "''");
+    let (schema, name) = (relation.schema.replace('\'', "''"), relation.name.replace('\'', "''"));
     format!(
         "SELECT column_name AS \"column\", data_type AS \"type\", is_nullable AS \"nullable\" \
-         FROM information_schema.columns WHERE table_schema = '{}' AND table_name = '{}' ORDER BY ordinal_position",
-        literal(&relation.schema),
-        literal(&relation.name)
+         FROM information_schema.columns WHERE table_schema = '{schema}' AND table_name = '{name}' \
+         ORDER BY ordinal_position"
     )
 }
 
@@ -292,10 +291,16 @@ fn create_editor() -> Result<LineEditor> {
 
 /// The history's file: in $XDG_STATE_HOME, else in ~/.local/state. None if neither is a whole path.
 fn history_path(state_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
-    let whole = |dir: OsString| Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute());
-    let state_home = state_home.and_then(whole);
-    let state_home = state_home.or_else(|| Some(home.and_then(whole)?.join(".local/state")));
-    Some(state_home?.join("herald/query_history"))
+    let state_home = match state_home.and_then(whole_path) {
+        Some(dir) => dir,
+        None => home.and_then(whole_path)?.join(".local/state"),
+    };
+    Some(state_home.join("herald/query_history"))
+}
+
+fn whole_path(dir: OsString) -> Option<PathBuf> {
+    let dir = PathBuf::from(dir);
+    dir.is_absolute().then_some(dir)
 }
 
 /// Reads the history, and creates its directory where it is missing, for its owner alone.

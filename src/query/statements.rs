@@ -45,6 +45,11 @@ pub(super) fn skip_blank(text: &str) -> &str {
     rest
 }
 
+/// Tells whether a text begins with a part, in any case.
+pub(super) fn begins(text: &str, part: &str) -> bool {
+    text.get(..part.len()).is_some_and(|start| start.eq_ignore_ascii_case(part))
+}
+
 /// A kind of a part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {

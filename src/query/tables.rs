@@ -77,18 +77,25 @@ impl Tables {
             };
             tables.push(QueryTable { schema_name, name: name.to_owned(), schema, batches });
         }
-        let views_of = |budget: &mut TableBudget| system_views(snapshot, budget);
-        let dead_letters = |budget: &mut TableBudget| dead_letters::read_all(snapshot, budget);
-        tables.push(system_table("views", views_schema(), &wanted, &mut budget, views_of)?);
-        let dead_letter_schema = dead_letters::table_schema();
-        tables.push(system_table("dead_letter", dead_letter_schema, &wanted, &mut budget, dead_letters)?);
+        let mut views = system_table("views", views_schema());
+        if wanted.contains(&views.full_name()) {
+            views.batches = Some(vec![system_views(snapshot, &mut budget)?]);
+        }
+        tables.push(views);
+        let mut dead_letter = system_table("dead_letter", dead_letters::table_schema());
+        if wanted.contains(&dead_letter.full_name()) {
+            dead_letter.batches = Some(vec![dead_letters::read_all(snapshot, &mut budget)?]);
+        }
+        tables.push(dead_letter);
         let lists = information_tables(&tables)?;
         tables.extend(lists);
-        let unknown = wanted
-            .into_iter()
-            .filter(|name| !name.starts_with("information_schema."))
-            .filter(|name| tables.iter().all(|table| table.full_name() != *name))
-            .collect();
+        let mut unknown = Vec::new();
+        for name in wanted {
+            let known = tables.iter().any(|table| table.full_name() == name);
+            if !known && !name.starts_with("information_schema.") {
+                unknown.push(name);
+            }
+        }
         Ok(Tables { epoch: snapshot.epoch(), unknown, tables })
     }
 
@@ -103,15 +110,16 @@ impl Tables {
     /// # Errors
     /// When rows do not fit their table.
     pub fn table_sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
-        let source = |table: &QueryTable| -> Result<(String, Arc<dyn TableSource>)> {
+        let mut sources = BTreeMap::new();
+        for table in &self.tables {
             let schema = table.schema.clone();
             let rows: Arc<dyn TableProvider> = match &table.batches {
                 Some(batches) => Arc::new(MemTable::try_new(schema, vec![batches.clone()])?),
                 None => Arc::new(EmptyTable::new(schema)),
             };
-            Ok((table.full_name(), provider_as_source(rows)))
-        };
-        self.tables.iter().map(source).collect()
+            sources.insert(table.full_name(), provider_as_source(rows));
+        }
+        Ok(sources)
     }
 
     /// Registers the tables in a session.
@@ -143,24 +151,28 @@ impl Tables {
 
 /// The tables of `information_schema`, which list all others.
 fn information_tables(tables: &[QueryTable]) -> Result<Vec<QueryTable>> {
-    let listed: Vec<Listed<'_>> = tables
-        .iter()
-        .map(|table| Listed {
+    let mut listed = Vec::with_capacity(tables.len());
+    for table in tables {
+        listed.push(Listed {
             schema_name: table.schema_name.unwrap_or(DEFAULT_SCHEMA),
             name: &table.name,
             columns: &table.schema,
-        })
-        .collect();
-    let list = |name: &str, rows: RecordBatch| QueryTable {
+        });
+    }
+    Ok(vec![
+        information_table("tables", information_schema::tables_rows(&listed)?),
+        information_table("columns", information_schema::columns_rows(&listed)?),
+    ])
+}
+
+/// A table of `information_schema` with its rows.
+fn information_table(name: &str, rows: RecordBatch) -> QueryTable {
+    QueryTable {
         schema_name: Some(INFORMATION_SCHEMA),
         name: name.to_owned(),
         schema: rows.schema(),
         batches: Some(vec![rows]),
-    };
-    Ok(vec![
-        list("tables", information_schema::tables_rows(&listed)?),
-        list("columns", information_schema::columns_rows(&listed)?),
-    ])
+    }
 }
 
 /// The tables that a statement names, as `schema.name` or `name`. A statement that is no SELECT is parsed by
@@ -174,13 +186,14 @@ fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?;
     let references = state.resolve_table_references(&statement).map_err(super::query_mistake)?;
-    Ok(references
-        .iter()
-        .map(|reference| match reference.schema() {
+    let mut names = Vec::with_capacity(references.len());
+    for reference in &references {
+        names.push(match reference.schema() {
             Some("public") | None => reference.table().to_owned(),
             Some(schema) => format!("{schema}.{}", reference.table()),
-        })
-        .collect())
+        });
+    }
+    Ok(names)
 }
 
 fn view_schema(entry: &CatalogueEntry) -> Result<SchemaRef> {
@@ -250,19 +263,9 @@ fn take_batch(
     Ok(batch)
 }
 
-/// A table of schema `herald`; its rows are read only if the query names it.
-fn system_table(
-    name: &str,
-    schema: SchemaRef,
-    wanted: &[String],
-    budget: &mut TableBudget,
-    rows: impl FnOnce(&mut TableBudget) -> Result<RecordBatch>,
-) -> Result<QueryTable> {
-    let mut table = QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, batches: None };
-    if wanted.contains(&table.full_name()) {
-        table.batches = Some(vec![rows(budget)?]);
-    }
-    Ok(table)
+/// A table of schema `herald` without its rows, which are read only if the query names it.
+fn system_table(name: &str, schema: SchemaRef) -> QueryTable {
+    QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, batches: None }
 }
 
 /// The system tables: name, meaning and columns.

@@ -68,9 +68,8 @@ pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Resu
 /// Logs a line of progress. Returns the number of records read so far.
 fn log_progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
     let read: u64 = status.sources.iter().map(records_read).sum();
-    let lag: i64 = status.sources.iter().map(|source| source.lag).sum();
-    let rejected: u64 =
-        status.sources.iter().flat_map(|source| rejected_records(source).into_iter().map(|(_, n)| n)).sum();
+    let lag = status.total_lag();
+    let rejected: u64 = status.sources.iter().flat_map(rejected_records).map(|(_, n)| n).sum();
     let rate = read.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
     tracing::info!(
         epoch = status.epoch,
@@ -100,9 +99,13 @@ struct FirstRejections(BTreeSet<(String, &'static str)>);
 impl FirstRejections {
     /// The outcomes with rejected records that were not reported yet, with their number so far.
     fn check(&mut self, source: &SourceStatus) -> Vec<(&'static str, u64)> {
-        let first =
-            |(outcome, n): &(&'static str, u64)| *n > 0 && self.0.insert((source.name.clone(), *outcome));
-        rejected_records(source).into_iter().filter(first).collect()
+        let mut first = Vec::new();
+        for (outcome, n) in rejected_records(source) {
+            if n > 0 && self.0.insert((source.name.clone(), outcome)) {
+                first.push((outcome, n));
+            }
+        }
+        first
     }
 }
 

@@ -84,16 +84,10 @@ impl Access {
 
     /// The role of a request, by its bearer token.
     fn role_of(&self, headers: &HeaderMap) -> Role {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-        });
-        let is = |token: &Option<String>| {
-            given.zip(token.as_ref()).is_some_and(|(a, b)| equal_in_constant_time(a, b.as_bytes()))
-        };
-        if is(&self.admin) {
+        let given = bearer_token(headers);
+        if is_token(given, self.admin.as_deref()) {
             Role::Administrator
-        } else if is(&self.read) || self.is_open() {
+        } else if is_token(given, self.read.as_deref()) || self.is_open() {
             Role::Reader
         } else {
             Role::Nobody
@@ -104,22 +98,39 @@ impl Access {
     fn take_request(&self, address: IpAddr) -> bool {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let refilled = |left: &(f64, Instant)| {
-            (left.0 + now.duration_since(left.1).as_secs_f64() * REQUESTS_PER_SECOND).min(BURST_REQUESTS)
-        };
         let mut key = client_key(address);
         if left.len() >= MAX_ADDRESSES && !left.contains_key(&key) {
-            left.retain(|_, left| refilled(left) < BURST_REQUESTS);
+            left.retain(|_, left| refilled(left, now) < BURST_REQUESTS);
             if left.len() >= MAX_ADDRESSES {
                 // No bucket is full, and so none can be forgotten: further addresses share this one.
                 key = IpAddr::from([0, 0, 0, 0]);
             }
         }
         let of = left.entry(key).or_insert((BURST_REQUESTS, now));
-        let has = refilled(of);
+        let has = refilled(of, now);
         let admitted = has >= 1.0;
         *of = (has - f64::from(u8::from(admitted)), now);
         admitted
+    }
+}
+
+/// The requests that an address has left by now.
+fn refilled(left: &(f64, Instant), now: Instant) -> f64 {
+    (left.0 + now.duration_since(left.1).as_secs_f64() * REQUESTS_PER_SECOND).min(BURST_REQUESTS)
+}
+
+/// The bearer token of a request.
+fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Tells whether the token of a request is this one.
+fn is_token(given: Option<&[u8]>, token: Option<&str>) -> bool {
+    match (given, token) {
+        (Some(given), Some(token)) => equal_in_constant_time(given, token.as_bytes()),
+        _ => false,
     }
 }
 

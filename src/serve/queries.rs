@@ -58,7 +58,7 @@ impl Refusal {
     /// Maps a failure to its HTTP status.
     pub fn of(error: &Error) -> Refusal {
         let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-        let status = match error.chain().find_map(|cause| cause.downcast_ref::<Stopped>()) {
+        let status = match find_stopped(error) {
             Some(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
             Some(Stopped::Memory(_) | Stopped::Answer(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Some(Stopped::Answers | Stopped::Left) => StatusCode::SERVICE_UNAVAILABLE,
@@ -112,9 +112,9 @@ impl Queries {
         };
         // The sender is dropped with this future, which ends the query when the client disconnects.
         let (_here, left) = bounded(0);
-        let work = self.query_job(sql, format, left);
+        let job = self.query_job(sql, format, left);
         let work = tokio::task::spawn_blocking(move || {
-            let answered = work();
+            let answered = job.run();
             drop((turn, place));
             answered
         });
@@ -125,35 +125,53 @@ impl Queries {
         }
     }
 
-    /// The job of the query's thread: starts the process and reads its answer.
-    fn query_job(
-        &self,
-        sql: String,
-        format: OutputFormat,
-        left: Receiver<()>,
-    ) -> impl FnOnce() -> Result<Answered> + Send + use<> {
+    /// The job of the query's thread.
+    fn query_job(&self, sql: String, format: OutputFormat, left: Receiver<()>) -> QueryJob {
         let (state, limits, held) = (self.state.clone(), self.limits.clone(), self.held.clone());
-        let metrics = self.metrics.clone();
-        move || {
-            let _running = Counted::new(&metrics, Serving::change_running);
-            let read = || -> Result<Answered> {
-                let mut running = Running::start(&state, (&sql, format), &limits, left)?;
-                let epoch = running.read_epoch()?;
-                let body = read_answer(&mut running, &held, &metrics)?;
-                running.finish()?;
-                Ok(Answered { epoch, body })
-            };
-            let answered = read();
-            metrics.count_query(outcome_label(answered.as_ref().err()));
-            answered
-        }
+        QueryJob { state, limits, held, metrics: self.metrics.clone(), sql, format, left }
     }
+}
+
+/// A query for a thread of its own.
+struct QueryJob {
+    state: PathBuf,
+    limits: QueryLimits,
+    held: Arc<Semaphore>,
+    metrics: Serving,
+    sql: String,
+    format: OutputFormat,
+    left: Receiver<()>,
+}
+
+impl QueryJob {
+    /// Runs the query, and counts it while it runs and by its outcome.
+    fn run(self) -> Result<Answered> {
+        let metrics = self.metrics.clone();
+        let _running = Counted::new(&metrics, Serving::change_running);
+        let answered = self.read();
+        metrics.count_query(outcome_label(answered.as_ref().err()));
+        answered
+    }
+
+    /// Starts the process and reads its answer.
+    fn read(self) -> Result<Answered> {
+        let mut running = Running::start(&self.state, (&self.sql, self.format), &self.limits, self.left)?;
+        let epoch = running.read_epoch()?;
+        let body = read_answer(&mut running, &self.held, &self.metrics)?;
+        running.finish()?;
+        Ok(Answered { epoch, body })
+    }
+}
+
+/// The bound that ended a query, if one did.
+fn find_stopped(error: &Error) -> Option<&Stopped> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// The outcome of a query as a metric label.
 fn outcome_label(error: Option<&Error>) -> &'static str {
     let Some(error) = error else { return "answered" };
-    match error.chain().find_map(|cause| cause.downcast_ref::<Stopped>()) {
+    match find_stopped(error) {
         Some(Stopped::Time(_)) => "time",
         Some(Stopped::Memory(_)) => "memory",
         Some(Stopped::Depth) => "depth",
@@ -223,7 +241,10 @@ impl AnswerBody {
     /// # Errors
     /// When it is not UTF-8.
     pub fn into_text(self) -> Result<String> {
-        let bytes: Vec<u8> = self.chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        for chunk in &self.chunks {
+            bytes.extend_from_slice(chunk);
+        }
         String::from_utf8(bytes).map_err(|_| anyhow!("the answer is no text"))
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
-use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
 use openssl::x509::X509;
 
 use crate::exit::mistake;
@@ -15,26 +16,31 @@ use crate::exit::mistake;
 /// # Errors
 /// When a file cannot be read, is not PEM, or the key does not belong to the certificate.
 pub fn create_acceptor(certificate: &Path, key: &Path) -> Result<SslAcceptor> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| mistake(format!("{} cannot be read: {error}", path.display())))
-    };
-    let (chain, secret) = (read(certificate)?, read(key)?);
+    let (chain, secret) = (read_pem(certificate)?, read_pem(key)?);
     let mut builder =
         SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).context("TLS cannot be set up")?;
-    let mut identify = || {
-        let mut certificates = X509::stack_from_pem(&chain)?.into_iter();
-        // An empty file gives no certificate; the check of the key below then fails.
-        if let Some(own) = certificates.next() {
-            builder.set_certificate(&own)?;
-        }
-        certificates.try_for_each(|between| builder.add_extra_chain_cert(between))?;
-        // The empty passphrase makes OpenSSL refuse an encrypted key instead of prompting for a passphrase.
-        builder.set_private_key(&*PKey::private_key_from_pem_passphrase(&secret, b"")?)?;
-        builder.check_private_key()
-    };
-    identify().map_err(|error| {
+    set_identity(&mut builder, &chain, &secret).map_err(|error| {
         let (certificate, key) = (certificate.display(), key.display());
         mistake(format!("{certificate} and {key} are no certificate and its key, both in PEM: {error}"))
     })?;
     Ok(builder.build())
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| mistake(format!("{} cannot be read: {error}", path.display())))
+}
+
+/// Sets the certificate chain and the key, and checks that they belong together.
+fn set_identity(builder: &mut SslAcceptorBuilder, chain: &[u8], secret: &[u8]) -> Result<(), ErrorStack> {
+    let mut certificates = X509::stack_from_pem(chain)?.into_iter();
+    // An empty file gives no certificate; the check of the key below then fails.
+    if let Some(own) = certificates.next() {
+        builder.set_certificate(&own)?;
+    }
+    for between in certificates {
+        builder.add_extra_chain_cert(between)?;
+    }
+    // The empty passphrase makes OpenSSL refuse an encrypted key instead of prompting for a passphrase.
+    builder.set_private_key(&*PKey::private_key_from_pem_passphrase(secret, b"")?)?;
+    builder.check_private_key()
 }

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use arrow::datatypes::Field;
 use dataflows::plan::formats::{Encoding, Format};
 use dataflows::sql::parse::ast::{CreateRelation, OptionItem};
-use schemas::{Registry, columns_of_avro, columns_of_debezium};
+use schemas::{Registry, SchemaError, columns_of_avro, columns_of_debezium};
 
-use super::Network;
+use super::{Network, find_option};
 
 /// The columns that the encoding of a relation names; None if it names none.
 pub fn columns_of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>>, String> {
@@ -19,7 +19,7 @@ pub fn columns_of(create: &CreateRelation, network: Network) -> Result<Option<Ve
     if *encoding != Encoding::Avro {
         return Ok(None);
     }
-    let schema = match (find_option(items, "schema.file"), find_option(items, "schema.registry")) {
+    let schema = match (option_value(items, "schema.file"), option_value(items, "schema.registry")) {
         (Some(path), _) => std::fs::read_to_string(path)
             .map_err(|error| format!("schema.file {path} cannot be read: {error}"))?,
         (None, Some(_)) if network == Network::Refused => {
@@ -34,21 +34,26 @@ pub fn columns_of(create: &CreateRelation, network: Network) -> Result<Option<Ve
         Format::Debezium => columns_of_debezium(&schema),
         Format::Plain | Format::Upsert => columns_of_avro(&schema),
     };
-    let columns = columns.map_err(|error| error.to_string())?;
+    let columns = columns.map_err(describe_error)?;
     Ok(Some(columns.fields().iter().map(|field| field.as_ref().clone()).collect()))
 }
 
 /// The newest value schema that the registry has for the relation's topic.
 fn latest_schema(url: &str, create: &CreateRelation, items: &[OptionItem]) -> Result<String, String> {
-    let topic = find_option(&create.with, "topic")
+    let topic = option_value(&create.with, "topic")
         .ok_or("the option topic is missing, and the registry is asked by it")?;
     let options: BTreeMap<String, String> =
         items.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
-    let schema = Registry::new(url, &options).and_then(|registry| registry.latest(&format!("{topic}-value")));
-    schema.map(|(_, text)| text).map_err(|error| error.to_string())
+    let registry = Registry::new(url, &options).map_err(describe_error)?;
+    let (_, text) = registry.latest(&format!("{topic}-value")).map_err(describe_error)?;
+    Ok(text)
 }
 
-fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a str> {
-    let found = items.iter().find(|item| item.name == name);
-    found.map(|item| item.value.as_str())
+/// The value of an option, if it is given.
+fn option_value<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a str> {
+    Some(find_option(items, name)?.value.as_str())
+}
+
+fn describe_error(error: SchemaError) -> String {
+    error.to_string()
 }

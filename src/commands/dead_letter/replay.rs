@@ -61,17 +61,20 @@ pub fn command(args: &ReplayArgs) -> Result<()> {
 
 /// Parses the filters.
 fn parse_filter(filter: &DeadLetterFilter) -> Result<ReplayFilter> {
-    let time = |flag: &str, text: &Option<String>| -> Result<Option<i64>> {
-        let Some(text) = text else { return Ok(None) };
-        let us = parse_timestamp(text);
-        let wrong = || mistake(format!("--{flag} {text}: write a time such as 2026-01-01T00:00:00Z"));
-        us.ok_or_else(wrong).map(Some)
-    };
     Ok(ReplayFilter {
         outcome: filter.outcome.as_deref().map(parse_outcome).transpose()?,
-        since_us: time("since", &filter.since)?,
-        until_us: time("until", &filter.until)?,
+        since_us: parse_bound("since", filter.since.as_deref())?,
+        until_us: parse_bound("until", filter.until.as_deref())?,
     })
+}
+
+/// Parses the time of a flag, if it is given.
+fn parse_bound(flag: &str, text: Option<&str>) -> Result<Option<i64>> {
+    let Some(text) = text else { return Ok(None) };
+    match parse_timestamp(text) {
+        Some(us) => Ok(Some(us)),
+        None => Err(mistake(format!("--{flag} {text}: write a time such as 2026-01-01T00:00:00Z"))),
+    }
 }
 
 /// A source whose rejected records can be replayed.
@@ -102,16 +105,21 @@ impl<'p> Replayed<'p> {
         };
         Ok(Replayed { source, kafka, dead_letter_topic })
     }
+
+    /// Tells whether another source reads the same topic.
+    fn shares_topic(&self, other: &Replayed<'_>) -> bool {
+        (other.kafka.cluster.identity(), &other.kafka.topic)
+            == (self.kafka.cluster.identity(), &self.kafka.topic)
+    }
 }
 
 /// The source that is named, or all that can be replayed; the others are named on standard error.
 fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<Replayed<'p>>> {
     refuse_split_marks(sources)?;
     if let Some(named) = named {
-        let found = sources.iter().find(|source| source.name == named).ok_or_else(|| {
-            let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-            mistake(format!("--source {named}: the topology has no such source; it has {}", known.join(", ")))
-        })?;
+        let Some(found) = sources.iter().find(|source| source.name == named) else {
+            return Err(unknown_source(sources, named));
+        };
         return Ok(vec![Replayed::new(found).map_err(mistake)?]);
     }
     let (mut found, mut refused) = (Vec::new(), Vec::new());
@@ -133,24 +141,25 @@ fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<
     Ok(found)
 }
 
+/// The error for the name of no source.
+fn unknown_source(sources: &[Source], named: &str) -> Error {
+    let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    mistake(format!("--source {named}: the topology has no such source; it has {}", known.join(", ")))
+}
+
 /// Refuses two sources of one topic with dead-letter topics of their own: a record that both rejected would be
 /// sent once for each, since each topic has only its own marks.
 fn refuse_split_marks(sources: &[Source]) -> Result<()> {
-    let replayed: Vec<Replayed<'_>> =
-        sources.iter().filter_map(|source| Replayed::new(source).ok()).collect();
+    let replayed: Vec<Replayed<'_>> = sources.iter().map(Replayed::new).filter_map(Result::ok).collect();
     for (at, one) in replayed.iter().enumerate() {
-        let same_topic = |other: &&Replayed<'_>| {
-            (other.kafka.cluster.identity(), &other.kafka.topic)
-                == (one.kafka.cluster.identity(), &one.kafka.topic)
-        };
-        let others = replayed[at + 1..].iter().filter(same_topic);
-        if let Some(other) = others.into_iter().find(|other| other.dead_letter_topic != one.dead_letter_topic)
-        {
-            return Err(mistake(format!(
-                "sources {} and {} read topic {} and have different dead-letter topics: a record that both rejected would be \
-                 sent twice\n  give them the same dead_letter.topic",
-                one.source.name, other.source.name, one.kafka.topic
-            )));
+        for other in &replayed[at + 1..] {
+            if one.shares_topic(other) && one.dead_letter_topic != other.dead_letter_topic {
+                return Err(mistake(format!(
+                    "sources {} and {} read topic {} and have different dead-letter topics: a record that both \
+                     rejected would be sent twice\n  give them the same dead_letter.topic",
+                    one.source.name, other.source.name, one.kafka.topic
+                )));
+            }
         }
     }
     Ok(())
@@ -200,13 +209,15 @@ fn replay_error(error: ConnectorError, topic: &str, dry_run: bool) -> Error {
 
 /// The sum of all numbers.
 fn total_of(counts: &ReplayCounts) -> ReplayCount {
-    counts.values().fold(ReplayCount::default(), |sum, of| ReplayCount {
-        selected: sum.selected + of.selected,
-        replayed: sum.replayed + of.replayed,
-        already: sum.already + of.already,
-        cut: sum.cut + of.cut,
-        elsewhere: sum.elsewhere + of.elsewhere,
-    })
+    let mut sum = ReplayCount::default();
+    for of in counts.values() {
+        sum.selected += of.selected;
+        sum.replayed += of.replayed;
+        sum.already += of.already;
+        sum.cut += of.cut;
+        sum.elsewhere += of.elsewhere;
+    }
+    sum
 }
 
 /// Prints the numbers, and a warning of late records on standard error.
@@ -258,13 +269,14 @@ fn counts_text(counts: &ReplayCounts, dry_run: bool) -> String {
 /// The numbers for programs.
 fn counts_json(counts: &ReplayCounts, dry_run: bool) -> serde_json::Value {
     let sent = if dry_run { "to_replay" } else { "replayed" };
-    let one = |((source, outcome), of): (&(String, Outcome), &ReplayCount)| {
-        serde_json::json!({
+    let mut all = Vec::with_capacity(counts.len());
+    for ((source, outcome), of) in counts {
+        all.push(serde_json::json!({
             "source": source, "outcome": outcome.name(), "selected": of.selected, sent: of.replayed,
             "already": of.already, "cut": of.cut, "elsewhere": of.elsewhere,
-        })
-    };
-    serde_json::json!({"dry_run": dry_run, "counts": counts.iter().map(one).collect::<Vec<_>>()})
+        }));
+    }
+    serde_json::json!({"dry_run": dry_run, "counts": all})
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyedRecord, RecordKey};
+use super::keys::{KeyedRecord, RecordKey, non_null};
 use super::kinds::{Kind, Tally};
 use super::names::{identifier, is_id_name};
 
@@ -56,7 +56,9 @@ impl Sample {
     pub fn of(records: &[SampleRecord]) -> Result<Sample, String> {
         let mut objects = parse_objects(records)?;
         let mut tally = Tally::default();
-        objects.iter().flatten().for_each(|fields| tally.add_object(fields));
+        for fields in objects.iter().flatten() {
+            tally.add_object(fields);
+        }
         let Kind::Struct(kinds) = tally.kind() else {
             return Err("the records have no fields, or too many for columns".to_owned());
         };
@@ -67,24 +69,22 @@ impl Sample {
             return Err("no record has the types that most values of each field have".to_owned());
         }
         let sampled: Vec<&Map<String, Value>> = objects.iter().flatten().collect();
-        let is_id = |column: &&Column| {
-            is_id_name(&column.name)
-                && matches!(column.kind, Kind::Text | Kind::Whole)
-                && is_unique(&column.name, &sampled)
-        };
-        let id = columns.iter().find(is_id).map(|column| column.name.clone());
+        let id = columns.iter().find(|column| column.is_id(&sampled)).map(Column::own_name);
         let found = keyed_records(records, &objects).and_then(|keyed| RecordKey::find(&keyed, &kinds));
         // Keys that repeat beside an id that does not say where a record goes, not which row it replaces.
         let record_key = found.filter(|key| key.deletes > 0 || key.repeats == 0 || id.is_none());
-        let key = record_key.as_ref().map_or_else(|| Vec::from_iter(id), |key| key.columns.clone());
-        let is_time = |column: &&Column| column.kind == Kind::Time && is_present(&column.name, &sampled);
-        let time = columns.iter().find(is_time).map(|column| column.name.clone());
-        columns.extend(record_key.iter().flat_map(|key| &key.added).map(Column::new));
+        let time = columns.iter().find(|column| column.is_time(&sampled)).map(Column::own_name);
+        let (key, deletes) = match &record_key {
+            Some(found) => {
+                columns.extend(found.added.iter().map(Column::new));
+                (found.columns.clone(), found.deletes)
+            }
+            None => (Vec::from_iter(id), 0),
+        };
         // A field that is present in the sample may be missing later: only the key and the time are NOT NULL.
         for column in &mut columns {
             column.required = key.contains(&column.name) || time.as_ref() == Some(&column.name);
         }
-        let deletes = record_key.as_ref().map_or(0, |key| key.deletes);
         Ok(Sample {
             misfits: present - fitting.len(),
             others: records.len() - present - deletes,
@@ -92,7 +92,7 @@ impl Sample {
             columns,
             key: key.iter().map(|name| identifier(name)).collect(),
             record_key,
-            time: time.map(|name| identifier(&name)),
+            time: time.as_deref().map(identifier),
         })
     }
 }
@@ -100,6 +100,22 @@ impl Sample {
 impl Column {
     fn new((name, kind): &(String, Kind)) -> Column {
         Column { name: name.clone(), kind: kind.clone(), required: false, misfits: 0 }
+    }
+
+    fn own_name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Tells whether it is named like an id, and identifies each of the records.
+    fn is_id(&self, records: &[&Map<String, Value>]) -> bool {
+        is_id_name(&self.name)
+            && matches!(self.kind, Kind::Text | Kind::Whole)
+            && is_unique(&self.name, records)
+    }
+
+    /// Tells whether each of the records has a time in it.
+    fn is_time(&self, records: &[&Map<String, Value>]) -> bool {
+        self.kind == Kind::Time && is_present(&self.name, records)
     }
 
     /// The column in the syntax of CREATE SOURCE, below a comment if records do not fit it.
@@ -149,7 +165,9 @@ fn keep_fitting(objects: &mut [Option<Map<String, Value>>], columns: &mut [Colum
         let Some(fields) = object else { continue };
         let mut fits = true;
         for column in columns.iter_mut() {
-            if fields.get(&column.name).is_some_and(|value| !column.kind.fits(value)) {
+            if let Some(value) = fields.get(&column.name)
+                && !column.kind.fits(value)
+            {
                 column.misfits += 1;
                 fits = false;
             }
@@ -167,16 +185,17 @@ fn keyed_records<'a>(
     records: &'a [SampleRecord],
     objects: &'a [Option<Map<String, Value>>],
 ) -> Option<Vec<KeyedRecord<'a>>> {
-    let keyed = |(record, object): (&'a SampleRecord, &'a Option<Map<String, Value>>)| {
+    let mut keyed = Vec::with_capacity(records.len());
+    for (record, object) in records.iter().zip(objects) {
         let key = record.key.as_deref()?;
-        Some(KeyedRecord { key, fields: object.as_ref(), deletes: record.value.is_none() })
-    };
-    records.iter().zip(objects).map(keyed).collect()
+        keyed.push(KeyedRecord { key, fields: object.as_ref(), deletes: record.value.is_none() });
+    }
+    Some(keyed)
 }
 
 /// Tells whether every record has a value of the field.
 fn is_present(name: &str, records: &[&Map<String, Value>]) -> bool {
-    records.iter().all(|fields| fields.get(name).is_some_and(|value| !value.is_null()))
+    records.iter().all(|fields| non_null(fields, name).is_some())
 }
 
 /// Tells whether every record has a value of the field, each another one.

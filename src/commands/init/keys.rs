@@ -56,17 +56,25 @@ impl RecordKey {
         let deletes = records.iter().filter(|record| record.deletes).count();
         let distinct: HashSet<&[u8]> = records.iter().map(|record| record.key).collect();
         let repeats = records.len() - distinct.len();
-        let key = |form, columns, added| RecordKey { columns, added, form, deletes, repeats };
-        if let Some(fields) = object_columns(records, columns) {
-            let names = fields.iter().map(|(name, _)| name.clone()).collect();
-            let known = |name: &String| columns.iter().any(|(column, _)| column == name);
-            let added = fields.into_iter().filter(|(name, _)| !known(name)).collect();
-            return Some(key(KeyForm::Json, names, added));
-        }
-        if let Some((form, name)) = value_column(records, columns) {
-            return Some(key(form, vec![name.to_owned()], vec![]));
-        }
-        (deletes > 0).then(|| key(KeyForm::Bytes, vec![free_name(columns)], vec![]))
+        let (mut names, mut added) = (Vec::new(), Vec::new());
+        let form = if let Some(fields) = object_columns(records, columns) {
+            for (name, kind) in fields {
+                names.push(name.clone());
+                if !is_column(columns, &name) {
+                    added.push((name, kind));
+                }
+            }
+            KeyForm::Json
+        } else if let Some((form, name)) = value_column(records, columns) {
+            names.push(name.to_owned());
+            form
+        } else if deletes > 0 {
+            names.push(free_name(columns));
+            KeyForm::Bytes
+        } else {
+            return None;
+        };
+        Some(RecordKey { columns: names, added, form, deletes, repeats })
     }
 
     /// The clauses before WITH and behind it: INCLUDE, if there is one, and FORMAT.
@@ -122,22 +130,37 @@ impl RecordKey {
 /// The fields of the keys with their types, if all keys are objects of the same fields and no value
 /// contradicts its key.
 fn object_columns(records: &[KeyedRecord<'_>], columns: &[(String, Kind)]) -> Option<Vec<(String, Kind)>> {
-    let keys: Vec<Map<String, Value>> =
-        records.iter().map(|record| serde_json::from_slice(record.key).ok()).collect::<Option<_>>()?;
+    let mut keys: Vec<Map<String, Value>> = Vec::with_capacity(records.len());
     let mut tally = Tally::default();
-    keys.iter().for_each(|key| tally.add_object(key));
+    for record in records {
+        let key: Map<String, Value> = serde_json::from_slice(record.key).ok()?;
+        tally.add_object(&key);
+        keys.push(key);
+    }
     let Kind::Struct(fields) = tally.kind() else { return None };
-    let holds = |(name, seen): &(String, Kind)| {
-        let declared = columns.iter().find(|(column, _)| column == name);
-        let kind = declared.map_or(seen, |(_, kind)| kind);
-        let agrees = |(record, key): (&KeyedRecord<'_>, &Map<String, Value>)| {
-            let meant = key.get(name).filter(|meant| !meant.is_null() && kind.fits(meant));
-            let said = record.fields.and_then(|fields| fields.get(name)).filter(|said| !said.is_null());
-            meant.is_some() && (said.is_none() || said == meant)
+    for (name, seen) in &fields {
+        let kind = match columns.iter().find(|(column, _)| column == name) {
+            Some((_, declared)) => declared,
+            None => seen,
         };
-        kind.may_be_key() && records.iter().zip(&keys).all(agrees)
-    };
-    fields.iter().all(holds).then_some(fields)
+        let mut pairs = records.iter().zip(&keys);
+        if !kind.may_be_key() || !pairs.all(|(record, key)| agrees(record, key, name, kind)) {
+            return None;
+        }
+    }
+    Some(fields)
+}
+
+/// Tells whether a key has a field of this type, which the record's value does not contradict.
+fn agrees(record: &KeyedRecord<'_>, key: &Map<String, Value>, name: &str, kind: &Kind) -> bool {
+    let Some(meant) = non_null(key, name) else { return false };
+    let said = record.fields.and_then(|fields| non_null(fields, name));
+    kind.fits(meant) && said.is_none_or(|said| said == meant)
+}
+
+/// The value of a field, unless it is null.
+pub(super) fn non_null<'v>(fields: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    fields.get(name).filter(|value| !value.is_null())
 }
 
 /// The column whose value is the key of every record, and the form of the key. One named like an id comes
@@ -149,17 +172,18 @@ fn value_column<'a>(
     let (ids, others): (Vec<_>, Vec<_>) = columns.iter().partition(|(name, _)| is_id_name(name));
     for (name, kind) in ids.into_iter().chain(others) {
         for form in [KeyForm::Text, KeyForm::Number, KeyForm::Json] {
-            let is_key = |record: &KeyedRecord<'_>| {
-                let meant = read_key(record.key, form, kind);
-                let said = record.fields.map(|fields| fields.get(name));
-                meant.is_some() && said.is_none_or(|said| said == meant.as_ref())
-            };
-            if records.iter().all(is_key) {
+            if records.iter().all(|record| is_key(record, name, form, kind)) {
                 return Some((form, name.as_str()));
             }
         }
     }
     None
+}
+
+/// Tells whether the key of a record is, in this form, the value of a column, where the record has fields.
+fn is_key(record: &KeyedRecord<'_>, name: &str, form: KeyForm, kind: &Kind) -> bool {
+    let Some(meant) = read_key(record.key, form, kind) else { return false };
+    record.fields.is_none_or(|fields| fields.get(name) == Some(&meant))
 }
 
 /// A key as the value of a column of this type; None if it is none in this form.
@@ -176,10 +200,14 @@ fn read_key(key: &[u8], form: KeyForm, kind: &Kind) -> Option<Value> {
 /// A name for the column of the keys' bytes.
 fn free_name(columns: &[(String, Kind)]) -> String {
     let mut name = "record_key".to_owned();
-    while columns.iter().any(|(column, _)| *column == name) {
+    while is_column(columns, &name) {
         name.insert(0, '_');
     }
     name
+}
+
+fn is_column(columns: &[(String, Kind)], name: &str) -> bool {
+    columns.iter().any(|(column, _)| column == name)
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Kind {
             (Kind::Time, Value::String(text)) => schemas::types::time::parse_timestamp(text).is_some(),
             (Kind::List(item), Value::Array(items)) => items.iter().all(|value| item.fits(value)),
             (Kind::Struct(fields), Value::Object(object)) => {
-                fields.iter().all(|(name, kind)| object.get(name).is_none_or(|value| kind.fits(value)))
+                fields.iter().all(|(name, kind)| kind.fits(object.get(name).unwrap_or(&Value::Null)))
             }
             (Kind::Time | Kind::List(_) | Kind::Struct(_), _) => false,
         }
@@ -108,7 +108,9 @@ impl Tally {
             Value::Array(items) => {
                 self.lists += 1;
                 let tally = self.items.get_or_insert_default();
-                items.iter().for_each(|item| tally.add(item));
+                for item in items {
+                    tally.add(item);
+                }
             }
             Value::Object(fields) => self.add_object(fields),
         }
@@ -134,24 +136,28 @@ impl Tally {
     pub fn kind(&self) -> Kind {
         let (numbers, strings) = (self.whole + self.doubles, self.texts + self.times);
         let total = self.booleans + numbers + strings + self.lists + self.objects;
-        let most = |count: usize| count * 100 >= total * MAJORITY_PERCENT;
         match total {
             0 => Kind::Unknown,
-            _ if most(self.booleans) => Kind::Boolean,
-            _ if most(numbers) && self.doubles == 0 => Kind::Whole,
-            _ if most(numbers) => Kind::Double,
-            _ if most(self.times) => Kind::Time,
-            _ if most(strings) => Kind::Text,
-            _ if most(self.lists) => {
-                let items = self.items.as_ref().map_or(Kind::Unknown, |items| items.kind());
+            _ if is_majority(self.booleans, total) => Kind::Boolean,
+            _ if is_majority(numbers, total) && self.doubles == 0 => Kind::Whole,
+            _ if is_majority(numbers, total) => Kind::Double,
+            _ if is_majority(self.times, total) => Kind::Time,
+            _ if is_majority(strings, total) => Kind::Text,
+            _ if is_majority(self.lists, total) => {
+                let items = self.items.as_deref().map_or(Kind::Unknown, Tally::kind);
                 Kind::List(Box::new(items))
             }
-            _ if most(self.objects) && !self.too_wide && !self.fields.is_empty() => {
+            _ if is_majority(self.objects, total) && !self.too_wide && !self.fields.is_empty() => {
                 Kind::Struct(self.fields.iter().map(|(name, field)| (name.clone(), field.kind())).collect())
             }
             _ => Kind::Json,
         }
     }
+}
+
+/// Tells whether so many of all values decide their type.
+fn is_majority(count: usize, total: usize) -> bool {
+    count * 100 >= total * MAJORITY_PERCENT
 }
 
 /// Tells whether a text is a date and a time of day with a zone.

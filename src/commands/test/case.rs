@@ -222,8 +222,10 @@ impl Binder<'_> {
     /// The index of a name among `names`, also in lower case; a mistake if there is none.
     fn find_name(&mut self, kind: &str, word: &Word, names: Vec<&str>) -> Option<usize> {
         let folded = word.text.to_lowercase();
-        let found = names.iter().position(|name| *name == word.text);
-        let found = found.or_else(|| names.iter().position(|name| *name == folded));
+        let mut found = names.iter().position(|name| *name == word.text);
+        if found.is_none() {
+            found = names.iter().position(|name| *name == folded);
+        }
         if found.is_none() {
             let has = match names.is_empty() {
                 true => format!("the topology has no {kind}"),

@@ -113,13 +113,14 @@ fn compare_ways(
             }
         }
     }
-    let finding = |((line, observed, diff), ways): ((u64, Observed, String), Vec<String>)| {
+    let mut findings = Vec::with_capacity(found.len());
+    for ((line, observed, diff), ways) in found {
         let name = picture::observed_name(&case.plan, observed);
         let (first, ways) = (&WAYS[0], ways.join("; "));
         let text = format!("{name}: not the same in all ways (- {first}; + {ways})\n{diff}");
-        Finding { line, text }
-    };
-    found.into_iter().map(finding).collect()
+        findings.push(Finding { line, text });
+    }
+    findings
 }
 
 /// The finding for a way in which the engine failed.

@@ -43,26 +43,20 @@ impl Shapes {
     /// The shapes of a plan.
     pub fn of(plan: &Plan) -> Result<Shapes> {
         let mut shapes = BTreeMap::new();
-        let names = |schema: &Schema, at: &[usize]| {
-            at.iter().map(|at| schema.field(*at).name().clone()).collect::<Vec<_>>()
-        };
-        let own = |key: &[&str], schema: Schema| Shape {
-            schema: Arc::new(schema),
-            key: key.iter().map(|name| (*name).to_owned()).collect(),
-        };
         for at in 0..plan.sources.len() {
-            shapes.insert(Observed::Outcomes(at), own(&[], outcomes_schema()));
+            shapes.insert(Observed::Outcomes(at), Shape::new(outcomes_schema(), &[]));
         }
-        shapes.insert(Observed::DeadLetters, own(&["source", "partition", "offset"], dead_letters_schema()));
-        shapes.insert(Observed::Errors, own(&[], errors_schema()));
+        let key = ["source", "partition", "offset"];
+        shapes.insert(Observed::DeadLetters, Shape::new(dead_letters_schema(), &key));
+        shapes.insert(Observed::Errors, Shape::new(errors_schema(), &[]));
         for (at, view) in plan.views.iter().enumerate() {
             let schema = plan.rels[view.rel].schema.clone();
-            let key = names(&schema, view.key.as_deref().unwrap_or_default());
+            let key = column_names(&schema, view.key.as_deref().unwrap_or_default());
             shapes.insert(Observed::View(at), Shape { schema, key });
         }
         for (at, sink) in plan.sinks.iter().enumerate() {
             let schema = plan.rels[sink.rel].schema.clone();
-            let key = if sink.format == Format::Plain { vec![] } else { names(&schema, &sink.key) };
+            let key = if sink.format == Format::Plain { vec![] } else { column_names(&schema, &sink.key) };
             let changes = changes_shape(sink, &schema)?;
             shapes.insert(Observed::Sink(at), Shape { schema, key });
             shapes.insert(Observed::Changes(at), changes);
@@ -78,16 +72,27 @@ impl Shapes {
 
 /// The name of observable content in messages.
 pub fn observed_name(plan: &Plan, observed: Observed) -> String {
-    let source = |at: usize| plan.sources.get(at).map_or("", |source| &source.name);
-    let sink = |at: usize| plan.sinks.get(at).map_or("", |sink| &sink.name);
     match observed {
-        Observed::Outcomes(at) => format!("outcomes {}", source(at)),
+        Observed::Outcomes(at) => format!("outcomes {}", source_name(plan, at)),
         Observed::DeadLetters => "dead_letter".to_owned(),
         Observed::Errors => dataflows::runtime::state_tables::ERRORS.to_owned(),
         Observed::View(at) => plan.views.get(at).map_or("", |view| &view.name).to_owned(),
-        Observed::Sink(at) => format!("sink {}", sink(at)),
-        Observed::Changes(at) => format!("changes {}", sink(at)),
+        Observed::Sink(at) => format!("sink {}", sink_name(plan, at)),
+        Observed::Changes(at) => format!("changes {}", sink_name(plan, at)),
     }
+}
+
+fn source_name(plan: &Plan, at: usize) -> &str {
+    plan.sources.get(at).map_or("", |source| &source.name)
+}
+
+fn sink_name(plan: &Plan, at: usize) -> &str {
+    plan.sinks.get(at).map_or("", |sink| &sink.name)
+}
+
+/// The names of the columns at these places.
+fn column_names(schema: &Schema, at: &[usize]) -> Vec<String> {
+    at.iter().map(|at| schema.field(*at).name().clone()).collect()
 }
 
 /// A schema of nullable columns.
@@ -117,18 +122,23 @@ fn dead_letters_schema() -> Schema {
 
 /// The columns of a sink's messages, as a file sink writes them.
 fn changes_shape(sink: &Sink, schema: &SchemaRef) -> Result<Shape> {
-    let row = |schema: &Schema| DataType::Struct(schema.fields().clone());
     let (schema, key) = match sink.format {
         Format::Plain => return Ok(Shape { schema: schema.clone(), key: vec![] }),
         Format::Upsert => {
             let key = schema.project(&sink.key)?;
-            (schema_of(&[("key", row(&key)), ("value", row(schema))]), vec!["key".to_owned()])
+            (schema_of(&[("key", row_type(&key)), ("value", row_type(schema))]), vec!["key".to_owned()])
         }
         Format::Debezium => {
-            (schema_of(&[("before", row(schema)), ("after", row(schema)), ("op", DataType::Utf8)]), vec![])
+            let row = row_type(schema);
+            (schema_of(&[("before", row.clone()), ("after", row), ("op", DataType::Utf8)]), vec![])
         }
     };
     Ok(Shape { schema: Arc::new(schema), key })
+}
+
+/// The type of a column that holds whole rows.
+fn row_type(schema: &Schema) -> DataType {
+    DataType::Struct(schema.fields().clone())
 }
 
 /// Content that accumulates over the steps.
@@ -147,9 +157,11 @@ impl Seen {
         let mut picture = Picture::new();
         for (at, source) in plan.sources.iter().enumerate() {
             let held = engine.progress().sources.get(&source.name).cloned().unwrap_or_default();
-            let counts = std::iter::once(held.read).chain(held.outcomes);
-            let columns = counts.map(|n| -> ArrayRef { Arc::new(Int64Array::from(vec![n as i64])) });
-            let batch = RecordBatch::try_new(Arc::new(outcomes_schema()), columns.collect())?;
+            let mut columns: Vec<ArrayRef> = Vec::new();
+            for count in std::iter::once(held.read).chain(held.outcomes) {
+                columns.push(Arc::new(Int64Array::from(vec![count as i64])));
+            }
+            let batch = RecordBatch::try_new(Arc::new(outcomes_schema()), columns)?;
             picture.insert(Observed::Outcomes(at), Table::new(table::batch_rows(&batch)?));
         }
         picture.insert(Observed::DeadLetters, self.dead_letter_table(plan)?);
@@ -173,10 +185,9 @@ impl Seen {
 
     fn dead_letter_table(&self, plan: &Plan) -> Result<Table> {
         let dead_letters = &self.dead_letters;
-        let source =
-            |dead_letter: &DeadLetter| plan.sources.get(dead_letter.source).map_or("", |source| &source.name);
+        let sources = dead_letters.iter().map(|l| source_name(plan, l.source));
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(dead_letters.iter().map(source))),
+            Arc::new(StringArray::from_iter_values(sources)),
             Arc::new(Int32Array::from_iter_values(dead_letters.iter().map(|l| l.partition))),
             Arc::new(Int64Array::from_iter_values(dead_letters.iter().map(|l| l.offset))),
             Arc::new(StringArray::from_iter_values(dead_letters.iter().map(|l| l.outcome.name()))),
@@ -198,37 +209,52 @@ fn sink_changes(
         let mut rows = Rows::new();
         for (row, times) in &now.plain {
             let sent = before.plain.get(row).copied().unwrap_or(0);
-            (sent..*times).for_each(|_| rows.push(row));
+            for _ in sent..*times {
+                rows.push(row);
+            }
         }
         return row_texts(schema, &rows);
     }
     let keys: BTreeSet<&Vec<u8>> = before.keyed.keys().chain(now.keyed.keys()).collect();
     let changed = |key: &&Vec<u8>| before.keyed.get(*key) != now.keyed.get(*key);
     let keys: Vec<&Vec<u8>> = keys.into_iter().filter(changed).collect();
-    let side = |held: &SinkContent| -> Result<Vec<String>> {
-        let mut rows = Rows::new();
-        keys.iter().filter_map(|key| held.keyed.get(*key)).for_each(|row| rows.push(row));
-        let mut found = row_texts(schema, &rows)?.into_iter();
-        let text = |key: &&Vec<u8>| match held.keyed.contains_key(*key) {
-            true => found.next().unwrap_or_default(),
-            false => "null".to_owned(),
-        };
-        Ok(keys.iter().map(text).collect())
-    };
-    let (old, new) = (side(before)?, side(now)?);
+    let (old, new) = (held_texts(schema, &keys, before)?, held_texts(schema, &keys, now)?);
     if sink.format == Format::Debezium {
-        let message = |(old, new): (&String, &String)| {
-            let op = match (old.as_str(), new.as_str()) {
-                ("null", _) => "c",
-                (_, "null") => "d",
-                _ => "u",
-            };
-            format!("{{\"before\":{old},\"after\":{new},\"op\":\"{op}\"}}")
-        };
-        return Ok(old.iter().zip(&new).map(message).collect());
+        return Ok(old.iter().zip(&new).map(|(old, new)| debezium_text(old, new)).collect());
     }
     let mut packed = Rows::new();
-    keys.iter().for_each(|key| packed.push(key));
+    for key in keys {
+        packed.push(key);
+    }
     let named = row_texts(&schema.project(&sink.key)?, &packed)?;
     Ok(named.iter().zip(&new).map(|(key, value)| format!("{{\"key\":{key},\"value\":{value}}}")).collect())
+}
+
+/// The row of each key as JSON text; "null" where the content has none.
+fn held_texts(schema: &SchemaRef, keys: &[&Vec<u8>], held: &SinkContent) -> Result<Vec<String>> {
+    let mut rows = Rows::new();
+    for key in keys {
+        if let Some(row) = held.keyed.get(*key) {
+            rows.push(row);
+        }
+    }
+    let mut found = row_texts(schema, &rows)?.into_iter();
+    let mut texts = Vec::with_capacity(keys.len());
+    for key in keys {
+        texts.push(match held.keyed.contains_key(*key) {
+            true => found.next().unwrap_or_default(),
+            false => "null".to_owned(),
+        });
+    }
+    Ok(texts)
+}
+
+/// A Debezium message from the rows before and after a change.
+fn debezium_text(old: &str, new: &str) -> String {
+    let op = match (old, new) {
+        ("null", _) => "c",
+        (_, "null") => "d",
+        _ => "u",
+    };
+    format!("{{\"before\":{old},\"after\":{new},\"op\":\"{op}\"}}")
 }

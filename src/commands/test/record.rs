@@ -34,14 +34,17 @@ pub fn parse_record(line: &str, number: u64) -> Result<Record, (u64, String)> {
         let Some((name, value)) = word.split_once('=') else { break };
         match name {
             "partition" => {
-                let partition = value.parse().ok().filter(|p| (0..10_000).contains(p));
-                record.partition =
-                    partition.ok_or_else(|| (column, format!("{value:?} is no partition from 0 to 9999")))?;
+                record.partition = match value.parse::<i32>() {
+                    Ok(partition) if (0..10_000).contains(&partition) => partition,
+                    _ => return Err((column, format!("{value:?} is no partition from 0 to 9999"))),
+                };
             }
             "timestamp" => {
-                let iso = || parse_timestamp(value).map(|us| us.div_euclid(1000));
-                let at = value.parse().ok().or_else(iso);
-                record.timestamp_ms = Some(at.ok_or_else(|| (column, format!("{value:?} is no timestamp")))?);
+                record.timestamp_ms = match (value.parse::<i64>(), parse_timestamp(value)) {
+                    (Ok(ms), _) => Some(ms),
+                    (Err(_), Some(us)) => Some(us.div_euclid(1000)),
+                    (Err(_), None) => return Err((column, format!("{value:?} is no timestamp"))),
+                };
             }
             "key" => record.key = Some(value.to_owned()),
             _ => break,

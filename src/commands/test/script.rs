@@ -119,12 +119,13 @@ pub fn parse_script(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
 
 /// Splits a part of a line, which begins at byte `start`, into words with their places.
 fn split_words(part: &str, number: u64, (start, line): (usize, &str)) -> Vec<Word> {
-    let place = |word: &str| {
+    let mut words = Vec::new();
+    for word in part.split_whitespace() {
         let at = word.as_ptr() as usize - part.as_ptr() as usize;
-        line.get(..start + at).map_or(0, |before| before.chars().count()) as u64 + 1
-    };
-    let word = |word: &str| Word { text: word.to_owned(), line: number, column: place(word) };
-    part.split_whitespace().map(word).collect()
+        let column = line.get(..start + at).map_or(0, |before| before.chars().count()) as u64 + 1;
+        words.push(Word { text: word.to_owned(), line: number, column });
+    }
+    words
 }
 
 /// State of the parser.
@@ -162,14 +163,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Adds the mistake of a malformed directive. Returns false, for [`Reader::read_directive`].
+    fn refuse_directive(&mut self, first: &Word, rest: &[Word], hint: &str) -> bool {
+        let at = rest.get(1).or(rest.first()).unwrap_or(first);
+        let message = format!("{} is not written so", first.text);
+        self.add_mistake((at.line, at.column), &message, hint);
+        false
+    }
+
     /// Reads a directive. Returns false if it is malformed.
     fn read_directive(&mut self, first: &Word, rest: &[Word]) -> bool {
-        let wrong = |reader: &mut Self, hint: &str| {
-            let at = rest.get(1).or(rest.first()).unwrap_or(first);
-            let message = format!("{} is not written so", first.text);
-            reader.add_mistake((at.line, at.column), &message, hint);
-            false
-        };
         match (first.text.as_str(), rest) {
             ("topology", [file]) => {
                 if !self.script.steps.is_empty() {
@@ -182,29 +185,35 @@ impl Reader<'_> {
                 }
                 self.script.topologies.push(file.clone());
             }
-            ("topology", _) => return wrong(self, "write topology FILE; a file is relative to the script"),
+            ("topology", _) => {
+                let hint = "write topology FILE; a file is relative to the script";
+                return self.refuse_directive(first, rest, hint);
+            }
             ("feed", [source]) => {
                 let fresh = self.script.steps.last().is_none_or(|s| s.restart || !s.expects.is_empty());
                 let step = self.step_for(fresh, first.line);
                 step.feeds.push(Feed { source: source.clone(), records: vec![] });
                 self.below = LineKind::Records;
             }
-            ("feed", _) => return wrong(self, "write feed SOURCE, and below it a record a line"),
+            ("feed", _) => {
+                let hint = "write feed SOURCE, and below it a record a line";
+                return self.refuse_directive(first, rest, hint);
+            }
             ("restart", []) => {
                 let again = self.script.steps.last().is_none_or(|s| s.restart);
                 self.step_for(again, first.line).restart = true;
             }
-            ("restart", _) => return wrong(self, "write restart and nothing else"),
+            ("restart", _) => return self.refuse_directive(first, rest, "write restart and nothing else"),
             (_, words) => {
                 let subject = match words {
                     [kind, sink] if kind.text == "changes" => Subject::Changes(sink.clone()),
                     [kind, source] if kind.text == "outcomes" => Subject::Outcomes(source.clone()),
                     [one] if matches!(one.text.as_str(), "changes" | "outcomes") => {
-                        return wrong(self, EXPECTS);
+                        return self.refuse_directive(first, rest, EXPECTS);
                     }
                     [one] if one.text == "dead_letter" => Subject::DeadLetter,
                     [view] => Subject::View(view.clone()),
-                    _ => return wrong(self, EXPECTS),
+                    _ => return self.refuse_directive(first, rest, EXPECTS),
                 };
                 let fresh = self.script.steps.last().is_none_or(|s| s.restart);
                 let step = self.step_for(fresh, first.line);
@@ -235,9 +244,10 @@ impl Reader<'_> {
         let step = self.script.steps.last_mut();
         match self.below {
             LineKind::Rows => {
-                let expect = step.and_then(|step| step.expects.last_mut());
-                let row = Word { text: line.trim().to_owned(), line: number, column: indent + 1 };
-                expect.into_iter().for_each(|expect| expect.rows.push(row.clone()));
+                if let Some(expect) = step.and_then(|step| step.expects.last_mut()) {
+                    let text = line.trim().to_owned();
+                    expect.rows.push(Word { text, line: number, column: indent + 1 });
+                }
             }
             LineKind::Records => {
                 let feed = step.and_then(|step| step.feeds.last_mut());

@@ -35,14 +35,33 @@ pub struct Shape {
     pub key: Vec<String>,
 }
 
+impl Shape {
+    /// The shape of a table with these columns and names of key columns.
+    pub fn new(schema: Schema, key: &[&str]) -> Shape {
+        Shape { schema: Arc::new(schema), key: key.iter().map(|name| (*name).to_owned()).collect() }
+    }
+}
+
 impl Table {
     /// Creates a table from rows in any order.
     pub fn new(rows: Vec<String>) -> Table {
-        let parsed = |row: &String| serde_json::from_str::<Value>(row).unwrap_or_default();
-        let mut keyed: Vec<(Value, String)> = rows.into_iter().map(|row| (parsed(&row), row)).collect();
-        keyed.sort_by(|(a, left), (b, right)| compare_values(a, b).then_with(|| left.cmp(right)));
-        Table { rows: keyed.into_iter().map(|(_, row)| row).collect() }
+        let mut parsed: Vec<(Value, String)> = rows.into_iter().map(|row| (parse_value(&row), row)).collect();
+        parsed.sort_by(compare_rows);
+        Table { rows: parsed.into_iter().map(|(_, row)| row).collect() }
     }
+}
+
+/// Orders rows by their values, and by their texts where those are equal.
+fn compare_rows((a, left): &(Value, String), (b, right): &(Value, String)) -> Ordering {
+    compare_values(a, b).then_with(|| left.cmp(right))
+}
+
+fn parse_value(row: &str) -> Value {
+    serde_json::from_str(row).unwrap_or_default()
+}
+
+fn parse_object(row: &str) -> Map<String, Value> {
+    serde_json::from_str(row).unwrap_or_default()
 }
 
 /// Packed rows as JSON text, in their order.
@@ -54,9 +73,11 @@ pub fn row_texts(schema: &Schema, rows: &Rows) -> Result<Vec<String>> {
 /// Rows of a batch as JSON text, in their order.
 pub fn batch_rows(batch: &RecordBatch) -> Result<Vec<String>> {
     let encoded = Encoder::json(&batch.schema())?.encode(batch)?;
-    let text =
-        |row: Option<&[u8]>| String::from_utf8(row.unwrap_or_default().to_vec()).context("a row is not text");
-    encoded.iter().map(text).collect()
+    let mut texts = Vec::with_capacity(encoded.len());
+    for row in encoded.iter() {
+        texts.push(String::from_utf8(row.unwrap_or_default().to_vec()).context("a row is not text")?);
+    }
+    Ok(texts)
 }
 
 /// An expected row in the form of a found one: a column that is left out is NULL. The inner error is a
@@ -87,9 +108,12 @@ pub fn normalize_expected(schema: &SchemaRef, text: &str) -> Result<Result<Strin
 /// The first name that is no column, with a hint at a similar one.
 fn unknown_column(fields: &Fields, object: &Map<String, Value>) -> Option<(String, String)> {
     for (name, value) in object {
-        let Some(field) = fields.iter().find(|field| field.name() == name) else {
-            let near = did_you_mean(name, fields.iter().map(|field| field.name().as_str()));
-            return Some((name.clone(), near.map(|near| format!("; {near}")).unwrap_or_default()));
+        let Some((_, field)) = fields.find(name) else {
+            let hint = match did_you_mean(name, fields.iter().map(|field| field.name().as_str())) {
+                Some(near) => format!("; {near}"),
+                None => String::new(),
+            };
+            return Some((name.clone(), hint));
         };
         if let (DataType::Struct(inner), Value::Object(value)) = (field.data_type(), value)
             && let Some(found) = unknown_column(inner, value)
@@ -102,20 +126,15 @@ fn unknown_column(fields: &Fields, object: &Map<String, Value>) -> Option<(Strin
 
 /// The schema with every column nullable.
 pub fn nullable_schema(schema: &Schema) -> Schema {
-    let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-    Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>())
+    Schema::new(schema.fields().iter().map(nullable_field).collect::<Vec<_>>())
+}
+
+fn nullable_field(field: &Arc<Field>) -> Field {
+    field.as_ref().clone().with_nullable(true)
 }
 
 /// Orders values: NULL, booleans, numbers, text, arrays, objects; arrays and objects by their values.
 fn compare_values(a: &Value, b: &Value) -> Ordering {
-    let rank = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) => 4,
-        Value::Object(_) => 5,
-    };
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
@@ -127,27 +146,43 @@ fn compare_values(a: &Value, b: &Value) -> Ordering {
         (Value::Object(a), Value::Object(b)) => {
             compare_pairs(a.values().zip(b.values())).then(a.len().cmp(&b.len()))
         }
-        _ => rank(a).cmp(&rank(b)),
+        _ => type_rank(a).cmp(&type_rank(b)),
+    }
+}
+
+/// The place of a value's type in the order of values.
+fn type_rank(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
     }
 }
 
 /// Orders by the first pair that differs.
-fn compare_pairs<'v>(mut pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Ordering {
-    pairs
-        .find_map(|(a, b)| Some(compare_values(a, b)).filter(|order| order.is_ne()))
-        .unwrap_or(Ordering::Equal)
+fn compare_pairs<'v>(pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Ordering {
+    for (a, b) in pairs {
+        let order = compare_values(a, b);
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
 }
 
 /// The difference of `found` from `wanted`, one line per row; None if there is none.
 pub fn difference(shape: &Shape, wanted: &Table, found: &Table) -> Option<String> {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    wanted.rows.iter().for_each(|row| *counts.entry(row).or_default() -= 1);
-    found.rows.iter().for_each(|row| *counts.entry(row).or_default() += 1);
-    let side = |sign: i64| {
-        let rows = counts.iter().filter(|(_, count)| **count * sign > 0);
-        Table::new(rows.flat_map(|(row, n)| (0..n.abs()).map(|_| (*row).to_owned())).collect()).rows
-    };
-    let (missing, extra) = (side(-1), side(1));
+    for row in &wanted.rows {
+        *counts.entry(row).or_default() -= 1;
+    }
+    for row in &found.rows {
+        *counts.entry(row).or_default() += 1;
+    }
+    let (missing, extra) = (surplus_rows(&counts, -1), surplus_rows(&counts, 1));
     if missing.is_empty() && extra.is_empty() {
         return None;
     }
@@ -160,35 +195,52 @@ pub fn difference(shape: &Shape, wanted: &Table, found: &Table) -> Option<String
     Some(lines.concat())
 }
 
+/// The rows whose counts have a sign, each as often as it is counted.
+fn surplus_rows(counts: &BTreeMap<&str, i64>, sign: i64) -> Vec<String> {
+    let mut rows = Vec::new();
+    for (row, count) in counts {
+        for _ in 0..count * sign {
+            rows.push((*row).to_owned());
+        }
+    }
+    Table::new(rows).rows
+}
+
+/// The values of a row's key columns, with their names.
+fn row_key(shape: &Shape, row: &str) -> Map<String, Value> {
+    let row = parse_object(row);
+    let mut key = Map::new();
+    for name in &shape.key {
+        key.insert(name.clone(), row.get(name).cloned().unwrap_or_default());
+    }
+    key
+}
+
 /// The lines of a difference: rows of the same key are paired.
 fn difference_lines(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<String> {
-    let parse = |row: &str| serde_json::from_str::<Map<String, Value>>(row).unwrap_or_default();
-    let key = |row: &str| {
-        let row = parse(row);
-        let columns = shape.key.iter();
-        columns.map(|name| (name.clone(), row.get(name).cloned().unwrap_or_default())).collect::<Map<_, _>>()
-    };
     let mut lines: Vec<(String, String)> = Vec::new();
     for row in missing {
         let partner = match shape.key.is_empty() {
             true => None,
-            false => extra.iter().position(|other| key(other) == key(row)),
+            false => extra.iter().position(|other| row_key(shape, other) == row_key(shape, row)),
         };
         let Some(partner) = partner else {
             lines.push((row.clone(), format!("  - {row}\n")));
             continue;
         };
-        let (wanted, found) = (parse(row), parse(&extra.remove(partner)));
-        let mut text = format!("  ~ {}\n", Value::Object(key(row)));
+        let (wanted, found) = (parse_object(row), parse_object(&extra.remove(partner)));
+        let mut text = format!("  ~ {}\n", Value::Object(row_key(shape, row)));
         for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
             let other = found.get(name).unwrap_or(&Value::Null);
             let _ = write!(text, "      - {name}: {value}\n      + {name}: {other}\n");
         }
         lines.push((row.clone(), text));
     }
-    lines.extend(extra.into_iter().map(|row| (row.clone(), format!("  + {row}\n"))));
-    let parsed = |row: &str| serde_json::from_str::<Value>(row).unwrap_or_default();
-    lines.sort_by(|(a, _), (b, _)| compare_values(&parsed(a), &parsed(b)));
+    for row in extra {
+        let line = format!("  + {row}\n");
+        lines.push((row, line));
+    }
+    lines.sort_by(|(a, _), (b, _)| compare_values(&parse_value(a), &parse_value(b)));
     lines.into_iter().map(|(_, line)| line).collect()
 }
 

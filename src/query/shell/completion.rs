@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::input::{COMMANDS, RelationName};
 use crate::exit::mistake;
 use crate::query::information_schema::DEFAULT_SCHEMA;
-use crate::query::statements::split;
+use crate::query::statements::{begins, split};
 
 /// The query whose rows [`relations`] takes.
 pub(super) const RELATIONS_QUERY: &str =
@@ -49,16 +49,26 @@ impl Relation {
             schema => format!("{}.{}", quoted(schema), quoted(&self.name)),
         }
     }
+
+    /// Its columns as a query writes them.
+    fn quoted_columns(&self) -> impl Iterator<Item = String> {
+        self.columns.iter().map(|column| quoted(column))
+    }
 }
 
 /// The relations in the rows of [`RELATIONS_QUERY`], as JSON.
 pub(super) fn relations(rows: &[Value]) -> Vec<Relation> {
     let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for row in rows {
-        let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-        found.entry((text("table_schema"), text("table_name"))).or_default().push(text("column_name"));
+        let relation = (field_text(row, "table_schema"), field_text(row, "table_name"));
+        found.entry(relation).or_default().push(field_text(row, "column_name"));
     }
     found.into_iter().map(|((schema, name), columns)| Relation { schema, name, columns }).collect()
+}
+
+/// The text of a row's field; empty where there is none.
+fn field_text(row: &Value, field: &str) -> String {
+    row[field].as_str().unwrap_or_default().to_owned()
 }
 
 /// The relation of a name; without a schema, a view's.
@@ -68,10 +78,16 @@ pub(super) fn relations(rows: &[Value]) -> Vec<Relation> {
 pub(super) fn find_relation<'a>(relations: &'a [Relation], named: &RelationName) -> Result<&'a Relation> {
     let schema = named.schema.as_deref().unwrap_or(DEFAULT_SCHEMA);
     let found = relations.iter().find(|relation| relation.schema == schema && relation.name == named.name);
-    found.ok_or_else(|| {
-        let schema = named.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
-        mistake(format!("there is no view {schema}{}: \\d lists the names", named.name))
-    })
+    found.ok_or_else(|| unknown_relation(named))
+}
+
+/// The error for a relation that does not exist.
+fn unknown_relation(named: &RelationName) -> Error {
+    let schema = match &named.schema {
+        Some(schema) => format!("{schema}."),
+        None => String::new(),
+    };
+    mistake(format!("there is no view {schema}{}: \\d lists the names", named.name))
 }
 
 /// The editor's source of completions.
@@ -101,8 +117,8 @@ impl Suggester {
     fn suggest_command(&self, typed: &str) -> (usize, BTreeSet<String>) {
         match typed.rsplit_once(char::is_whitespace) {
             None => {
-                let names = COMMANDS.iter().map(|(name, _, _)| (*name).to_owned());
-                (0, names.filter(|name| name.starts_with(typed)).collect())
+                let commands = COMMANDS.iter().filter(|(name, _, _)| name.starts_with(typed));
+                (0, commands.map(|(name, _, _)| (*name).to_owned()).collect())
             }
             Some(("\\d", word)) => (typed.len() - word.len(), self.relation_names(word).collect()),
             Some(_) => (typed.len(), BTreeSet::new()),
@@ -111,69 +127,91 @@ impl Suggester {
 
     /// Completes a word of `statement`. `before` is the statement up to the cursor, `typed` the line up to there.
     fn suggest_word(&self, statement: &str, before: &str, typed: &str) -> (usize, BTreeSet<String>) {
-        let head = typed.trim_end_matches(|c: char| is_word(c) || c == '.');
+        let head = typed.trim_end_matches(is_path);
         let word = &typed[head.len()..];
         if let Some((qualifier, part)) = word.rsplit_once('.') {
             let start = typed.len() - part.len();
-            return (start, self.members(statement, qualifier).filter(|name| begins(name, part)).collect());
+            let members = self.members(statement, qualifier).into_iter();
+            return (start, members.filter(|name| completes(name, part)).collect());
         }
         let earlier = &before[..before.len() - word.len()];
         let last = earlier.split(|c: char| !is_word(c)).rfind(|part| !part.is_empty());
-        let names_relation = |last: &str| BEFORE_RELATIONS.iter().any(|word| last.eq_ignore_ascii_case(word));
         if earlier.ends_with(char::is_whitespace) && last.is_some_and(names_relation) {
             return (head.len(), self.relation_names(word).collect());
         }
         let lower = word.contains(char::is_lowercase);
-        let keywords = KEYWORDS.split_whitespace().filter(|keyword| begins(keyword, word));
-        let keywords = keywords.map(|word| if lower { word.to_lowercase() } else { word.to_owned() });
-        let columns = self.mentioned(statement).flat_map(|relation| relation.columns.iter());
-        let columns = columns.filter(|name| begins(name, word)).map(|name| quoted(name));
-        (head.len(), keywords.chain(self.relation_names(word)).chain(columns).collect())
+        let mut words: BTreeSet<String> = self.relation_names(word).collect();
+        for keyword in KEYWORDS.split_whitespace().filter(|keyword| completes(keyword, word)) {
+            words.insert(if lower { keyword.to_lowercase() } else { keyword.to_owned() });
+        }
+        for relation in self.mentioned(statement) {
+            for column in &relation.columns {
+                if completes(column, word) {
+                    words.insert(quoted(column));
+                }
+            }
+        }
+        (head.len(), words)
     }
 
     /// Relations as a query writes them, of those that begin with `word`.
     fn relation_names(&self, word: &str) -> impl Iterator<Item = String> {
         let names = self.relations.iter().map(Relation::written);
-        names.filter(move |name| begins(name, word))
+        names.filter(move |name| completes(name, word))
     }
 
     /// Names that may follow `qualifier` and a dot: the relations of a schema, the columns of a relation, or,
     /// after anything else, such as an alias, the columns of all relations of the statement.
-    fn members(&self, statement: &str, qualifier: &str) -> impl Iterator<Item = String> {
-        let of_schema = |relation: &&Relation| relation.schema.eq_ignore_ascii_case(qualifier);
-        let of_name = |relation: &&Relation| relation.written().eq_ignore_ascii_case(qualifier);
-        let mut names: Vec<String> =
-            self.relations.iter().filter(of_schema).map(|relation| quoted(&relation.name)).collect();
-        let named = self.relations.iter().filter(of_name).flat_map(|relation| relation.columns.iter());
-        names.extend(named.map(|column| quoted(column)));
-        if names.is_empty() {
-            let columns = self.mentioned(statement).flat_map(|relation| relation.columns.iter());
-            names.extend(columns.map(|column| quoted(column)));
+    fn members(&self, statement: &str, qualifier: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for relation in &self.relations {
+            if relation.schema.eq_ignore_ascii_case(qualifier) {
+                names.push(quoted(&relation.name));
+            }
+            if relation.written().eq_ignore_ascii_case(qualifier) {
+                names.extend(relation.quoted_columns());
+            }
         }
-        names.into_iter()
+        if names.is_empty() {
+            for relation in self.mentioned(statement) {
+                names.extend(relation.quoted_columns());
+            }
+        }
+        names
     }
 
     /// The relations that the statement names; all, where it names none.
-    fn mentioned(&self, statement: &str) -> impl Iterator<Item = &Relation> {
-        let words: BTreeSet<String> =
-            statement.split(|c: char| !is_word(c) && c != '.').map(str::to_lowercase).collect();
-        let is_named = |relation: &&Relation| {
-            words.contains(&relation.written().to_lowercase())
+    fn mentioned(&self, statement: &str) -> Vec<&Relation> {
+        let words: BTreeSet<String> = statement.split(|c: char| !is_path(c)).map(str::to_lowercase).collect();
+        let mut named = Vec::new();
+        for relation in &self.relations {
+            if words.contains(&relation.written().to_lowercase())
                 || words.contains(&relation.name.to_lowercase())
-        };
-        let named: Vec<&Relation> = self.relations.iter().filter(is_named).collect();
-        let chosen = if named.is_empty() { self.relations.iter().collect() } else { named };
-        chosen.into_iter()
+            {
+                named.push(relation);
+            }
+        }
+        if named.is_empty() { self.relations.iter().collect() } else { named }
     }
+}
+
+/// Tells whether a relation is named after this word.
+fn names_relation(last: &str) -> bool {
+    BEFORE_RELATIONS.iter().any(|word| last.eq_ignore_ascii_case(word))
 }
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Tells whether a character may stand in words with dots between them.
+fn is_path(c: char) -> bool {
+    is_word(c) || c == '.'
+}
+
 /// Tells whether a name begins with a part, in any case and without its quotes.
-fn begins(name: &str, part: &str) -> bool {
-    name.trim_start_matches('"').get(..part.len()).is_some_and(|start| start.eq_ignore_ascii_case(part))
+fn completes(name: &str, part: &str) -> bool {
+    begins(name.trim_start_matches('"'), part)
 }
 
 /// A name in double quotes if it needs them: without them it would be another name, or a keyword.
