@@ -24,9 +24,19 @@ STAGES = [
 # Private words for which the field has one.
 WORDS = ("grave", "forgetter", "blemish", "blemished", "stranger", "thaw", "sift", "partnered")
 # Limits that the tidy test holds; they go down as the code gets better, never up.
-LIMITS = {"circles": 2, "types": 3, "what": 1, "docs": 0, "functions": 55, "inline": -3, "long": 0, "tuples": 0,
-          "files": 0, "stages": 0}
+LIMITS = {"circles": 2, "closures": 36, "types": 3, "what": 1, "docs": 0, "functions": 55, "inline": -3, "long": 0,
+          "tuples": 0, "files": 0, "stages": 0}
 RIDDLES = ("What", "Whether", "Who", "How", "Where", "Which", "That", "Why")
+
+
+# A closure's parameters, at a place where an expression begins: no logical or, no pattern of alternatives.
+CLOSURE = re.compile(r"(?:^|[(,{:]|=>?|\breturn|\bmove|\belse) ?\|(?:\||[^|\s][^|]*\|)(?= |$)")
+
+
+def count_closures(line):
+    """Number of closures that begin in a line of code without strings."""
+    bare = re.sub(r"//.*", "", re.sub(r"'(?:\\.|[^'\\])'", "c", line))
+    return sum(not (found.start() == 0 and bare.startswith("||")) for found in CLOSURE.finditer(bare))
 
 
 def sources(root):
@@ -192,7 +202,7 @@ def main():
                     inline, hot_inline = inline + 1, hot_inline + hot
                 stripped = re.sub(r'"(?:\\.|[^"\\])*"', "s", bare)
                 tokens += len(re.findall(r"\w+|[^\w\s]+", stripped))
-                closures += len(re.findall(r"(?:^|[(,=\s{])(?:move )?\|[^|]*\|(?= )", stripped))
+                closures += count_closures(stripped)
         for function, length in bodies(text):
             names.append(function)
             if "_" not in function:
@@ -227,7 +237,7 @@ def main():
         (100 * one / max(1, len(names)), "% of functions have names of one word", LIMITS["functions"]),
         (100 * inline / max(1, code), "inline comments per 100 lines of code", None),
         (100 * hot_inline / max(1, hot_code), "inline comments per 100 lines on the hot path", LIMITS["inline"]),
-        (1000 * closures / max(1, code), "closures per 1,000 lines of code", None),
+        (1000 * closures / max(1, code), "closures per 1,000 lines of code", LIMITS["closures"]),
         (tokens / max(1, code), "tokens a line", None),
         (len(long), "functions over 70 lines", LIMITS["long"]),
         (len(detail["tuples"]), "parameters that are tuples of more than two", LIMITS["tuples"]),
