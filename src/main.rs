@@ -10,7 +10,6 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-mod allocator;
 mod cli;
 pub(crate) mod commands;
 mod driver;
@@ -26,7 +25,7 @@ mod topology;
 /// mimalloc: workers free memory that other threads allocated, and the peak of an epoch must be returned to
 /// the system.
 #[global_allocator]
-static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;
+static ALLOCATOR: metrics::CountingAllocator = metrics::CountingAllocator;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -4,6 +4,7 @@
 //! `topology`. The driver calls the methods here once per epoch or batch, never once per
 //! record. `/metrics` serves [`Metrics::text`]; `herald demo` reads the same numbers.
 
+mod allocator;
 mod memory;
 mod serving;
 
@@ -18,6 +19,7 @@ use prometheus::{
 };
 use state::Store;
 
+pub use allocator::CountingAllocator;
 use memory::MemoryGauges;
 pub use serving::Serving;
 

@@ -12,8 +12,7 @@ use prometheus::{IntGauge, IntGaugeVec, Registry};
 use schemas::MemoryPart;
 use state::Store;
 
-use super::{gauge_vec, saturating_i64};
-use crate::allocator;
+use super::{allocator, gauge_vec, saturating_i64};
 
 /// Longest mapping without access that is taken for the guard below a thread's stack.
 const MAX_GUARD_BYTES: u64 = 64 << 10;
