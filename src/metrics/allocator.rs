@@ -12,46 +12,48 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use mimalloc::MiMalloc;
 use schemas::memory::allocated_bytes;
 
-/// Most bytes, allocated or freed, that a thread has not added to the total yet.
-const MAX_PENDING_BYTES: isize = 64 << 10;
+/// Bytes, allocated or freed on balance, with which a thread adds its own count to the total.
+const MAX_PENDING_BYTES: usize = 4 << 10;
 
 /// Bytes that are allocated, without what threads have pending.
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 
 thread_local! {
-    static PENDING: PendingBytes = const { PendingBytes(Cell::new(0)) };
+    /// Bytes that the thread allocated, less those that it freed, since it last added them to the total. Without
+    /// a destructor, so that an access costs no test whether it is alive.
+    static PENDING: Cell<isize> = const { Cell::new(0) };
+    /// Adds what is pending when the thread ends.
+    static LAST_ADDITION: LastAddition = const { LastAddition };
 }
 
 /// mimalloc, counted.
 pub struct CountingAllocator;
 
-/// Bytes that a thread has allocated, less those that it has freed, since it last added them to the total.
-struct PendingBytes(Cell<isize>);
+struct LastAddition;
 
-impl Drop for PendingBytes {
+impl Drop for LastAddition {
     fn drop(&mut self) {
-        ALLOCATED.fetch_add(self.0.get(), Ordering::Relaxed);
-    }
-}
-
-impl PendingBytes {
-    fn add(&self, bytes: isize) {
-        let pending = self.0.get() + bytes;
-        if pending.abs() < MAX_PENDING_BYTES {
-            self.0.set(pending);
-        } else {
-            self.0.set(0);
-            ALLOCATED.fetch_add(pending, Ordering::Relaxed);
-        }
+        ALLOCATED.fetch_add(PENDING.take(), Ordering::Relaxed);
     }
 }
 
 /// Counts bytes that were allocated, or freed if below zero.
+#[inline]
 fn count_bytes(bytes: isize) {
-    // A thread that ends still frees after its cell is gone.
-    if PENDING.try_with(|pending| pending.add(bytes)).is_err() {
-        ALLOCATED.fetch_add(bytes, Ordering::Relaxed);
+    let pending = PENDING.get().wrapping_add(bytes);
+    if pending.unsigned_abs() < MAX_PENDING_BYTES {
+        PENDING.set(pending);
+    } else {
+        add_to_total(pending);
     }
+}
+
+#[cold]
+fn add_to_total(pending: isize) {
+    PENDING.set(0);
+    ALLOCATED.fetch_add(pending, Ordering::Relaxed);
+    // The first use makes sure that the end of the thread is noticed; there is none after it.
+    let _ = LAST_ADDITION.try_with(|_| ());
 }
 
 /// Returns the bytes that a block of this layout takes, by the allocator's size classes.
