@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 use crate::progress::Progress;
 use crate::store::Store;
+use crate::store::read::Reads;
 use crate::table;
 
 /// The state tables of a topology.
@@ -145,12 +146,14 @@ impl Catalogue {
     }
 }
 
-impl Store {
+impl Reads<'_> {
     /// Reads the catalogue; None before the first [`Store::put_catalogue`].
     pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
-        self.reads().meta_json("catalogue")
+        self.meta_json("catalogue")
     }
+}
 
+impl Store {
     /// Writes the catalogue. It may add entries to the held one, but change none.
     pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
         let _writer = self.lock_writer();

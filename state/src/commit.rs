@@ -91,8 +91,7 @@ impl Store {
         dead: &mut DeadLetterTotals,
     ) -> Result<Vec<OutboxChunk>, StateError> {
         self.check_commit(&commit)?;
-        let table_kinds = self.table_kinds();
-        let mut draft = Draft::new(self, &table_kinds, &commit);
+        let mut draft = Draft::new(self, &commit);
         let (puts, diffs) = (draft.gather_writes(&commit.writes)?, draft.gather_counts(&commit.counts)?);
         if let Some(table_id) = diffs.keys().find(|table_id| puts.contains_key(table_id)) {
             return Err(draft.malformed_error(format!("space {table_id} gets both totals and changes")));

@@ -99,7 +99,7 @@ impl Store {
                 break;
             }
             let (key, dead_letter) = entry.map_err(StateError::database_in(&self.dir))?;
-            totals.first = parse_sequence(&self.reads(), &key)? + 1;
+            totals.first = parse_sequence(self, &key)? + 1;
             totals.bytes = totals.bytes.saturating_sub(dead_letter.len() as u64);
             totals.dropped += 1;
             batch.delete_cf(family, key);
@@ -110,7 +110,7 @@ impl Store {
 
 impl Reads<'_> {
     /// Visits up to `limit` dead letters with their sequence numbers.
-    pub(crate) fn dead_letters<E: From<StateError>>(
+    pub fn dead_letters<E: From<StateError>>(
         &self,
         order: Order,
         limit: usize,
@@ -133,12 +133,12 @@ impl Reads<'_> {
                 Order::Newest => dead_letters.prev(),
             }
         }
-        dead_letters.status().map_err(StateError::database_in(self.dir))?;
+        dead_letters.status().map_err(StateError::database_in(&self.dir))?;
         Ok(())
     }
 }
 
 fn parse_sequence(reads: &Reads<'_>, key: &[u8]) -> Result<u64, StateError> {
     let number = key.try_into().map(u64::from_be_bytes);
-    number.map_err(|_| StateError::corrupt(reads.dir, "a dead letter has no sequence number"))
+    number.map_err(|_| StateError::corrupt(&reads.dir, "a dead letter has no sequence number"))
 }

@@ -155,10 +155,7 @@ impl Layout {
             return Ok(None);
         }
         self.refuse_foreign_files()?;
-        match self.has_state() {
-            true => Ok(Some(StateLock { _file: self.take_lock()? })),
-            false => Ok(None),
-        }
+        if self.has_state() { Ok(Some(StateLock { _file: self.take_lock()? })) } else { Ok(None) }
     }
 
     /// Returns true if there is a state, which may lack one of its two parts.

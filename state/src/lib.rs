@@ -16,7 +16,7 @@
 //! | `table` | key layout, column families, sorting |
 //! | `commit`, `draft` | the commit of an epoch |
 //! | `progress` | offsets, watermarks and counters, and their invariants |
-//! | `read` | batched lookups and scans, shared by all readers |
+//! | `read` | [`Reads`]: batched lookups and scans, shared by all readers |
 //! | `snapshot` | a consistent view of one committed epoch, also for other processes |
 //! | `outbox`, `dead_letter` | output that is committed but not yet published; rejected records |
 //! | `bounded` | the bound on the error table |
@@ -52,6 +52,6 @@ pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewP
 pub use store::Store;
 pub use store::bounded::{Bounded, BoundedTotals};
 pub use store::options::StoreOptions;
-pub use store::read::{Entry, Scan, Slice, count_of};
+pub use store::read::{Entry, Reads, Scan, Slice, count_of};
 pub use store::snapshot::{Reader, Snapshot};
 pub use store::stats::{FamilyStats, StoreMemory, StoreStats};

@@ -60,16 +60,6 @@ pub struct OutboxDepth {
 pub(crate) type Waiting = BTreeMap<(u16, u64), Vec<(u32, u64)>>;
 
 impl Store {
-    /// Iterates over the unpublished epochs of a cluster above `epoch`, in order.
-    pub fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'_>, StateError> {
-        self.reads().outbox_after(cluster, epoch)
-    }
-
-    /// Reads the last epoch that this state knows to be published to a cluster; None before the first one.
-    pub fn published(&self, cluster: u16) -> Result<Option<Published>, StateError> {
-        self.reads().published(cluster)
-    }
-
     /// Records that a cluster has all output up to an epoch, and deletes that output from the outbox.
     pub fn set_published(&self, cluster: u16, published: &Published) -> Result<(), StateError> {
         self.refuse_poisoned()?;
@@ -137,24 +127,26 @@ pub(crate) fn put_chunks(
     }
 }
 
-impl<'a> Reads<'a> {
-    pub(crate) fn published(&self, cluster: u16) -> Result<Option<Published>, StateError> {
+impl Reads<'_> {
+    /// Reads the last epoch that this state knows to be published to a cluster; None before the first one.
+    pub fn published(&self, cluster: u16) -> Result<Option<Published>, StateError> {
         self.meta_json(&published_key(cluster))
     }
 
-    pub(crate) fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'a>, StateError> {
+    /// Iterates over the unpublished epochs of a cluster above `epoch`, in order.
+    pub fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'_>, StateError> {
         let family = self.family(table::OUTBOX)?;
         let from = table::outbox_key(cluster, epoch.saturating_add(1), 0);
-        let scan = self.scan_from(family, &cluster.to_be_bytes(), &from);
-        Ok(OutboxEpochs { scan, dir: self.dir.to_owned(), held: None, ended: false })
+        let scan = self.scan_family_from(family, &cluster.to_be_bytes(), &from);
+        Ok(OutboxEpochs { scan, dir: self.dir.clone(), held: None, ended: false })
     }
 
     /// Reads the parts in the outbox; done once, when a state is opened.
     pub(crate) fn read_waiting(&self) -> Result<Waiting, StateError> {
         let mut waiting = Waiting::new();
-        let mut scan = self.scan(self.family(table::OUTBOX)?, &[], 0);
+        let mut scan = self.scan_family(self.family(table::OUTBOX)?, &[], 0);
         while let Some((key, bytes)) = scan.next_entry()? {
-            let (cluster, epoch, part) = split_outbox_key(self.dir, key)?;
+            let (cluster, epoch, part) = split_outbox_key(&self.dir, key)?;
             let chunks = waiting.entry((cluster, epoch)).or_default();
             chunks.push((part, if part == TIME_PART { 0 } else { bytes.len() as u64 }));
         }

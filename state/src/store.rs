@@ -11,15 +11,15 @@ pub(crate) mod snapshot;
 pub(crate) mod stats;
 
 use std::fs::File;
+use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use fail::fail_point;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Cache, DB, WriteBatch};
 
-use crate::catalogue::{Catalogue, StateTableKinds};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
 use crate::layout::identity::{REPUBLISH, adopt_copy, initialise_database, read_identity};
@@ -28,10 +28,11 @@ use crate::outbox::Waiting;
 use crate::progress::Committed;
 use crate::table;
 use options::StoreOptions;
-use read::{Reads, Scan, Slice};
+use read::Reads;
 use snapshot::Snapshot;
 
-/// The state of one topology, open for reading and writing by this process alone.
+/// The state of one topology, open for reading and writing by this process alone. Its reading methods are those
+/// of [`Reads`].
 ///
 /// ```
 /// use state::{Commit, Progress, Store, StoreOptions};
@@ -46,15 +47,13 @@ use snapshot::Snapshot;
 /// # Ok::<(), state::StateError>(())
 /// ```
 pub struct Store {
-    pub(crate) db: DB,
-    pub(crate) dir: PathBuf,
+    reads: Reads<'static>,
     pub(crate) cache: Cache,
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_policy: DeadLetterPolicy,
     pub(crate) error_bytes: u64,
     state_id: String,
     pub(crate) topology: Option<String>,
-    table_kinds: RwLock<Arc<StateTableKinds>>,
     committed: RwLock<Arc<Committed>>,
     waiting: Mutex<Waiting>,
     /// The lock for writing state tables or the catalogue; it guards the totals that only writers change.
@@ -114,11 +113,11 @@ impl Store {
         let families = options::family_descriptors(options, &cache);
         let db = DB::open_cf_descriptors(&database, layout.database_dir(), families)
             .map_err(StateError::database_in(&dir))?;
-        let reads = Reads { db: &db, dir: &dir, snapshot: None };
+        let reads = Reads::new(db, &dir);
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
         // Format and epoch are both missing only in a database that was just created.
-        if reads.meta("format")?.is_none() && committed.epoch == 0 {
-            initialise_database(&db, &dir, options.topology.as_deref())?;
+        if reads.meta_bytes("format")?.is_none() && committed.epoch == 0 {
+            initialise_database(&reads.db, &dir, options.topology.as_deref())?;
         }
         let (state_id, topology) = read_identity(&reads, layout)?;
         if let (Some(held), Some(wanted)) = (&topology, &options.topology)
@@ -127,25 +126,22 @@ impl Store {
             return Err(StateError::Foreign { dir, held: held.clone(), wanted: wanted.clone() });
         }
         reads.check_stamps(committed.epoch)?;
-        let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
-        let table_kinds = catalogue.as_ref().map(Catalogue::table_kinds).unwrap_or_default();
+        reads.load_table_kinds()?;
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
         let waiting = reads.read_waiting()?;
         Ok(Store {
+            reads,
             cache,
             dead_letter_bytes: options.dead_letter_bytes,
             dead_letter_policy: options.dead_letter_policy,
             error_bytes: options.error_bytes,
             state_id,
             topology,
-            table_kinds: RwLock::new(Arc::new(table_kinds)),
             committed: RwLock::new(Arc::new(committed)),
             waiting: Mutex::new(waiting),
             writer: Mutex::new(dead),
             poison: OnceLock::new(),
             _lock: lock,
-            db,
-            dir,
         })
     }
 
@@ -176,48 +172,9 @@ impl Store {
         Committed::clone(&self.committed())
     }
 
-    /// Reads the value of one key.
-    pub fn get(&self, table_id: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
-        let reads = self.reads();
-        reads.get(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, key)
-    }
-
-    /// Reads the values of many keys of a state table, in the order of the keys. Sorted keys are a little
-    /// faster.
-    pub fn multi_get<'k>(
-        &self,
-        table_id: u32,
-        keys: impl IntoIterator<Item = &'k [u8]>,
-    ) -> Result<Vec<Option<Slice<'_>>>, StateError> {
-        let (reads, keys): (_, Vec<&[u8]>) = (self.reads(), keys.into_iter().collect());
-        reads.multi_get(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, &keys)
-    }
-
-    /// Scans the keys of a state table that begin with `prefix`, in order, as of now.
-    pub fn iter(&self, table_id: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
-        let reads = self.reads();
-        Ok(reads.scan_table(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, prefix))
-    }
-
-    /// Scans the keys of a state table from `from` on, in order, as of now.
-    pub fn iter_from(&self, table_id: u32, from: &[u8]) -> Result<Scan<'_>, StateError> {
-        let reads = self.reads();
-        Ok(reads.scan_table_from(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, from))
-    }
-
-    /// Visits the keys of a state table that begin with `prefix`, in order, as of now.
-    pub fn scan<E: From<StateError>>(
-        &self,
-        table_id: u32,
-        prefix: &[u8],
-        visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.iter(table_id, prefix)?.each(visit)
-    }
-
     /// Takes a consistent view of the committed epoch; later commits do not change it.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, StateError> {
-        Snapshot::of_primary(&self.db, &self.dir, self.table_kinds())
+        Snapshot::of_primary(self)
     }
 
     /// Copies the state, consistently and while it is in use, into a directory that must not exist or must be
@@ -226,7 +183,8 @@ impl Store {
         let layout = Layout::new(target);
         layout.create_root()?;
         layout.refuse_occupied()?;
-        Checkpoint::new(&self.db)
+        let db: &DB = &self.db;
+        Checkpoint::new(db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database_dir()))
             .map_err(StateError::database_in(target))?;
         layout.close_database()?;
@@ -255,14 +213,14 @@ impl Store {
         target.write_marker(&marker.state_id)?;
         let Some(topology) = topology else { return Ok(()) };
         let store = Store::open(to, &StoreOptions::default())?;
-        let id = adopt_copy(&store.db, to, topology, store.committed().epoch)?;
+        let id = adopt_copy(&store, topology, store.committed().epoch)?;
         target.write_marker(&id)
     }
 
     /// Returns true if sinks get the content of the committed epoch again: in a copy that became a state of
     /// its own and has committed nothing since.
     pub fn republishes(&self) -> Result<bool, StateError> {
-        let epoch = self.reads().meta_array(REPUBLISH)?.map(u64::from_be_bytes);
+        let epoch = self.meta_array(REPUBLISH)?.map(u64::from_be_bytes);
         Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.committed().epoch))
     }
 
@@ -293,24 +251,12 @@ impl Store {
         }
     }
 
-    pub(crate) fn reads(&self) -> Reads<'_> {
-        Reads { db: &self.db, dir: &self.dir, snapshot: None }
-    }
-
-    pub(crate) fn table_kinds(&self) -> Arc<StateTableKinds> {
-        self.table_kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, DeadLetterTotals> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_table_kinds(&self, table_kinds: StateTableKinds) {
-        *self.table_kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table_kinds);
     }
 
     /// The committed epoch, shared: its progress grows with partitions and views, and each commit reads it.
@@ -332,6 +278,14 @@ impl Store {
         let text = table::encode_json(&self.dir, key, value)?;
         batch.put_cf(table::family(&self.db, table::META)?, key, text);
         Ok(())
+    }
+}
+
+impl Deref for Store {
+    type Target = Reads<'static>;
+
+    fn deref(&self) -> &Reads<'static> {
+        &self.reads
     }
 }
 

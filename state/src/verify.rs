@@ -33,8 +33,7 @@ impl Snapshot<'_> {
         }
         // The other families are only read, for their checksums.
         for name in table::FAMILIES.iter().filter(|name| !table::TABLE_FAMILIES.contains(name)) {
-            let reads = self.reads();
-            let mut scan = reads.scan(reads.family(name)?, &[], 0);
+            let mut scan = self.scan_family(self.family(name)?, &[], 0);
             while scan.next_entry()?.is_some() {}
         }
         self.verify_dead_letters(&mut findings)?;
@@ -49,14 +48,14 @@ impl Snapshot<'_> {
         counted: &BTreeMap<u32, &str>,
         findings: &mut Vec<String>,
     ) -> Result<(), StateError> {
-        let (reads, mut strays) = (self.reads(), 0_u64);
-        let mut scan = reads.scan(reads.family(name)?, &[], 0);
+        let (table_kinds, mut strays) = (self.table_kinds(), 0_u64);
+        let mut scan = self.scan_family(self.family(name)?, &[], 0);
         while let Some((key, value)) = scan.next_entry()? {
             let id = key.first_chunk::<4>().copied().map(u32::from_be_bytes).unwrap_or_default();
             if id == table::STAMP {
                 continue;
             }
-            if self.table_kinds.get(&id).is_none_or(|kind| kind.family() != name) {
+            if table_kinds.get(&id).is_none_or(|kind| kind.family() != name) {
                 strays += 1;
             } else if let Some(view) = counted.get(&id)
                 && count_of(value).is_none_or(|count| count <= 0)
@@ -72,7 +71,7 @@ impl Snapshot<'_> {
 
     /// Compares the recorded bytes of the error table with the bytes it holds.
     fn verify_errors(&self, catalogue: &Catalogue, findings: &mut Vec<String>) -> Result<(), StateError> {
-        let totals: Option<BoundedTotals> = self.reads().meta_json(BOUNDED_KEY)?;
+        let totals: Option<BoundedTotals> = self.meta_json(BOUNDED_KEY)?;
         let entry = catalogue.find(StateTableKind::View, "herald.errors");
         let (Some(totals), Some(entry)) = (totals, entry) else { return Ok(()) };
         let mut bytes = 0;
@@ -88,7 +87,7 @@ impl Snapshot<'_> {
 
     /// Compares the recorded totals of the dead letter table with the dead letters it holds.
     fn verify_dead_letters(&self, findings: &mut Vec<String>) -> Result<(), StateError> {
-        let totals: DeadLetterTotals = self.reads().meta_json("dead_letter")?.unwrap_or_default();
+        let totals: DeadLetterTotals = self.meta_json("dead_letter")?.unwrap_or_default();
         let (mut dead_letters, mut bytes) = (0_u64, 0_u64);
         self.dead_letters(Order::Oldest, usize::MAX, |_, dead_letter| {
             dead_letters += 1;

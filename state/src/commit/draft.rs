@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use rocksdb::WriteBatch;
 use schemas::{MemoryPart, MemoryShare};
 
-use crate::catalogue::StateTableKinds;
 use crate::commit::{Commit, Counts, Writes};
 use crate::error::{StateError, hex};
 use crate::store::Store;
@@ -18,7 +17,6 @@ use crate::table;
 /// A batch under construction.
 pub(crate) struct Draft<'a> {
     store: &'a Store,
-    table_kinds: &'a StateTableKinds,
     epoch: u64,
     pub(crate) batch: WriteBatch,
     /// The buffer for keys with their table id.
@@ -33,11 +31,11 @@ pub(crate) type Puts<'c> = BTreeMap<u32, Vec<(&'c [u8], Option<&'c [u8]>)>>;
 pub(crate) type Diffs<'c> = BTreeMap<u32, Vec<(&'c [u8], i64)>>;
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(store: &'a Store, table_kinds: &'a StateTableKinds, commit: &Commit) -> Draft<'a> {
+    pub(crate) fn new(store: &'a Store, commit: &Commit) -> Draft<'a> {
         let bytes = estimate_bytes(commit);
         let (batch, memory) =
             (WriteBatch::with_capacity_bytes(bytes), MemoryShare::of(MemoryPart::Epochs, 2 * bytes));
-        Draft { store, table_kinds, epoch: commit.epoch, batch, key: Vec::new(), _memory: memory }
+        Draft { store, epoch: commit.epoch, batch, key: Vec::new(), _memory: memory }
     }
 
     /// Gathers the writes of all workers by table id.
@@ -67,7 +65,7 @@ impl<'a> Draft<'a> {
     /// Puts all new values in key order; of equal keys the last one given counts.
     pub(crate) fn put_all(&mut self, puts: Puts<'_>) -> Result<(), StateError> {
         for (table_id, puts) in puts {
-            let family = self.store.reads().family_of_table(self.table_kinds, table_id)?;
+            let family = self.store.family_of_table(table_id)?;
             let order = table::sorted_order(puts.len(), |index| puts[index].0);
             for (place, &index) in order.iter().enumerate() {
                 let (key, value) = puts[index as usize];
@@ -98,12 +96,11 @@ impl<'a> Draft<'a> {
     /// Adds changes to the held multiplicities: a row at zero is deleted, a row below zero is refused.
     pub(crate) fn add_counts(&mut self, diffs: Diffs<'_>) -> Result<(), StateError> {
         for (table_id, diffs) in diffs {
-            let family = self.store.reads().family_of_table(self.table_kinds, table_id)?;
+            let family = self.store.family_of_table(table_id)?;
             let changes = self.consolidate(table_id, &diffs)?;
-            let rows: Vec<&[u8]> = changes.iter().map(|change| change.0).collect();
-            let held = self.store.reads().multi_get(family, table_id, &rows)?;
+            let held = self.store.multi_get(table_id, changes.iter().map(|change| change.0))?;
             for ((row, diff), held) in changes.into_iter().zip(held) {
-                let before = self.store.reads().held_count(table_id, row, held.as_deref())?;
+                let before = self.store.held_count(table_id, row, held.as_deref())?;
                 let total = before.checked_add(diff).ok_or_else(|| self.count_overflow(table_id, row))?;
                 table::key_into(&mut self.key, table_id, row);
                 match total {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rocksdb::{DB, WriteBatch};
 
-use crate::catalogue::{Catalogue, StateTableKind};
+use crate::catalogue::StateTableKind;
 use crate::error::StateError;
 use crate::layout::{FORMAT_VERSION, Layout};
 use crate::store::read::Reads;
@@ -30,15 +30,14 @@ pub(crate) fn initialise_database(db: &DB, dir: &Path, topology: Option<&str>) -
 
 /// Makes a copied state a state of its own, owned by another topology: all records of earlier publishing are
 /// dropped, and its sinks get its content again.
-pub(crate) fn adopt_copy(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<String, StateError> {
-    let (meta, outbox) = (table::family(db, table::META)?, table::family(db, table::OUTBOX)?);
+pub(crate) fn adopt_copy(reads: &Reads<'_>, topology: &str, epoch: u64) -> Result<String, StateError> {
+    let (meta, outbox) = (reads.family(table::META)?, reads.family(table::OUTBOX)?);
     let mut batch = WriteBatch::new();
     let id = new_state_id();
     batch.put_cf(meta, "state_id", &id);
     batch.put_cf(meta, "topology", topology);
     batch.put_cf(meta, REPUBLISH, epoch.to_be_bytes());
-    let reads = Reads { db, dir, snapshot: None };
-    if let Some(mut catalogue) = reads.meta_json::<Catalogue>("catalogue")? {
+    if let Some(mut catalogue) = reads.catalogue()? {
         catalogue.topology = topology.to_owned();
         // The new topology may define its sinks anew, but an entry of a source keeps its fingerprint.
         for entry in &mut catalogue.entries {
@@ -46,13 +45,13 @@ pub(crate) fn adopt_copy(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Res
                 entry.fingerprint.clear();
             }
         }
-        batch.put_cf(meta, "catalogue", table::encode_json(dir, "catalogue", &catalogue)?);
+        batch.put_cf(meta, "catalogue", table::encode_json(&reads.dir, "catalogue", &catalogue)?);
     }
-    delete_all(&reads, &mut batch, meta, b"published/")?;
-    delete_all(&reads, &mut batch, outbox, &[])?;
+    delete_all(reads, &mut batch, meta, b"published/")?;
+    delete_all(reads, &mut batch, outbox, &[])?;
     let mut synced = rocksdb::WriteOptions::default();
     synced.set_sync(true);
-    db.write_opt(batch, &synced).map_err(StateError::database_in(dir))?;
+    reads.db.write_opt(batch, &synced).map_err(StateError::database_in(&reads.dir))?;
     Ok(id)
 }
 
@@ -63,7 +62,7 @@ fn delete_all(
     family: &rocksdb::ColumnFamily,
     prefix: &[u8],
 ) -> Result<(), StateError> {
-    let mut scan = reads.scan(family, prefix, 0);
+    let mut scan = reads.scan_family(family, prefix, 0);
     while let Some((key, _)) = scan.next_entry()? {
         batch.delete_cf(family, key);
     }

@@ -37,7 +37,7 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// A state of an earlier format version, locked and open for its migration.
 pub struct Migration {
-    db: DB,
+    reads: Reads<'static>,
     layout: Layout,
     state_id: String,
     options: StoreOptions,
@@ -67,15 +67,15 @@ impl Migration {
             return Err(StateError::Wiped { dir: dir.to_owned() });
         }
         let db = open_database(&layout, &layout.database_dir(), options, false)?;
-        let reads = Reads { db: &db, dir, snapshot: None };
-        if reads.meta("format")?.is_none() {
+        let reads = Reads::new(db, dir);
+        if reads.meta_bytes("format")?.is_none() {
             // Not initialised yet, which opening it will do.
             return Ok(None);
         }
         let Some(state_id) = reads.meta_text("state_id")? else {
             return Err(StateError::corrupt(dir, "it has no state id"));
         };
-        if reads.meta("format")?.as_deref() == Some(&FORMAT_VERSION.to_be_bytes()) {
+        if reads.meta_bytes("format")?.as_deref() == Some(&FORMAT_VERSION.to_be_bytes()) {
             // Rewritten before a crash; only the marker is missing.
             layout.write_marker(&state_id)?;
             return Ok(None);
@@ -86,7 +86,7 @@ impl Migration {
         {
             return Err(StateError::Foreign { dir: dir.to_owned(), held, wanted: wanted.clone() });
         }
-        Ok(Some(Migration { db, layout, state_id, options: options.clone(), _lock: lock }))
+        Ok(Some(Migration { reads, layout, state_id, options: options.clone(), _lock: lock }))
     }
 
     /// Reads the catalogue.
@@ -94,7 +94,7 @@ impl Migration {
     /// # Errors
     /// When it cannot be read.
     pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
-        self.reads().meta_json("catalogue")
+        self.reads.catalogue()
     }
 
     /// Returns a directory in the state's own that the next start deletes, for files that migration needs.
@@ -155,8 +155,8 @@ impl Migration {
 
     /// Replaces the old database by the new one, and keeps the old one aside.
     fn swap(self, target: &Path) -> Result<(), StateError> {
-        let Migration { db, layout, state_id, .. } = self;
-        drop(db);
+        let Migration { reads, layout, state_id, .. } = self;
+        drop(reads);
         fail_point!("state.migrate.written");
         // An earlier migration that was undone by hand may have left its copy.
         let aside = layout.old_database_dir();
@@ -175,15 +175,11 @@ impl Migration {
         let mut batch = WriteBatch::new();
         let meta = table::family(new, table::META)?;
         batch.put_cf(meta, "format", FORMAT_VERSION.to_be_bytes());
-        if let Some(mut totals) = self.reads().meta_json::<BoundedTotals>(BOUNDED_KEY)? {
+        if let Some(mut totals) = self.reads.meta_json::<BoundedTotals>(BOUNDED_KEY)? {
             totals.bytes += charged * (GROUP_BYTES - OLD_GROUP_BYTES) as u64;
             batch.put_cf(meta, BOUNDED_KEY, table::encode_json(&self.layout.root, BOUNDED_KEY, &totals)?);
         }
         write_unlogged(new, batch, &self.layout.root)
-    }
-
-    fn reads(&self) -> Reads<'_> {
-        Reads { db: &self.db, dir: &self.layout.root, snapshot: None }
     }
 }
 
@@ -201,9 +197,9 @@ impl Copy<'_> {
         name: &str,
         mut rekey: impl FnMut(&[u8], &[u8]) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
-        let reads = self.migration.reads();
+        let reads = &self.migration.reads;
         let family: &ColumnFamily = table::family(self.db, name)?;
-        let mut scan = reads.scan(reads.family(name)?, &[], 0);
+        let mut scan = reads.scan_family(reads.family(name)?, &[], 0);
         while let Some((key, value)) = scan.next_entry()? {
             self.batch.put_cf(family, rekey(key, value)?, value);
             if self.batch.size_in_bytes() >= BATCH_BYTES {

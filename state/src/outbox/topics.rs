@@ -31,7 +31,7 @@ pub struct KnownTopic {
 impl Store {
     /// Reads the topics that this state has published to, by name.
     pub fn known_topics(&self) -> Result<BTreeMap<String, KnownTopic>, StateError> {
-        Ok(self.reads().meta_json(TOPICS)?.unwrap_or_default())
+        Ok(self.meta_json(TOPICS)?.unwrap_or_default())
     }
 
     /// Replaces the held topics.
@@ -46,7 +46,7 @@ impl Store {
     /// order. The order holds until another epoch is committed; it supersedes the sink's output up to that
     /// epoch in the outbox.
     pub fn resends(&self) -> Result<BTreeMap<String, u64>, StateError> {
-        Ok(self.reads().meta_json(RESENDS)?.unwrap_or_default())
+        Ok(self.meta_json(RESENDS)?.unwrap_or_default())
     }
 
     /// Orders a sink to be sent again as of the committed epoch, and returns that epoch.

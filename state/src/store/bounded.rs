@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// Fails if the state cannot be read.
     pub fn bounded_totals(&self, table_id: u32) -> Result<BoundedTotals, StateError> {
-        if let Some(totals) = self.reads().meta_json(BOUNDED_KEY)? {
+        if let Some(totals) = self.meta_json(BOUNDED_KEY)? {
             return Ok(totals);
         }
         let mut totals = BoundedTotals::default();
@@ -75,7 +75,7 @@ impl Store {
         let held = self.multi_get(table_id, changes.keys().copied())?;
         let mut fresh = Vec::new();
         for ((row, diff), held) in changes.into_iter().zip(held) {
-            let before = self.reads().held_count(table_id, row, held.as_deref())?;
+            let before = self.held_count(table_id, row, held.as_deref())?;
             // New rows are decided last, when the removals of this epoch have made room.
             if before == 0 && diff > 0 {
                 fresh.push((row, diff));

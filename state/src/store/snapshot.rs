@@ -6,20 +6,17 @@
 //! may see an epoch moments before that epoch's sync has returned.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocksdb::{Cache, DB};
 
 use super::options::{self, StoreOptions};
-use super::read::{Reads, Scan, Slice};
-use crate::catalogue::{Catalogue, StateTableKinds};
-use crate::dead_letter::Order;
+use super::read::Reads;
 use crate::error::StateError;
 use crate::layout::identity::read_identity;
 use crate::layout::{Layout, entry_name};
-use crate::outbox::{OutboxEpochs, Published};
 use crate::progress::Committed;
 use crate::store::Store;
 
@@ -28,26 +25,19 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A complete view of one committed epoch. A long-lived one keeps old files and versions alive.
+/// A complete view of one committed epoch. A long-lived one keeps old files and versions alive. Its reading
+/// methods are those of [`Reads`].
 pub struct Snapshot<'a> {
-    db: &'a DB,
-    dir: &'a Path,
-    snapshot: Option<rocksdb::Snapshot<'a>>,
-    pub(crate) table_kinds: Arc<StateTableKinds>,
+    reads: Reads<'a>,
     committed: Committed,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(crate) fn of_primary(
-        db: &'a DB,
-        dir: &'a Path,
-        table_kinds: Arc<StateTableKinds>,
-    ) -> Result<Snapshot<'a>, StateError> {
-        let mut view =
-            Snapshot { db, dir, snapshot: Some(db.snapshot()), table_kinds, committed: Committed::default() };
+    pub(crate) fn of_primary(store: &'a Store) -> Result<Snapshot<'a>, StateError> {
+        let reads = store.lend(Some(store.db.snapshot()));
         // Read through the snapshot itself, so that the epoch belongs to the rows.
-        view.committed = view.reads().meta_json("committed")?.unwrap_or_default();
-        Ok(view)
+        let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
+        Ok(Snapshot { reads, committed })
     }
 
     /// Returns the epoch.
@@ -59,76 +49,21 @@ impl<'a> Snapshot<'a> {
     pub fn committed(&self) -> &Committed {
         &self.committed
     }
+}
 
-    /// Reads the catalogue.
-    pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
-        self.reads().meta_json("catalogue")
-    }
+impl<'a> Deref for Snapshot<'a> {
+    type Target = Reads<'a>;
 
-    /// Reads the value of one key.
-    pub fn get(&self, table_id: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
-        let reads = self.reads();
-        reads.get(reads.family_of_table(&self.table_kinds, table_id)?, table_id, key)
-    }
-
-    /// Reads the values of many keys of a state table, in the order of the keys.
-    pub fn multi_get<'k>(
-        &self,
-        table_id: u32,
-        keys: impl IntoIterator<Item = &'k [u8]>,
-    ) -> Result<Vec<Option<Slice<'_>>>, StateError> {
-        let (reads, keys): (_, Vec<&[u8]>) = (self.reads(), keys.into_iter().collect());
-        reads.multi_get(reads.family_of_table(&self.table_kinds, table_id)?, table_id, &keys)
-    }
-
-    /// Scans the keys of a state table that begin with `prefix`, in order.
-    pub fn iter(&self, table_id: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
-        let reads = self.reads();
-        Ok(reads.scan_table(reads.family_of_table(&self.table_kinds, table_id)?, table_id, prefix))
-    }
-
-    /// Visits the keys of a state table that begin with `prefix`, in order.
-    pub fn scan<E: From<StateError>>(
-        &self,
-        table_id: u32,
-        prefix: &[u8],
-        visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.iter(table_id, prefix)?.each(visit)
-    }
-
-    /// Visits up to `limit` dead letters with their sequence numbers.
-    pub fn dead_letters<E: From<StateError>>(
-        &self,
-        order: Order,
-        limit: usize,
-        visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.reads().dead_letters(order, limit, visit)
-    }
-
-    /// Iterates over the unpublished epochs of a cluster above `epoch`, in order.
-    pub fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'_>, StateError> {
-        self.reads().outbox_after(cluster, epoch)
-    }
-
-    /// Reads the last epoch that this state knows to be published to a cluster.
-    pub fn published(&self, cluster: u16) -> Result<Option<Published>, StateError> {
-        self.reads().published(cluster)
-    }
-
-    pub(crate) fn reads(&self) -> Reads<'_> {
-        Reads { db: self.db, dir: self.dir, snapshot: self.snapshot.as_ref() }
+    fn deref(&self) -> &Reads<'a> {
+        &self.reads
     }
 }
 
 /// A read-only state that another process may have open for writing.
 pub struct Reader {
-    db: DB,
-    dir: PathBuf,
+    reads: Reads<'static>,
     scratch: PathBuf,
     state_id: String,
-    table_kinds: Arc<StateTableKinds>,
     committed: Committed,
 }
 
@@ -180,26 +115,23 @@ impl Reader {
         if !before.is_subset(&database_files(&layout.database_dir())) {
             return Err(StateError::Busy { dir: dir.to_owned() });
         }
-        let reads = Reads { db: &db, dir, snapshot: None };
+        let reads = Reads::new(db, dir);
         let (state_id, _) = read_identity(&reads, layout)?;
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
         reads.check_stamps(committed.epoch)?;
-        let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
-        let table_kinds = Arc::new(catalogue.as_ref().map(Catalogue::table_kinds).unwrap_or_default());
-        let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
-        Ok(Reader { db, dir, scratch, state_id, table_kinds, committed })
+        reads.load_table_kinds()?;
+        Ok(Reader { reads, scratch: scratch.to_owned(), state_id, committed })
     }
 
     /// Advances to the newest epoch by opening the files again, and returns that epoch.
     pub fn refresh(&mut self) -> Result<u64, StateError> {
-        *self = Store::open_secondary(&self.dir, &self.scratch)?;
+        *self = Store::open_secondary(&self.reads.dir, &self.scratch)?;
         Ok(self.committed.epoch)
     }
 
     /// Returns a view of the epoch of the last refresh.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        let (table_kinds, committed) = (self.table_kinds.clone(), self.committed.clone());
-        Snapshot { db: &self.db, dir: &self.dir, snapshot: None, table_kinds, committed }
+        Snapshot { reads: self.reads.lend(None), committed: self.committed.clone() }
     }
 
     /// Returns the id of the state.

@@ -84,7 +84,7 @@ impl Store {
             families,
             outbox: self.outbox_depth(),
             // Read from the database, not from behind the lock: a commit holds the lock while it syncs.
-            dead_letters: self.reads().meta_json("dead_letter")?.unwrap_or_default(),
+            dead_letters: self.meta_json("dead_letter")?.unwrap_or_default(),
             block_cache_bytes: self.cache.get_usage() as u64,
         })
     }
