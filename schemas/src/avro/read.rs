@@ -281,10 +281,7 @@ fn push_i128(column: &mut Column, value: i128) -> Result<(), Fail> {
 
 /// Appends a UUID, read from its text or from its 16 bytes.
 fn append_uuid(written: bool, column: &mut Column, bytes: &[u8]) -> Result<(), Fail> {
-    let value = match written {
-        true => crate::types::uuid::parse(utf8_text(bytes)?),
-        false => bytes.try_into().ok(),
-    };
+    let value = if written { crate::types::uuid::parse(utf8_text(bytes)?) } else { bytes.try_into().ok() };
     let value = require_value(value, bytes)?;
     let (data, nulls) = column.values_and_nulls();
     let Data::Uuid(values) = data else { return Err(misfit_error()) };

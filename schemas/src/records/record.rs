@@ -5,10 +5,8 @@
 //! counts add up to the records read.
 
 use super::blobs::Blobs;
+use super::headers::BatchHeaders;
 use super::memory::{HeapBytes, vector_bytes};
-
-/// The headers of one record: names and values.
-pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
 /// Records of one partition, in the order of their offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,8 +21,8 @@ pub struct Records {
     pub keys: Blobs,
     /// Value bytes.
     pub values: Blobs,
-    /// Headers of each record, kept only when a column INCLUDEs them.
-    pub headers: Option<Vec<Headers>>,
+    /// Headers of the records, if the source's are read.
+    pub headers: BatchHeaders,
 }
 
 impl Records {
@@ -43,7 +41,7 @@ impl Records {
         self.offsets.is_empty()
     }
 
-    /// Appends one record; the caller pushes its headers, if they are kept.
+    /// Appends one record; the caller pushes its headers, if they are read.
     #[inline]
     pub fn push(&mut self, offset: i64, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.offsets.push(offset);
@@ -52,20 +50,16 @@ impl Records {
         self.values.push(value);
     }
 
-    /// Returns the bytes of keys and values together.
+    /// Returns the bytes of keys, values and headers together.
     pub fn bytes_len(&self) -> usize {
-        self.keys.bytes_len() + self.values.bytes_len()
+        self.keys.bytes_len() + self.values.bytes_len() + self.headers.bytes_len()
     }
 }
 
-/// Estimate of the bytes of one record's headers.
-const HEADERS_BYTES: usize = 128;
-
 impl HeapBytes for Records {
     fn heap_bytes(&self) -> usize {
-        let headers = self.headers.as_ref().map_or(0, |headers| headers.len() * HEADERS_BYTES);
         let coordinates = vector_bytes(&self.offsets) + vector_bytes(&self.timestamps);
-        coordinates + self.keys.heap_bytes() + self.values.heap_bytes() + headers
+        coordinates + self.keys.heap_bytes() + self.values.heap_bytes() + self.headers.heap_bytes()
     }
 }
 

@@ -134,12 +134,11 @@ impl Text<'_> {
             _ => return None,
         };
         let hours = self.read_digits(2, 23)?;
-        let minutes = match self.0.is_empty() {
-            true => 0,
-            false => {
-                let _ = self.skip_byte(b':');
-                self.read_digits(2, 59)?
-            }
+        let minutes = if self.0.is_empty() {
+            0
+        } else {
+            let _ = self.skip_byte(b':');
+            self.read_digits(2, 59)?
         };
         Some(east * i64::from(hours * 3600 + minutes * 60) * SECOND_US)
     }

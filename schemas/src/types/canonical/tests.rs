@@ -48,9 +48,12 @@ fn spelled(array: &ArrayRef) -> String {
             format!("{nulls:?} of {{{}}}", fields.join("; "))
         }
         _ => {
-            let text = |row| match array.is_null(row) {
-                true => "NULL".to_owned(),
-                false => format!("{:?}", array_value_to_string(array, row).unwrap()),
+            let text = |row| {
+                if array.is_null(row) {
+                    "NULL".to_owned()
+                } else {
+                    format!("{:?}", array_value_to_string(array, row).unwrap())
+                }
             };
             rows.map(text).collect::<Vec<_>>().join(", ")
         }

@@ -84,10 +84,12 @@ fn tokenize(text: &str) -> Option<Vec<Token>> {
             return None;
         }
         let (token, after) = rest.split_at(end);
-        out.push(match number {
-            true if token.contains(':') => Token::Clock(token.to_owned()),
-            true => Token::Number(token.to_owned()),
-            false => Token::Word(token.to_lowercase()),
+        out.push(if !number {
+            Token::Word(token.to_lowercase())
+        } else if token.contains(':') {
+            Token::Clock(token.to_owned())
+        } else {
+            Token::Number(token.to_owned())
         });
         rest = after;
     }
