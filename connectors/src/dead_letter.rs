@@ -1,18 +1,27 @@
 //! Dead letters: records that were refused, with their bytes unchanged and their origin.
 //!
 //! A dead letter has two forms. In the dead-letter topic, its coordinates are headers named
-//! `herald.*`; in the state's table, all of it is one byte string. That string is: a
+//! `herald.*`, beside the record's own; in the state's table, all of it is one byte string. That string is: a
 //! format byte, the outcome's index, the integers as big-endian, then every text and byte string
-//! with its length before it, `u32::MAX` standing for null.
+//! with its length before it, `u32::MAX` standing for null; where the record had headers, the number of those left
+//! out, that of the others, and their names and values.
+
+mod headers;
 
 use schemas::{OutChunk, OutRecord, Outcome};
 
 use crate::murmur2_partition;
+use headers::header_bytes;
+pub use headers::{HeaderRef, KeptHeaders};
 
-/// First byte of a stored dead letter.
+/// First byte of a stored dead letter without headers, the only one that earlier releases know.
 const FORMAT: u8 = 1;
+/// First byte of a stored dead letter with headers.
+const FORMAT_WITH_HEADERS: u8 = 2;
 /// The length that stands for null.
 const NULL: u32 = u32::MAX;
+/// Header of a dead letter that is not whole.
+const CUT: &str = "herald.cut";
 
 /// The outcomes that make a record a dead letter.
 pub const REJECTED: [Outcome; 3] = [Outcome::Constraint, Outcome::Decode, Outcome::Late];
@@ -53,11 +62,13 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// Value bytes.
     pub value: Option<Vec<u8>>,
+    /// Headers of the record.
+    pub headers: KeptHeaders,
 }
 
 impl DeadLetter {
     /// Its coordinates as headers.
-    pub fn headers(&self) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn coordinates(&self) -> Vec<(&'static str, Vec<u8>)> {
         let mut headers = vec![
             ("herald.source", self.source.clone()),
             ("herald.topic", self.topic.clone()),
@@ -78,14 +89,14 @@ impl DeadLetter {
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
-    /// Parses the form of the dead-letter topic; None when the record is not a dead letter. `header` finds
-    /// the value of a header by its name.
-    pub fn from_headers<'h>(
-        header: impl Fn(&str) -> Option<&'h [u8]>,
+    /// Parses the form of the dead-letter topic, of the record's headers, key and value; None when the record is
+    /// not a dead letter.
+    pub fn from_topic(
+        headers: &[HeaderRef<'_>],
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Option<DeadLetter> {
-        let text = |name: &str| std::str::from_utf8(header(name)?).ok();
+        let text = |name: &str| text_of(headers, name);
         let outcome = text("herald.outcome")?;
         Some(DeadLetter {
             topic: text("herald.topic")?.to_owned(),
@@ -102,6 +113,7 @@ impl DeadLetter {
             schema_id: text("herald.schema_id").and_then(|id| id.parse().ok()),
             key: key.map(<[u8]>::to_vec),
             value: value.map(<[u8]>::to_vec),
+            headers: KeptHeaders::from_topic(headers),
         })
     }
 
@@ -124,38 +136,58 @@ impl DeadLetter {
     }
 
     /// Appends it to the output for `to`. Without a key it keeps its own partition (modulo the topic's), so
-    /// that its order stays. Key and value are cut where the topic would refuse the record, and the header
-    /// `herald.cut` holds their lengths; the state's table holds them whole.
+    /// that its order stays. Where the topic would refuse the record, its headers are left out, and key and value
+    /// are cut if that is not enough; the state's table holds them whole. The header `herald.cut` tells that the
+    /// record is not whole.
     pub fn push_to(&self, chunk: &mut OutChunk, to: &DeadLetterTopic) {
         let partition = match &self.key {
             Some(key) => murmur2_partition(key, to.partitions),
             None => self.partition.rem_euclid(to.partitions.max(1)),
         };
-        let mut headers = self.headers();
-        // 10 bytes a header for its two lengths.
-        let taken: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+        let (coordinates, own, mark) = (self.coordinates(), self.headers.to_topic(), self.cut_mark());
+        let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(coordinates.len() + own.len() + 1);
+        for (name, value) in &coordinates {
+            headers.push((*name, &value[..]));
+        }
+        if self.headers.left_out > 0 {
+            headers.push((CUT, mark.as_bytes()));
+        }
+        let taken: usize = headers.iter().map(|(name, value)| header_bytes(name, value)).sum();
         let room = to.max_bytes.saturating_sub(taken);
+        let own_bytes: usize = own.iter().map(|(name, value)| header_bytes(name, value)).sum();
         let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
         let (key_bytes, value_bytes) = (key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len));
-        if key_bytes + value_bytes > room {
-            headers.push(("herald.cut", format!("key {key_bytes}, value {value_bytes}").into_bytes()));
-            // Room for the header just added. The key gets at most half, so that a part of the value stays.
-            let left = room.saturating_sub(64);
-            key = cut_bytes(key, left / 2);
-            value = cut_bytes(value, left - key.map_or(0, <[u8]>::len));
+        if own_bytes + key_bytes + value_bytes <= room {
+            for (name, value) in &own {
+                headers.push((&**name, *value));
+            }
+        } else {
+            if self.headers.left_out == 0 {
+                headers.push((CUT, mark.as_bytes()));
+            }
+            let left = room.saturating_sub(header_bytes(CUT, mark.as_bytes()));
+            if key_bytes + value_bytes > left {
+                // The key gets at most half, so that a part of the value stays.
+                key = cut_bytes(key, left / 2);
+                value = cut_bytes(value, left - key.map_or(0, <[u8]>::len));
+            }
         }
-        chunk.push(&OutRecord {
-            topic: &to.name,
-            partition,
-            key,
-            value,
-            headers: headers.iter().map(|(name, value)| (*name, &value[..])).collect(),
-        });
+        chunk.push(&OutRecord { topic: &to.name, partition, key, value, headers });
+    }
+
+    /// Value of the header `herald.cut`: the lengths of key and value, and the number of headers.
+    fn cut_mark(&self) -> String {
+        let [key, value] = [&self.key, &self.value].map(|bytes| bytes.as_ref().map_or(0, Vec::len));
+        match self.headers.count() {
+            0 => format!("key {key}, value {value}"),
+            headers => format!("key {key}, value {value}, headers {headers}"),
+        }
     }
 
     /// The form of the state's table.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT, self.outcome.index() as u8, u8::from(self.timestamp.is_some())];
+        let format = if self.headers.is_empty() { FORMAT } else { FORMAT_WITH_HEADERS };
+        let mut out = vec![format, self.outcome.index() as u8, u8::from(self.timestamp.is_some())];
         out.extend(self.timestamp.unwrap_or(0).to_be_bytes());
         out.extend(self.partition.to_be_bytes());
         out.extend(self.offset.to_be_bytes());
@@ -167,13 +199,23 @@ impl DeadLetter {
         }
         push_bytes(&mut out, self.key.as_deref());
         push_bytes(&mut out, self.value.as_deref());
+        if format == FORMAT_WITH_HEADERS {
+            out.extend(self.headers.left_out.to_be_bytes());
+            out.extend((self.headers.list.len() as u32).to_be_bytes());
+            for (name, value) in &self.headers.list {
+                push_bytes(&mut out, Some(name.as_bytes()));
+                push_bytes(&mut out, value.as_deref());
+            }
+        }
         out
     }
 
     /// Parses the form of the state's table; None when the bytes are not a dead letter.
     pub fn from_bytes(bytes: &[u8]) -> Option<DeadLetter> {
         let mut rest = Bytes(bytes);
-        let [FORMAT, outcome, timed] = rest.take_array()? else { return None };
+        let [format @ (FORMAT | FORMAT_WITH_HEADERS), outcome, timed] = rest.take_array()? else {
+            return None;
+        };
         let outcome = *Outcome::ALL.get(usize::from(outcome))?;
         let timestamp = i64::from_be_bytes(rest.take_array()?);
         let partition = i32::from_be_bytes(rest.take_array()?);
@@ -183,6 +225,7 @@ impl DeadLetter {
         let (topic, source) = (rest.take_text()??, rest.take_text()??);
         let (constraint, message) = (rest.take_text()?, rest.take_text()??);
         let (key, value) = (rest.take_bytes()?, rest.take_bytes()?);
+        let headers = if format == FORMAT { KeptHeaders::default() } else { rest.take_headers()? };
         rest.0.is_empty().then_some(DeadLetter {
             topic,
             partition,
@@ -195,8 +238,15 @@ impl DeadLetter {
             schema_id: (has_schema == 1).then_some(schema_id),
             key,
             value,
+            headers,
         })
     }
+}
+
+/// The text of the first header of this name.
+fn text_of<'h>(headers: &[HeaderRef<'h>], name: &str) -> Option<&'h str> {
+    let (_, value) = headers.iter().find(|(held, _)| *held == name)?;
+    std::str::from_utf8((*value)?).ok()
 }
 
 /// The number of bytes, in eight of them; the greatest number stands for NULL.
@@ -240,6 +290,15 @@ impl Bytes<'_> {
             None => Some(None),
         }
     }
+
+    fn take_headers(&mut self) -> Option<KeptHeaders> {
+        let left_out = u32::from_be_bytes(self.take_array()?);
+        let mut kept = KeptHeaders { left_out, ..KeptHeaders::default() };
+        for _ in 0..u32::from_be_bytes(self.take_array()?) {
+            kept.list.push((self.take_text()??, self.take_bytes()?));
+        }
+        Some(kept)
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +318,17 @@ mod tests {
             schema_id: None,
             key: None,
             value: Some(vec![0, 1, 255]),
+            headers: KeptHeaders::default(),
         }
+    }
+
+    fn with_headers() -> DeadLetter {
+        let list = vec![
+            ("trace".to_owned(), Some(vec![7])),
+            ("herald.topic".to_owned(), None),
+            ("trace".to_owned(), Some(vec![])),
+        ];
+        DeadLetter { headers: KeptHeaders { list, left_out: 0 }, ..dead_letter() }
     }
 
     #[test]
@@ -273,26 +342,49 @@ mod tests {
             outcome: Outcome::Decode,
             ..dead_letter()
         };
-        for dead_letter in [dead_letter(), other] {
+        let left_out = KeptHeaders { left_out: 3, ..KeptHeaders::default() };
+        let cut = DeadLetter { headers: left_out, ..dead_letter() };
+        for dead_letter in [dead_letter(), other, with_headers(), cut] {
             assert_eq!(DeadLetter::from_bytes(&dead_letter.to_bytes()), Some(dead_letter));
         }
     }
 
+    /// The bytes that an earlier release wrote of a record, whatever its headers, and that this one writes of a record
+    /// without.
+    #[test]
+    fn bytes_of_an_earlier_release_have_no_headers() {
+        let mut bytes = vec![1, Outcome::Constraint.index() as u8, 1];
+        bytes.extend(1_700_000_000_000_i64.to_be_bytes());
+        bytes.extend([0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0, 0, 0]);
+        for text in ["match.completed", "matches", "sane_duration", "sane_duration is false"] {
+            bytes.extend((text.len() as u32).to_be_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend([255, 255, 255, 255, 0, 0, 0, 3, 0, 1, 255]);
+        assert_eq!(DeadLetter::from_bytes(&bytes), Some(dead_letter()));
+        assert_eq!(dead_letter().to_bytes(), bytes);
+        assert_eq!(with_headers().to_bytes()[0], 2);
+    }
+
     /// The dead letter as a reader of the topic parses it, with some of its headers changed or left out.
     fn parsed(letter: &DeadLetter, other: &[(&str, Option<&str>)]) -> Option<DeadLetter> {
-        let headers = letter.headers();
-        let header = |name: &str| match other.iter().find(|(changed, _)| *changed == name) {
-            Some((_, value)) => value.map(str::as_bytes),
-            None => headers.iter().find(|(held, _)| *held == name).map(|(_, value)| &value[..]),
-        };
-        DeadLetter::from_headers(header, letter.key.as_deref(), letter.value.as_deref())
+        let (coordinates, own) = (letter.coordinates(), letter.headers.to_topic());
+        let mut headers: Vec<HeaderRef<'_>> = Vec::new();
+        for (name, value) in &coordinates {
+            match other.iter().find(|(changed, _)| changed == name) {
+                Some((_, value)) => headers.extend(value.map(|value| (*name, Some(value.as_bytes())))),
+                None => headers.push((*name, Some(&value[..]))),
+            }
+        }
+        headers.extend(own.iter().map(|(name, value)| (&**name, Some(*value))));
+        DeadLetter::from_topic(&headers, letter.key.as_deref(), letter.value.as_deref())
     }
 
     #[test]
     fn headers_come_back() {
         let full = DeadLetter { schema_id: Some(7), key: Some(vec![]), ..dead_letter() };
         let bare = DeadLetter { timestamp: None, constraint: None, value: None, ..dead_letter() };
-        for letter in [full, bare] {
+        for letter in [full, bare, with_headers()] {
             assert_eq!(parsed(&letter, &[]), Some(letter));
         }
         // The failure of a view's expression has no record, and stands in the same topic.
@@ -329,16 +421,19 @@ mod tests {
         for other in others {
             assert_ne!(other.record_id(), id, "{other:?}");
         }
+        // Markers of an earlier release hold.
+        assert_eq!(with_headers().record_id(), id);
     }
 
     #[test]
     fn other_bytes_are_refused() {
-        let bytes = dead_letter().to_bytes();
-        for cut in 0..bytes.len() {
-            assert_eq!(DeadLetter::from_bytes(&bytes[..cut]), None);
+        for bytes in [dead_letter().to_bytes(), with_headers().to_bytes()] {
+            for cut in 0..bytes.len() {
+                assert_eq!(DeadLetter::from_bytes(&bytes[..cut]), None);
+            }
+            assert_eq!(DeadLetter::from_bytes(&[&bytes[..], b"x"].concat()), None);
+            assert_eq!(DeadLetter::from_bytes(&[&[9], &bytes[1..]].concat()), None);
         }
-        assert_eq!(DeadLetter::from_bytes(&[&bytes[..], b"x"].concat()), None);
-        assert_eq!(DeadLetter::from_bytes(&[&[9], &bytes[1..]].concat()), None);
     }
 
     fn topic(max_bytes: usize) -> DeadLetterTopic {
@@ -372,5 +467,46 @@ mod tests {
         assert_eq!(header("herald.offset"), Some(&b"42"[..]));
         assert_eq!(header("herald.outcome"), Some(&b"constraint"[..]));
         assert_eq!(header("herald.schema_id"), None);
+    }
+
+    /// The record of a dead letter in a topic: names of its headers, `herald.cut`, and the length of its value.
+    fn in_topic(letter: &DeadLetter, max_bytes: usize) -> (Vec<String>, Option<String>, usize) {
+        let mut chunk = OutChunk::new();
+        letter.push_to(&mut chunk, &topic(max_bytes));
+        let bytes = chunk.into_bytes();
+        let record = OutChunk::read(&bytes).unwrap().next().unwrap().unwrap();
+        let names = record.headers.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let cut = record.headers.iter().find(|(name, _)| *name == "herald.cut");
+        let cut = cut.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        (names, cut, record.value.map_or(0, <[u8]>::len))
+    }
+
+    #[test]
+    fn headers_go_to_the_topic_where_there_is_room() {
+        let (names, cut, _) = in_topic(&with_headers(), 1 << 20);
+        assert_eq!(names[names.len() - 3..], ["trace", "herald.null.herald.topic", "trace"]);
+        assert_eq!(cut, None);
+        let own = |names: &[String]| names.iter().filter(|name| !name.starts_with("herald.")).count();
+
+        // The value is worth more than the headers.
+        let long = DeadLetter { value: Some(vec![2; 1000]), ..with_headers() };
+        let (whole, value) = (in_topic(&long, 1 << 20), 1000);
+        assert_eq!((own(&whole.0), whole.1, whole.2), (2, None, value));
+        let bytes = |letter: &DeadLetter| {
+            let coordinates = letter.coordinates();
+            coordinates.iter().map(|(name, value)| header_bytes(name, value)).sum::<usize>()
+        };
+        let mark = "key 0, value 1000, headers 3";
+        let without = bytes(&long) + value + header_bytes(CUT, mark.as_bytes());
+        for (room, kept) in [(without, value), (without - 1, value - 1)] {
+            let (names, cut, held) = in_topic(&long, room);
+            assert_eq!((own(&names), cut.as_deref(), held), (0, Some(mark), kept), "{room}");
+        }
+
+        // A record of which not all headers are kept is marked.
+        let mut partly = with_headers();
+        partly.headers.left_out = 2;
+        let (names, cut, value) = in_topic(&partly, 1 << 20);
+        assert_eq!((own(&names), cut.as_deref(), value), (2, Some("key 0, value 3, headers 5"), 3));
     }
 }

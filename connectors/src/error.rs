@@ -1,7 +1,7 @@
 //! Errors of this crate, by the remedy that the caller has.
 //!
 //! `Config`, `UnknownOption`, `MissingTopic`, `Topic` and `Refused` are for the user to correct. `Unreachable` and
-//! `Transaction` pass: they are waited for. `Fenced` and `StateMismatch` are final: going on would
+//! `Transaction` pass: they are waited for. `Fenced`, `StateMismatch` and `FileMismatch` are final: going on would
 //! write some epoch twice or lose one, so the process stops and says which command goes on.
 
 use std::path::PathBuf;
@@ -164,6 +164,14 @@ pub enum ConnectorError {
     /// The state and the published output do not belong together. Final.
     #[error("{0}")]
     StateMismatch(Mismatch),
+    /// The state and the file of a sink do not belong together. Final.
+    #[error("file {} {}", path.display(), describe_file_mismatch(mismatch))]
+    FileMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        mismatch: Mismatch,
+    },
     /// The caller asked to stop during a wait.
     #[error("stopped while waiting for Kafka; what was not published is kept in the outbox")]
     Stopped,
@@ -251,6 +259,31 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
+/// The mismatch of a state and a file, as the end of a sentence about the file.
+fn describe_file_mismatch(mismatch: &Mismatch) -> String {
+    match mismatch {
+        Mismatch::Ahead { published, committed } => {
+            format!(
+                "holds epoch {published}, but the state has only committed epoch {committed}: it is an older copy"
+            )
+        }
+        Mismatch::Foreign { marker, published } => format!(
+            "was written up to epoch {published} by another state ({marker}): this state directory is new, or another topology writes there"
+        ),
+        Mismatch::Diverged { epoch } => format!(
+            "holds another epoch {epoch} than this state committed: the state directory was copied and both copies ran"
+        ),
+        Mismatch::LostData { marker: Some(marker), published } => {
+            format!(
+                "holds epoch {marker}, but the state published epoch {published} to it: it is an older copy"
+            )
+        }
+        Mismatch::LostData { marker: None, published } => {
+            format!("is gone, with what the state published to it up to epoch {published}")
+        }
+    }
+}
+
 impl ConnectorError {
     /// Returns true when the failure can pass by itself, so that waiting and opening anew may help.
     pub fn is_transient(&self) -> bool {
@@ -312,6 +345,15 @@ impl ConnectorError {
             }
             ConnectorError::StateMismatch(Mismatch::LostData { .. }) => {
                 "restore the broker's topics, or write everything again with `herald run FILE --fresh`"
+            }
+            ConnectorError::FileMismatch { mismatch: Mismatch::Foreign { .. }, .. } => {
+                "name another path, remove the file and its note (PATH.herald), or run with the state that wrote them (`--state DIR`)"
+            }
+            ConnectorError::FileMismatch { mismatch: Mismatch::LostData { .. }, .. } => {
+                "restore the file and its note (PATH.herald), or write everything again with `herald run FILE --fresh`"
+            }
+            ConnectorError::FileMismatch { .. } => {
+                "run with the newer state directory (`--state DIR`), or start over with `herald run FILE --fresh`"
             }
             _ => return None,
         })

@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod blackhole;
+pub mod clock;
 pub mod dead_letter;
 pub mod error;
 pub mod file;

@@ -25,7 +25,7 @@ pub struct SourceConfig {
     pub name: String,
     /// The connector and its options.
     pub connector: SourceConnector,
-    /// True if headers are kept.
+    /// True if headers are read. Asking for them costs a little even where a record has none.
     pub want_headers: bool,
     /// True if keys are kept. Dead letters carry the key, so only benches leave it out.
     pub want_keys: bool,
@@ -217,7 +217,7 @@ impl Reader {
         }
     }
 
-    /// The last records before these positions, by partition; only Kafka has them.
+    /// The last records before these positions, by partition; only Kafka and files have them.
     pub fn last(&self) -> BTreeMap<i32, LastRecord> {
         match self {
             Reader::Kafka(reader) => reader.last(),

@@ -3,15 +3,17 @@
 //! All files are one partition, in name order, and a record's offset is its line number across
 //! them; empty lines take an offset and give no record. With `follow = 'true'` the reader waits for
 //! more lines and more files. What would shift the offsets of lines that were read is refused: a file that
-//! appears before one that was read, or grows after a later one was read, and another file in the place of
-//! one that was read.
+//! appears before one that was read, or grows after a later one was read, another file in the place of one
+//! that was read, one that was written over, and half a line that was read as a whole one and went on.
+//! `tests/histories.rs` holds this against random changes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use schemas::Records;
@@ -23,6 +25,8 @@ use crate::{ConnectorError, LastRecord};
 
 /// Interval at which a followed file is polled for more lines.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Bytes before those that come new that must be as they were read.
+const TAIL_BYTES: usize = 4 << 10;
 
 /// Files to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +59,17 @@ impl FileSource {
 
     /// The files there are now, in name order.
     pub fn files(&self) -> Result<Vec<PathBuf>, ConnectorError> {
-        let pattern = self.path.file_name().filter(|name| is_pattern(name));
-        let Some(pattern) = pattern else { return Ok(vec![self.path.clone()]) };
+        let found = self.list()?;
+        // Of files that come while a directory is read, one may be missing and a later one not. A second look has
+        // all that came before those of the first.
+        let mut files = self.list()?;
+        files.retain(|file| Some(file) <= found.last());
+        Ok(files)
+    }
+
+    /// The files that one look at the directory finds, in name order.
+    fn list(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+        let Some(pattern) = self.pattern() else { return Ok(vec![self.path.clone()]) };
         let parent = directory_of(&self.path);
         let failed = |error| ConnectorError::io(parent, error);
         let mut files = Vec::new();
@@ -70,6 +83,53 @@ impl FileSource {
         files.sort();
         Ok(files)
     }
+
+    /// The pattern that names of files must fit; None where the path is that of one file.
+    fn pattern(&self) -> Option<&OsStr> {
+        self.path.file_name().filter(|name| is_pattern(name))
+    }
+
+    /// Looks whether the files can be opened, and reads nothing. False if there is none yet, which a followed source
+    /// waits for.
+    ///
+    /// # Errors
+    /// When a reader could not read the files: one is missing, is a directory or may not be read, or none fits the
+    /// pattern.
+    pub fn look(&self) -> Result<bool, ConnectorError> {
+        let files = self.files()?;
+        if files.is_empty() && !self.follow {
+            return Err(self.no_file_fits());
+        }
+        let mut found = false;
+        for path in &files {
+            match look_at(path) {
+                Ok(()) => found = true,
+                Err(ConnectorError::Io { source, .. })
+                    if self.follow && source.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The error for a pattern that no file fits.
+    fn no_file_fits(&self) -> ConnectorError {
+        let message = "no file fits this pattern".to_string();
+        ConnectorError::File { path: self.path.clone(), message }
+    }
+}
+
+/// Verifies that a file can be opened. A pipe is not tried: opening it would wait for its writer.
+fn look_at(path: &Path) -> Result<(), ConnectorError> {
+    let found = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?;
+    if found.is_dir() {
+        let message = "is a directory; name a file, or a pattern such as DIRECTORY/*.jsonl".to_string();
+        return Err(ConnectorError::File { path: path.to_path_buf(), message });
+    }
+    if found.is_file() {
+        File::open(path).map_err(|error| ConnectorError::io(path, error))?;
+    }
+    Ok(())
 }
 
 fn is_pattern(text: &OsStr) -> bool {
@@ -87,6 +147,13 @@ fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
+/// Identity of a file that was opened, and the bytes read of it.
+#[derive(Clone, Copy, Debug)]
+struct FileProgress {
+    inode: u64,
+    bytes: u64,
+}
+
 /// Reads a [`FileSource`].
 #[derive(Debug)]
 pub struct FileReader {
@@ -96,8 +163,12 @@ pub struct FileReader {
     /// Index of the file being read.
     current: usize,
     open: Option<BufReader<File>>,
-    /// Bytes read of each file before the current one, and of the current one.
-    read: Vec<u64>,
+    /// Progress in each file before the current one, and in the current one.
+    read: Vec<FileProgress>,
+    /// The last bytes read of the open file, [`TAIL_BYTES`] at least where there are as many.
+    tail: Vec<u8>,
+    /// True if the last line read of the open file had no end: more of it must not come.
+    unended: bool,
     /// The last record read.
     last: Option<LastRecord>,
     line: Vec<u8>,
@@ -114,8 +185,7 @@ impl FileReader {
     pub fn open(source: &FileSource, start: i64) -> Result<FileReader, ConnectorError> {
         let files = source.files()?;
         if files.is_empty() && !source.follow {
-            let message = "no file fits this pattern".to_string();
-            return Err(ConnectorError::File { path: source.path.clone(), message });
+            return Err(source.no_file_fits());
         }
         let mut reader = FileReader {
             source: source.clone(),
@@ -124,6 +194,8 @@ impl FileReader {
             current: 0,
             open: None,
             read: Vec::new(),
+            tail: Vec::new(),
+            unended: false,
             last: None,
             line: Vec::new(),
             next: 0,
@@ -135,6 +207,8 @@ impl FileReader {
         if !source.follow || reader.source.path.exists() {
             reader.open_current()?;
         }
+        // Half a line at the end is a line here if the state has read it as one.
+        reader.stop_at_end = true;
         while reader.next < start {
             if !reader.read_line()? {
                 let message = format!(
@@ -143,17 +217,20 @@ impl FileReader {
                 );
                 return Err(ConnectorError::File { path: source.path.clone(), message });
             }
-            // Only the line that the state names is compared: its digest stands for all before it.
-            if source.last.is_some_and(|last| last.offset == reader.next - 1) {
+            // Only the line that the state names is compared: its digest stands for all before it. Those behind
+            // it were empty.
+            if source.last.is_some_and(|last| last.offset < reader.next) {
                 reader.note_last(reader.next - 1);
             }
         }
+        reader.stop_at_end = false;
         match &source.last {
             Some(held) if held.digest.is_some() && reader.last != source.last => {
+                let found = reader.last.unwrap_or(*held);
                 let message = format!(
                     "holds another line than the one that the state has read as line {} of all files: a file was \
                      replaced, or one before the last grew",
-                    held.offset + 1
+                    found.offset + 1
                 );
                 Err(ConnectorError::File { path: source.path.clone(), message })
             }
@@ -182,13 +259,17 @@ impl FileReader {
         self.last.map(|last| (0, last)).into_iter().collect()
     }
 
-    /// The next records; waits for the first up to `timeout` when the file is followed.
+    /// The next records; waits for the first up to `timeout` when the file is followed. Nothing comes after the
+    /// end of one that is not: a later run reads what was appended since.
     pub fn poll(
         &mut self,
         max_records: usize,
         max_bytes: usize,
         timeout: Duration,
     ) -> Result<Vec<Records>, ConnectorError> {
+        if self.done {
+            return Ok(vec![]);
+        }
         let until = Instant::now() + timeout;
         let mut records = Records::new(0);
         while records.len() < max_records && records.bytes_len() < max_bytes {
@@ -248,66 +329,115 @@ impl FileReader {
 
     fn open_current(&mut self) -> Result<bool, ConnectorError> {
         let Some(path) = self.files.get(self.current) else { return Ok(false) };
-        let file = File::open(path).map_err(|error| ConnectorError::io(path, error))?;
+        let failed = |error| ConnectorError::io(path, error);
+        let file = File::open(path).map_err(failed)?;
+        let inode = file.metadata().map_err(failed)?.ino();
         self.open = Some(BufReader::with_capacity(256 << 10, file));
-        self.read.resize(self.current + 1, 0);
+        self.read.truncate(self.current);
+        self.read.push(FileProgress { inode, bytes: 0 });
+        self.tail.clear();
+        self.unended = false;
         Ok(true)
     }
 
     /// Reads the next line into `line`; false at the end, where a followed file may leave half a line.
     fn read_line(&mut self) -> Result<bool, ConnectorError> {
         loop {
-            let Some(open) = self.open.as_mut() else {
-                if !self.find_new_files()? || !self.open_current()? {
-                    return Ok(false);
-                }
-                continue;
-            };
-            // Half a line from before stays and is completed; a whole one was returned already.
-            if self.line.last() == Some(&b'\n') {
-                self.line.clear();
+            if self.open.is_none() && (!self.find_new_files()? || !self.open_current()?) {
+                return Ok(false);
             }
-            let path = &self.files[self.current];
-            let bytes = open.read_until(b'\n', &mut self.line).map_err(|e| ConnectorError::io(path, e))?;
-            self.read[self.current] += bytes as u64;
-            if self.line.last() == Some(&b'\n') {
+            let whole = self.read_on()?;
+            if self.unended && !self.line.is_empty() {
+                self.end_line()?;
+                continue;
+            }
+            if whole {
                 self.next += 1;
                 return Ok(true);
             }
             // The end of this file. An unterminated last line counts as a line only if nothing can follow it.
             let is_last = self.current + 1 == self.files.len();
-            if is_last && self.source.follow && !self.stop_at_end && !self.find_new_files()? {
-                return Ok(false);
+            if is_last && self.source.follow && !self.stop_at_end {
+                if !self.find_new_files()? {
+                    return Ok(false);
+                }
+                // Lines that were written since, before the new file came, are read before it.
+                continue;
             }
             let rest = !self.line.is_empty();
-            if self.current + 1 == self.files.len() && !rest {
-                return Ok(false);
-            }
             if rest {
                 self.line.push(b'\n');
                 self.next += 1;
             }
-            if self.current + 1 < self.files.len() {
-                self.current += 1;
-                self.open = None;
+            if is_last {
+                self.unended |= rest;
+                return Ok(rest);
             }
+            self.current += 1;
+            self.open = None;
             if rest {
                 return Ok(true);
             }
         }
     }
 
+    /// Reads on in the open file, to the end of a line or of the file; true if a line is whole.
+    fn read_on(&mut self) -> Result<bool, ConnectorError> {
+        let Some(open) = self.open.as_mut() else { return Ok(false) };
+        // Half a line from before stays and is completed; a whole one was returned already.
+        if self.line.last() == Some(&b'\n') {
+            self.line.clear();
+        }
+        let (held, buffered) = (self.line.len(), open.buffer().len());
+        let path = &self.files[self.current];
+        let bytes = open.read_until(b'\n', &mut self.line).map_err(|e| ConnectorError::io(path, e))?;
+        let fresh = held + bytes.min(buffered);
+        self.note_bytes(held..fresh);
+        if bytes > buffered {
+            self.refuse_overwritten()?;
+            self.note_bytes(fresh..self.line.len());
+        }
+        Ok(self.line.last() == Some(&b'\n'))
+    }
+
+    /// Counts bytes of `line` as read of the open file, and keeps the last ones.
+    fn note_bytes(&mut self, range: Range<usize>) {
+        self.read[self.current].bytes += range.len() as u64;
+        self.tail.extend_from_slice(&self.line[range]);
+        if self.tail.len() > 2 * TAIL_BYTES {
+            self.tail.drain(..self.tail.len() - TAIL_BYTES);
+        }
+    }
+
+    /// Takes bytes that come behind half a line that was read as a whole one. They may end it, but not go on with it.
+    fn end_line(&mut self) -> Result<(), ConnectorError> {
+        if !self.line.trim_ascii().is_empty() {
+            let message = format!(
+                "has gone on with a line that was read without its end, line {} of all files: end each line",
+                self.next
+            );
+            return Err(ConnectorError::File { path: self.files[self.current].clone(), message });
+        }
+        self.unended = self.line.last() != Some(&b'\n');
+        self.line.clear();
+        Ok(())
+    }
+
     /// Lists the files again; true when there are new ones after those known.
     fn find_new_files(&mut self) -> Result<bool, ConnectorError> {
         if self.open.is_none() && self.current < self.files.len() {
-            let path = &self.files[self.current];
-            return Ok(path.exists() || !self.source.follow);
+            // One that a pattern has found was there; if it is gone, opening it tells so.
+            let waits = self.source.follow && self.source.pattern().is_none();
+            return Ok(!waits || self.files[self.current].exists());
         }
         if self.listed.elapsed() < POLL_INTERVAL {
             return Ok(false);
         }
         self.listed = Instant::now();
         self.refuse_changed_files()?;
+        if self.source.list()? == self.files {
+            return Ok(false);
+        }
         let files = self.source.files()?;
         if !files.starts_with(&self.files) {
             let message =
@@ -322,20 +452,20 @@ impl FileReader {
 }
 
 impl FileReader {
-    /// Refuses files that are shorter than what was read of them, and files before the current one that are
-    /// longer: their new lines would need offsets that other lines have.
+    /// Refuses files that were replaced, or are shorter than what was read of them, and files before the current
+    /// one that are longer: their new lines would need offsets that other lines have.
     fn refuse_changed_files(&self) -> Result<(), ConnectorError> {
         for (at, (path, read)) in self.files.iter().zip(&self.read).enumerate() {
             let found = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?;
-            let length = found.len();
-            let message = if at == self.current && self.was_replaced(&found) {
-                "was replaced by another file while it was read".to_owned()
-            } else if length < *read {
-                format!("has {length} bytes, of which {read} were read: it was cut short or replaced")
-            } else if length > *read && at < self.current {
+            let (length, bytes) = (found.len(), read.bytes);
+            let message = if found.ino() != read.inode {
+                "was replaced by another file since it was opened".to_owned()
+            } else if length < bytes {
+                format!("has {length} bytes, of which {bytes} were read: it was cut short or replaced")
+            } else if length > bytes && at < self.current {
                 format!(
                     "grew by {} bytes after a later file was read: write new lines to a file that sorts last",
-                    length - read
+                    length - bytes
                 )
             } else {
                 continue;
@@ -345,15 +475,32 @@ impl FileReader {
         Ok(())
     }
 
-    /// Tells whether the open file is another one than the one `found` at its path.
-    fn was_replaced(&self, found: &Metadata) -> bool {
-        let Some(open) = &self.open else { return false };
-        open.get_ref().metadata().is_ok_and(|open| open.ino() != found.ino())
+    /// Refuses an open file that no longer holds the bytes read last: what stands behind them now is not what was to
+    /// come.
+    fn refuse_overwritten(&self) -> Result<(), ConnectorError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let (path, bytes) = (&self.files[self.current], self.read[self.current].bytes);
+        let (mut found, from) = (vec![0; self.tail.len()], bytes - self.tail.len() as u64);
+        let same = match open.get_ref().read_exact_at(&mut found, from) {
+            Ok(()) => found == self.tail,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+            // A pipe is read once.
+            Err(error) if error.kind() == ErrorKind::NotSeekable => true,
+            Err(error) => return Err(ConnectorError::io(path, error)),
+        };
+        if same {
+            return Ok(());
+        }
+        let message =
+            format!("holds other bytes before byte {bytes} than were read there: it was written over");
+        Err(ConnectorError::File { path: path.clone(), message })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    mod histories;
+
     use super::*;
     use std::io::Write;
 
@@ -450,6 +597,114 @@ mod tests {
         assert!(failed.unwrap().to_string().contains("was replaced by another file"));
     }
 
+    /// Polls a reader whose next look at the directory is due.
+    fn poll_and_look(reader: &mut FileReader) -> Result<Vec<Records>, String> {
+        let now = Instant::now();
+        reader.listed = now.checked_sub(POLL_INTERVAL).unwrap_or(now);
+        reader.poll(100, usize::MAX, Duration::ZERO).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_followed_file_that_is_written_over_is_not_read_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = source(dir.path().join("p"), true);
+        std::fs::write(&of.path, "1\n2\n").unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        assert_eq!(all(&mut reader).len(), 2);
+        // The same lengths: a start would find the last line, 6, where it was read.
+        std::fs::write(&of.path, "4\n5\n6\n").unwrap();
+        assert!(poll_and_look(&mut reader).unwrap_err().contains("before byte 4"));
+        // More than is kept of what was read.
+        let mut text = "1234567\n".repeat(3 * TAIL_BYTES / 8);
+        std::fs::write(&of.path, &text).unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        while !poll_and_look(&mut reader).unwrap().is_empty() {}
+        text.push_str("8\n");
+        std::fs::write(&of.path, &text).unwrap();
+        assert_eq!(all(&mut reader).len(), 1);
+        std::fs::write(&of.path, text.replace("67", "76") + "9\n").unwrap();
+        assert!(poll_and_look(&mut reader).unwrap_err().contains("was written over"));
+    }
+
+    #[test]
+    fn a_line_that_was_read_without_its_end_may_end_but_not_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = source(dir.path().join("p"), true);
+        std::fs::write(&of.path, "1\n2").unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        reader.stop_at_end();
+        assert_eq!(all(&mut reader), lines(&[(0, "1"), (1, "2")]));
+        let last = reader.last().get(&0).copied();
+        let append = |text: &str| {
+            let mut file = std::fs::OpenOptions::new().append(true).open(&of.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        // It is the line that the state has read, also for a reader that goes on from there.
+        let mut ended = reopened(&of, 2, last).unwrap();
+        let mut gone_on = reopened(&of, 2, last).unwrap();
+        assert!(poll_and_look(&mut ended).unwrap().is_empty());
+        append("\n3\n");
+        assert!(all(&mut reader).is_empty(), "after the end");
+        assert_eq!(all(&mut ended), lines(&[(2, "3")]));
+        std::fs::write(&of.path, "1\n2").unwrap();
+        append("1\n3\n");
+        assert!(poll_and_look(&mut gone_on).unwrap_err().contains("line 2 of all files"));
+        assert!(reopened(&of, 2, last).unwrap_err().contains("as line 2 of all files"));
+    }
+
+    #[test]
+    fn empty_lines_behind_the_last_record_are_still_empty_at_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = source(dir.path().join("p"), false);
+        std::fs::write(&of.path, "1\n\n ").unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        assert_eq!(all(&mut reader), lines(&[(0, "1")]));
+        let (position, last) = (reader.position(), reader.last().get(&0).copied());
+        assert_eq!(position, 3);
+        std::fs::write(&of.path, "1\n\n \n2\n").unwrap();
+        assert_eq!(all(&mut reopened(&of, position, last).unwrap()), lines(&[(3, "2")]));
+        std::fs::write(&of.path, "1\n\n 2\n").unwrap();
+        assert!(reopened(&of, position, last).unwrap_err().contains("as line 3 of all files"));
+    }
+
+    #[test]
+    fn a_file_that_goes_before_it_is_read_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["p1", "p2"] {
+            std::fs::write(dir.path().join(name), "1\n").unwrap();
+        }
+        let mut reader = FileReader::open(&source(dir.path().join("p*"), true), 0).unwrap();
+        std::fs::remove_file(dir.path().join("p2")).unwrap();
+        assert!(poll_and_look(&mut reader).unwrap_err().contains("p2"));
+    }
+
+    #[test]
+    fn lines_written_just_before_a_new_file_are_read_before_it() {
+        const FILES: usize = 200;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |file: usize| dir.path().join(format!("p{file:03}"));
+        std::fs::write(path(0), "").unwrap();
+        let mut reader = FileReader::open(&source(dir.path().join("p*"), true), 0).unwrap();
+        let begun = Instant::now();
+        let mut read = 0;
+        std::thread::scope(|scope| {
+            // A writer that has done with a file before it begins the next one.
+            scope.spawn(|| {
+                for file in 0..FILES {
+                    let mut open = std::fs::OpenOptions::new().append(true).open(path(file)).unwrap();
+                    open.write_all(b"line\n").unwrap();
+                    std::fs::write(path(file + 1), "").unwrap();
+                }
+            });
+            while read < FILES && begun.elapsed() < Duration::from_secs(60) {
+                for records in poll_and_look(&mut reader).unwrap() {
+                    read += records.len();
+                }
+            }
+        });
+        assert_eq!((read, reader.position()), (FILES, FILES as i64));
+    }
+
     #[test]
     fn files_are_one_partition_in_name_order() {
         let dir = tempfile::tempdir().unwrap();
@@ -509,6 +764,26 @@ mod tests {
         std::fs::write(dir.path().join("a-0"), "x\n").unwrap();
         std::thread::sleep(POLL_INTERVAL);
         assert!(reader.poll(9, 99, Duration::from_millis(200)).is_err());
+    }
+
+    #[test]
+    fn a_look_tells_whether_the_files_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = |path: &str, follow| source(dir.path().join(path), follow).look();
+        for path in ["a-1", "a-*", "missing/a-1"] {
+            assert!(look(path, false).is_err(), "{path}");
+        }
+        // A followed source waits for its files, but not for their directory, which cannot be listed.
+        assert!(!look("a-1", true).unwrap() && !look("a-*", true).unwrap());
+        assert!(look("missing/a-*", true).is_err());
+        std::fs::write(dir.path().join("a-1"), "0\n").unwrap();
+        for (path, follow) in [("a-1", false), ("a-*", false), ("a-1", true), ("a-*", true)] {
+            assert!(look(path, follow).unwrap(), "{path}");
+        }
+        std::fs::create_dir(dir.path().join("a-2")).unwrap();
+        for path in ["a-2", "a-*"] {
+            assert!(look(path, true).unwrap_err().to_string().contains("a-2: is a directory"), "{path}");
+        }
     }
 
     #[test]

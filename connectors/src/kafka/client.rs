@@ -4,21 +4,25 @@
 //! first record that could not be delivered, and stores transport errors, because a session that saw
 //! one is not used again (see [`super::publisher::session`]). librdkafka logs no secrets.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::ConnectorError;
+use crate::dead_letter::HeaderRef;
+
+/// Header of a record that a replay has sent: the place of the rejected one.
+pub(crate) const REPLAY_HEADER: &str = "herald.replay";
 
 /// Offset that the broker gave to a marked record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,17 +210,39 @@ fn is_fencing(code: RDKafkaErrorCode) -> bool {
 
 /// The value of a message's first header of this name.
 pub(crate) fn header_of<'m, M: Message>(message: &'m M, name: &str) -> Option<&'m [u8]> {
-    message.headers()?.iter().find(|header| header.key == name)?.value
+    let headers = message.headers()?;
+    for at in 0..headers.count() {
+        if let Some(header) = header_at(headers, at)
+            && header.key == name
+        {
+            return header.value;
+        }
+    }
+    None
+}
+
+/// All headers of a message in order, but those that cannot be read.
+pub(crate) fn headers_of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<HeaderRef<'m>> {
+    let mut all = Vec::new();
+    if let Some(headers) = message.headers() {
+        for at in 0..headers.count() {
+            if let Some(header) = header_at(headers, at) {
+                all.push((header.key, header.value));
+            }
+        }
+    }
+    all
+}
+
+/// The header at an index; None if its name is not UTF-8. The client panics at such a name, which anybody may send:
+/// the panic ends here.
+pub(crate) fn header_at<'h, H: Headers>(headers: &'h H, at: usize) -> Option<Header<'h, &'h [u8]>> {
+    catch_unwind(AssertUnwindSafe(|| headers.try_get(at))).ok().flatten()
 }
 
 /// A topic in the cluster's metadata, if it is there.
 pub(crate) fn find_topic<'m>(metadata: &'m Metadata, topic: &str) -> Option<&'m MetadataTopic> {
     metadata.topics().iter().find(|found| found.name() == topic)
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-pub(crate) fn unix_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Maps an error of the client; `what` names the action that failed.
@@ -284,5 +310,30 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => std::thread::park(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Headers of which the client panics at the first, as it does at a name that is not UTF-8.
+    struct Poisoned;
+
+    impl Headers for Poisoned {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn try_get(&self, at: usize) -> Option<Header<'_, &[u8]>> {
+            assert!(at > 0, "not UTF-8");
+            Some(Header { key: "trace", value: Some(&b"7"[..]) })
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_ends_nothing() {
+        assert_eq!(header_at(&Poisoned, 0), None);
+        assert_eq!(header_at(&Poisoned, 1), Some(Header { key: "trace", value: Some(&b"7"[..]) }));
     }
 }

@@ -425,9 +425,10 @@ impl Publisher {
     fn refuse_successor(&self, found: &LastMarker) -> Result<(), ConnectorError> {
         let marked = found.marker.is_some() || found.by.is_some();
         let other = found.next > self.found.next && marked && found.by.as_ref() != Some(&self.process);
-        match self.taken && other {
-            true => Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() }),
-            false => Ok(()),
+        if self.taken && other {
+            Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() })
+        } else {
+            Ok(())
         }
     }
 }

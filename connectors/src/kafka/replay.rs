@@ -8,8 +8,10 @@
 //!
 //! An open transaction of any producer hides the markers after it from read_committed. So the ends up to
 //! which a replay reads are those of read_uncommitted, taken after the takeover, and it first waits until no
-//! transaction below them is open.
+//! transaction below them is open. In the topics that it sends to, others may keep transactions open; there it ends
+//! what an earlier replay has left open ([`hanging`]).
 
+mod hanging;
 mod selection;
 mod sender;
 
@@ -24,7 +26,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::Backoff;
 
-use super::client::{Context, header_of, to_connector_error};
+use super::client::{Context, create_client, header_of, headers_of, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
 use super::options::KafkaCluster;
 use super::topics::{Topics, partition_ends};
@@ -35,7 +37,7 @@ use sender::Sender;
 
 /// Records of one transaction, at most; each comes with a marker.
 const BATCH_RECORDS: usize = 1000;
-/// Bytes of keys and values from which a transaction is full.
+/// Bytes of keys, values and headers from which a transaction is full.
 const BATCH_BYTES: usize = 1 << 20;
 /// Attempts to end a replay that a broker interrupts.
 const ATTEMPTS: usize = 3;
@@ -127,6 +129,7 @@ impl Replay {
         // Only now no other replay can add a marker.
         let dead = DeadTopic::open(&self.config, &topics)?;
         dead.await_transactions()?;
+        hanging::end_hanging(&dead, &topics, &mut sender)?;
         let selection = &mut self.selection;
         dead.scan(|message| note_marker(selection, message))?;
         let mut batch = PendingBatch::default();
@@ -144,7 +147,7 @@ impl Replay {
 #[derive(Default)]
 struct PendingBatch {
     records: Vec<Admitted>,
-    /// Bytes of their keys and values.
+    /// Bytes of their keys, values and headers.
     bytes: usize,
 }
 
@@ -152,6 +155,7 @@ impl PendingBatch {
     fn push(&mut self, record: Admitted) {
         let letter = &record.letter;
         self.bytes += [&letter.key, &letter.value].into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.bytes += letter.headers.bytes_len();
         self.records.push(record);
     }
 
@@ -218,10 +222,24 @@ fn note_marker(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Resu
 
 /// The record of a dead letter that is to be sent.
 fn admit(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Option<Admitted> {
-    let header = |name: &str| header_of(message, name);
-    let letter = DeadLetter::from_headers(header, message.key(), message.payload())?;
-    let id = selection.admit(&letter, header("herald.cut").is_some())?;
+    let letter = DeadLetter::from_topic(&headers_of(message), message.key(), message.payload())?;
+    let id = selection.admit(&letter, header_of(message, "herald.cut").is_some())?;
     Some(Admitted { letter, id, partition: message.partition() })
+}
+
+/// A consumer with this isolation level; one without a group can only request offsets.
+fn open_consumer(
+    config: &ReplayConfig,
+    isolation: &str,
+    group: bool,
+) -> Result<BaseConsumer<Context>, ConnectorError> {
+    let topic = &config.dead_letter_topic;
+    let mut native = config.cluster.consumer_config(&format!("herald.replay.{topic}"));
+    native.set("isolation.level", isolation);
+    if !group {
+        native.remove("group.id");
+    }
+    create_client(&native, &config.cluster.bootstrap)
 }
 
 /// The dead-letter topic up to an end of each partition.
@@ -251,20 +269,9 @@ impl<'c> DeadTopic<'c> {
         to_connector_error(error, &self.config.cluster.bootstrap, &what)
     }
 
-    /// A consumer of committed records; one without a group can only request offsets.
-    fn open_consumer(&self, group: bool) -> Result<BaseConsumer<Context>, ConnectorError> {
-        let topic = &self.config.dead_letter_topic;
-        let mut config = self.config.cluster.consumer_config(&format!("herald.replay.{topic}"));
-        config.set("isolation.level", "read_committed");
-        if !group {
-            config.remove("group.id");
-        }
-        config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
-    }
-
     /// Ends of the partitions for a reader of committed records.
     fn committed_ends(&self) -> Result<Vec<i64>, ConnectorError> {
-        self.request_ends(&self.open_consumer(false)?)
+        self.request_ends(&open_consumer(self.config, "read_committed", false)?)
     }
 
     fn request_ends(&self, consumer: &BaseConsumer<Context>) -> Result<Vec<i64>, ConnectorError> {
@@ -275,7 +282,7 @@ impl<'c> DeadTopic<'c> {
 
     /// Waits until no transaction below the ends is open.
     fn await_transactions(&self) -> Result<(), ConnectorError> {
-        let (consumer, began) = (self.open_consumer(false)?, Instant::now());
+        let (consumer, began) = (open_consumer(self.config, "read_committed", false)?, Instant::now());
         loop {
             let committed = self.request_ends(&consumer)?;
             if committed.iter().zip(&self.ends).all(|(committed, end)| committed >= end) {
@@ -297,7 +304,7 @@ impl<'c> DeadTopic<'c> {
         mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<(), ConnectorError>,
     ) -> Result<(), ConnectorError> {
         let failed = |error| self.to_error(error);
-        let consumer = self.open_consumer(true)?;
+        let consumer = open_consumer(self.config, "read_committed", true)?;
         let mut left: BTreeSet<i32> = (0..self.ends.len() as i32).collect();
         let mut assignment = TopicPartitionList::new();
         for partition in &left {

@@ -16,11 +16,11 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::{MemoryPart, MemoryShare, Records};
 
-use super::client::{Context, create_client, to_connector_error};
+use super::client::{Context, create_client, header_at, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
 use super::options::{KafkaSource, Startup};
 use super::topics::partition_count;
@@ -302,17 +302,15 @@ impl KafkaReader {
         let value = message.payload();
         let records = batch.records_of(partition);
         records.push(offset, timestamp, key, value);
-        if self.want_headers {
-            let mut headers = Vec::new();
-            if let Some(held) = message.headers() {
-                for header in held.iter() {
-                    headers.push((header.key.to_string(), header.value.map(<[u8]>::to_vec)));
-                }
-            }
-            records.headers.get_or_insert_default().push(headers);
+        let mut bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        // The client parses headers when they are asked for, so this costs where there are none, too.
+        if self.want_headers
+            && let Some(headers) = message.headers()
+        {
+            bytes += push_headers(records, headers);
         }
         batch.records += 1;
-        batch.bytes += key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        batch.bytes += bytes;
         Ok(())
     }
 
@@ -511,6 +509,21 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.watch.stop();
     }
+}
+
+/// Appends the headers of the last record, and returns their bytes.
+fn push_headers(records: &mut Records, headers: &BorrowedHeaders) -> usize {
+    let (record, mut bytes) = (records.len() - 1, 0);
+    for at in 0..headers.count() {
+        match header_at(headers, at) {
+            Some(Header { key, value }) => {
+                records.headers.push(record, key, value);
+                bytes += key.len() + value.map_or(0, <[u8]>::len);
+            }
+            None => records.headers.push_unreadable(record),
+        }
+    }
+    bytes
 }
 
 /// Finds the beginning and the end of each of a topic's `count` partitions.

@@ -34,9 +34,10 @@ pub fn has_records(ends: &[i64]) -> bool {
 /// When the topic is gone, or ends before an offset that it had reached.
 pub fn verify_reached(topic: &str, reached: &[i64], ends: Option<&[i64]>) -> Result<(), ConnectorError> {
     let Some(ends) = ends else {
-        return match has_records(reached) {
-            true => Err(ConnectorError::GoneTopic { topic: topic.to_string() }),
-            false => Ok(()),
+        return if has_records(reached) {
+            Err(ConnectorError::GoneTopic { topic: topic.to_string() })
+        } else {
+            Ok(())
         };
     };
     for (partition, reached) in (0..).zip(reached) {

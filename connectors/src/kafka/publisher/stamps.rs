@@ -9,9 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use fail::fail_point;
-
-use crate::kafka::client::unix_ms;
+use crate::clock::now_ms;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Number of refusals after which times go back no further: that is more than a century.
@@ -20,13 +18,6 @@ const MAX_REFUSALS: u32 = 24;
 const RETRY_AFTER: Duration = Duration::from_secs(600);
 /// Difference between wall clock and monotonic clock from which the wall clock counts as set.
 const CLOCK_SET_MS: i64 = 60_000;
-
-/// The wall clock, milliseconds since 1970.
-fn wall_ms() -> i64 {
-    let now = unix_ms();
-    fail_point!("clock.ahead_ms", |by: Option<String>| now + by.and_then(|by| by.parse().ok()).unwrap_or(0));
-    now
-}
 
 /// Refusals of timestamps by the broker so far.
 #[derive(Debug, Default)]
@@ -60,7 +51,7 @@ impl Stamp {
 impl Stamps {
     /// The timestamps for a transaction that begins now.
     pub(crate) fn next(&mut self) -> Stamp {
-        self.stamp_at(Instant::now(), wall_ms())
+        self.stamp_at(Instant::now(), now_ms())
     }
 
     fn stamp_at(&mut self, now: Instant, now_ms: i64) -> Stamp {
@@ -79,7 +70,7 @@ impl Stamps {
 
     /// Notes that the broker refused the last timestamps. False when there are no others to try.
     pub(crate) fn note_refusal(&mut self) -> bool {
-        self.note_refusal_at(Instant::now(), wall_ms())
+        self.note_refusal_at(Instant::now(), now_ms())
     }
 
     fn note_refusal_at(&mut self, now: Instant, now_ms: i64) -> bool {

@@ -46,7 +46,7 @@ pub struct ReplayCount {
     pub replayed: u64,
     /// Records sent by an earlier replay, or for another dead letter of the same record.
     pub already: u64,
-    /// Records not sent, as the dead-letter topic holds only a part of them.
+    /// Records not sent, as the dead-letter topic holds only a part of them, or of their headers.
     pub cut: u64,
     /// Records not sent, as they come from a topic or partition that their source does not have.
     pub elsewhere: u64,
@@ -167,6 +167,7 @@ pub(super) fn marked_id<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dead_letter::{HeaderRef, KeptHeaders};
 
     fn letter(offset: i64) -> DeadLetter {
         DeadLetter {
@@ -181,6 +182,7 @@ mod tests {
             schema_id: None,
             key: None,
             value: Some(vec![b'{', offset as u8]),
+            headers: KeptHeaders::default(),
         }
     }
 
@@ -208,9 +210,11 @@ mod tests {
         assert!(is_marker(header));
         assert_eq!(marked_id(header), Some(id));
         assert_eq!(header("herald.replayed"), Some(&b"1700000000001"[..]));
-        assert_eq!(DeadLetter::from_headers(header, None, None), None);
+        let all: Vec<HeaderRef<'_>> =
+            headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        assert_eq!(DeadLetter::from_topic(&all, None, None), None);
         assert_eq!(record_place(&letter(7)), "orders/1/7");
-        let headers = letter(7).headers();
+        let headers = letter(7).coordinates();
         let header = |name: &str| headers.iter().find(|(held, _)| *held == name).map(|(_, value)| &value[..]);
         assert!(!is_marker(header));
         assert_eq!(marked_id(header), None);

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::ReplayConfig;
 use super::selection::{Admitted, marker_headers, record_place};
-use crate::ConnectorError;
-use crate::kafka::client::{Context, create_client, is_fenced, to_connector_error, unix_ms};
+use crate::clock::now_ms;
+use crate::kafka::client::{Context, REPLAY_HEADER, create_client, is_fenced, to_connector_error};
+use crate::{ConnectorError, DeadLetter};
 
 /// Duration from which a commit may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
@@ -70,13 +71,7 @@ impl Sender {
     /// Sends the records and their markers in one transaction. Ok means that it is committed; after an error
     /// the markers tell.
     pub(super) fn transact(&mut self, records: &[Admitted]) -> Result<(), ConnectorError> {
-        if self.tainted {
-            let reason = "the connection failed, or the broker was slow, during the last one";
-            return Err(ConnectorError::Transaction(reason.to_string()));
-        }
-        let began = Instant::now();
-        self.tainted = true;
-        self.producer.context().clear();
+        let began = self.begin()?;
         if let Err(error) = self.try_transaction(records, began) {
             // An open transaction would delay readers of the topics until its timeout.
             if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
@@ -88,18 +83,66 @@ impl Sender {
         Ok(())
     }
 
-    fn try_transaction(&self, records: &[Admitted], began: Instant) -> Result<(), ConnectorError> {
+    /// Notes that a transaction begins, and when.
+    fn begin(&mut self) -> Result<Instant, ConnectorError> {
+        if self.tainted {
+            let reason = "the connection failed, or the broker was slow, during the last one";
+            return Err(ConnectorError::Transaction(reason.to_string()));
+        }
+        self.tainted = true;
+        self.producer.context().clear();
+        Ok(Instant::now())
+    }
+
+    /// Ends the transactions of this producer that hang in the partitions of these records, by one that sends the
+    /// records there again and is aborted.
+    pub(super) fn abort_hanging(&mut self, records: &[OwnedMessage]) -> Result<(), ConnectorError> {
+        let began = self.begin()?;
+        let sent = self.try_copies(records, began);
+        let left = self.time_limit.saturating_sub(began.elapsed()).max(ABORT_TIMEOUT);
+        let aborted = self.producer.abort_transaction(left);
+        sent?;
+        aborted.map_err(|error| self.classify_error(error, began))?;
+        self.tainted = self.producer.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
+        Ok(())
+    }
+
+    fn try_copies(&self, records: &[OwnedMessage], began: Instant) -> Result<(), ConnectorError> {
         let failed = |error| self.classify_error(error, began);
         self.producer.begin_transaction().map_err(failed)?;
         for record in records {
-            self.send_pair(record).map_err(failed)?;
+            let copy: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
+                topic: record.topic(),
+                partition: Some(record.partition()),
+                payload: record.payload(),
+                key: record.key(),
+                timestamp: record.timestamp().to_millis(),
+                headers: record.headers().cloned(),
+                delivery_opaque: 0,
+            };
+            self.producer.send(copy).map_err(|(error, _)| failed(error))?;
         }
+        self.await_deliveries(began)
+    }
+
+    /// Waits until the broker has acknowledged all records.
+    fn await_deliveries(&self, began: Instant) -> Result<(), ConnectorError> {
         while self.producer.in_flight_count() > 0 {
             if began.elapsed() > self.time_limit {
                 return Err(ConnectorError::Slow(self.producer.context().failure_reason()));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
+        Ok(())
+    }
+
+    fn try_transaction(&self, records: &[Admitted], began: Instant) -> Result<(), ConnectorError> {
+        let failed = |error| self.classify_error(error, began);
+        self.producer.begin_transaction().map_err(failed)?;
+        for record in records {
+            self.send_pair(record).map_err(failed)?;
+        }
+        self.await_deliveries(began)?;
         fail_point!("replay.commit.before");
         let left = self.time_limit.saturating_sub(began.elapsed()).max(POLL_INTERVAL);
         self.producer.commit_transaction(left).map_err(failed)?;
@@ -110,7 +153,6 @@ impl Sender {
     /// Queues a record as it was, and its marker behind its dead letter.
     fn send_pair(&self, record: &Admitted) -> Result<(), KafkaError> {
         let (letter, place) = (&record.letter, record_place(&record.letter));
-        let header = Header { key: "herald.replay", value: Some(&place) };
         let again: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
             topic: &letter.topic,
             partition: Some(letter.partition),
@@ -118,11 +160,11 @@ impl Sender {
             key: letter.key.as_deref(),
             // 0 means now to the client.
             timestamp: letter.timestamp.map(|at| at.max(1)),
-            headers: Some(OwnedHeaders::new_with_capacity(1).insert(header)),
+            headers: Some(sent_headers(letter, &place)),
             delivery_opaque: 0,
         };
         let mut headers = OwnedHeaders::new();
-        for (key, value) in &marker_headers(record.id, unix_ms()) {
+        for (key, value) in &marker_headers(record.id, now_ms()) {
             headers = headers.insert(Header { key, value: Some(value) });
         }
         let marker: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
@@ -169,5 +211,53 @@ impl Sender {
             ConnectorError::Kafka(error) => ConnectorError::Transaction(format!("{error}{note}")),
             other => ConnectorError::Transaction(format!("{other}{note}")),
         }
+    }
+}
+
+/// Headers of a record that is sent: its own, and the place of the rejected one instead of that of an earlier replay.
+fn sent_headers(letter: &DeadLetter, place: &str) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.list.len() + 1);
+    for (name, value) in &letter.headers.list {
+        if name != REPLAY_HEADER {
+            headers = headers.insert(Header { key: name, value: value.as_deref() });
+        }
+    }
+    headers.insert(Header { key: REPLAY_HEADER, value: Some(place) })
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers;
+    use schemas::Outcome;
+
+    use super::*;
+    use crate::dead_letter::KeptHeaders;
+
+    #[test]
+    fn a_record_is_sent_with_its_headers_and_one_place() {
+        let list = vec![
+            ("trace".to_owned(), Some(vec![255])),
+            ("herald.replay".to_owned(), Some(b"orders/0/1".to_vec())),
+            ("nothing".to_owned(), None),
+        ];
+        let letter = DeadLetter {
+            topic: "orders".into(),
+            partition: 0,
+            offset: 7,
+            timestamp: None,
+            source: "orders".into(),
+            outcome: Outcome::Late,
+            constraint: None,
+            message: "late".into(),
+            schema_id: None,
+            key: None,
+            value: None,
+            headers: KeptHeaders { list, left_out: 0 },
+        };
+        let sent = sent_headers(&letter, &record_place(&letter));
+        let sent: Vec<(&str, Option<&[u8]>)> = sent.iter().map(|header| (header.key, header.value)).collect();
+        let expected: [(&str, Option<&[u8]>); 3] =
+            [("trace", Some(b"\xff")), ("nothing", None), ("herald.replay", Some(b"orders/0/7"))];
+        assert_eq!(sent, expected);
     }
 }
