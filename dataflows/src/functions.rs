@@ -13,7 +13,7 @@ pub(crate) mod number;
 pub(crate) mod planning;
 pub(crate) mod sets;
 pub(crate) mod sums;
-mod text;
+pub(crate) mod text;
 pub(crate) mod types;
 pub(crate) mod windows;
 

@@ -63,9 +63,10 @@ fn name_invisible(text: String) -> String {
     }
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_invisible(c) {
-            true => shown.push_str(&format!("U+{:04X}", u32::from(c))),
-            false => shown.push(c),
+        if is_invisible(c) {
+            shown.push_str(&format!("U+{:04X}", u32::from(c)));
+        } else {
+            shown.push(c);
         }
     }
     shown

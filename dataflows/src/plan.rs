@@ -40,6 +40,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion_common::ScalarValue;
 
 pub use aggregate::{AggFunc, Aggregate};
 pub use group_rows::{Fold, SortKey};
@@ -130,6 +131,8 @@ pub struct Rel {
     pub unique: Vec<Vec<usize>>,
     /// Pairs of columns that determine each other (`window_start`, `window_end`).
     pub paired: Vec<Pair>,
+    /// Columns that have one value in all rows, which a key in `unique` may name.
+    pub constants: BTreeMap<usize, ScalarValue>,
     /// True when no row is ever retracted.
     pub append_only: bool,
     /// True when some state upstream drops rows without retracting them (retention, expiry, EMIT ON WINDOW
@@ -149,6 +152,7 @@ impl Rel {
             schema,
             unique: vec![],
             paired: vec![],
+            constants: BTreeMap::new(),
             append_only: false,
             inputs_expire: false,
             durable: false,

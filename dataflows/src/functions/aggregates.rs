@@ -13,7 +13,7 @@ pub(crate) mod picks;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
@@ -232,6 +232,16 @@ pub(crate) fn all_aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
     all
 }
 
+/// Forwards methods of [`AggregateUDFImpl`] to the function in a field. Those not listed keep the trait's default.
+macro_rules! forward_to {
+    ($of:ident: $($method:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(fn $method(&self, $($arg: $type),*) -> $result {
+            self.$of.$method($($arg),*)
+        })*
+    };
+}
+pub(crate) use forward_to;
+
 /// An aggregate whose result is converted to one of Herald's column types.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Retyped {
@@ -239,16 +249,14 @@ struct Retyped {
 }
 
 impl AggregateUDFImpl for Retyped {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
+    forward_to! {
+        of: name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        is_nullable() -> bool;
+        // Whoever reads the accumulator's result converts it to the return type.
+        accumulator(args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>>;
+        state_fields(args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>>;
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
@@ -256,20 +264,7 @@ impl AggregateUDFImpl for Retyped {
         Ok(herald_type(&own).unwrap_or(own))
     }
 
-    fn is_nullable(&self) -> bool {
-        self.of.is_nullable()
-    }
-
     fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
         self.of.default_value(of)?.cast_to(of)
-    }
-
-    /// Returns the function's own accumulator; whoever reads its result converts it to the return type.
-    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.of.accumulator(args)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
-        self.of.state_fields(args)
     }
 }

@@ -412,12 +412,11 @@ fn insert_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
         }
         let nulls = new_null_array(items.data_type(), missing);
         let at = (distance - 1).min(items.len());
-        Ok(Some(match places.value(row) > 0 {
-            true => concat_arrays(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?,
-            false => {
-                let at = items.len() - at;
-                concat_arrays(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
-            }
+        Ok(Some(if places.value(row) > 0 {
+            concat_arrays(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?
+        } else {
+            let at = items.len() - at;
+            concat_arrays(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
         }))
     })
 }

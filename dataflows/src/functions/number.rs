@@ -194,9 +194,10 @@ fn round_decimal(v: &[Value<'_>]) -> Answer {
 
 /// Changes the scale of digits; truncates, does not round.
 fn cut_digits(digits: i128, from: i32, to: i32) -> Option<i128> {
-    match to >= from {
-        true => rescale(digits, from, to),
-        false => Some(10i128.checked_pow((from - to) as u32).map_or(0, |by| digits / by)),
+    if to >= from {
+        rescale(digits, from, to)
+    } else {
+        Some(10i128.checked_pow((from - to) as u32).map_or(0, |by| digits / by))
     }
 }
 
@@ -287,10 +288,7 @@ fn checked_power(base: f64, exponent: f64) -> Answer {
 
 /// Refuses a number without a square root.
 fn check_root(x: f64) -> std::result::Result<(), String> {
-    match x < 0.0 {
-        true => Err("cannot take square root of a negative number".to_owned()),
-        false => Ok(()),
-    }
+    if x < 0.0 { Err("cannot take square root of a negative number".to_owned()) } else { Ok(()) }
 }
 
 fn exponential(v: &[Value<'_>]) -> Answer {

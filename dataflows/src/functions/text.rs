@@ -120,11 +120,10 @@ pub(super) const ABOUT: &[About] = &[
 /// # Errors
 /// If the result is longer than the arguments by more than [`MAX_GROWTH`].
 pub(super) fn check_growth(length: usize, from: usize) -> Result<(), String> {
-    match length <= from.saturating_add(MAX_GROWTH) {
-        true => Ok(()),
-        false => {
-            Err("requested length too large: a result may be 1 MiB longer than its arguments".to_owned())
-        }
+    if length <= from.saturating_add(MAX_GROWTH) {
+        Ok(())
+    } else {
+        Err("requested length too large: a result may be 1 MiB longer than its arguments".to_owned())
     }
 }
 
@@ -206,10 +205,7 @@ fn byte_offset(text: &str, n: usize) -> usize {
 
 /// Number of characters that `n` selects; a negative number leaves out that many.
 fn from_start(text: &str, n: i64) -> usize {
-    let length = match n < 0 {
-        true => (text.chars().count() as i64).saturating_add(n).max(0),
-        false => n,
-    };
+    let length = if n < 0 { (text.chars().count() as i64).saturating_add(n).max(0) } else { n };
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
@@ -309,9 +305,10 @@ fn split_part(v: &[Value<'_>]) -> Answer {
     }
     // A negative field counts from the end.
     let at = usize::try_from(field.unsigned_abs() - 1).unwrap_or(usize::MAX);
-    let found = match field > 0 {
-        true => text.split(by).nth(at),
-        false => text.split(by).collect::<Vec<_>>().into_iter().rev().nth(at),
+    let found = if field > 0 {
+        text.split(by).nth(at)
+    } else {
+        text.split(by).collect::<Vec<_>>().into_iter().rev().nth(at)
     };
     Ok(found.unwrap_or("").into())
 }
@@ -424,9 +421,10 @@ fn substr_index(v: &[Value<'_>]) -> Answer {
         return Ok("".into());
     }
     let at = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
-    let part = match n > 0 {
-        true => text.match_indices(by).nth(at).map_or(text, |(at, _)| &text[..at]),
-        false => text.rmatch_indices(by).nth(at).map_or(text, |(at, by)| &text[at + by.len()..]),
+    let part = if n > 0 {
+        text.match_indices(by).nth(at).map_or(text, |(at, _)| &text[..at])
+    } else {
+        text.rmatch_indices(by).nth(at).map_or(text, |(at, by)| &text[at + by.len()..])
     };
     Ok(part.into())
 }

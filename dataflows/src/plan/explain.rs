@@ -452,7 +452,10 @@ fn names_of(schema: &Schema, columns: &[usize]) -> String {
 fn keys_text(rel: &Rel) -> String {
     match rel.unique.as_slice() {
         [] => "none".to_owned(),
-        keys => keys.iter().map(|k| names_of(&rel.schema, k)).collect::<Vec<_>>().join(" "),
+        keys => {
+            let telling = keys.iter().map(|key| names_of(&rel.schema, &rel.telling_columns(key)));
+            telling.collect::<Vec<_>>().join(" ")
+        }
     }
 }
 

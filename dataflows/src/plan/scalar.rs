@@ -79,10 +79,7 @@ impl Scalar {
     /// When `values` are not of the expression's type.
     pub fn concat_values(&self, input: &Schema, values: &[ArrayRef]) -> Result<ArrayRef, DataFusionError> {
         let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
-        match values.is_empty() {
-            true => Ok(new_empty_array(&self.data_type(input)?)),
-            false => Ok(concat(&values)?),
-        }
+        if values.is_empty() { Ok(new_empty_array(&self.data_type(input)?)) } else { Ok(concat(&values)?) }
     }
 
     /// Evaluates a condition; NULL stays NULL.

@@ -154,14 +154,14 @@ fn count_rows<'i>(
             [(_, times), ..] => *times,
             [] => 0,
         };
-        match distinct {
-            true => out.push((Fate::Kept, 1)),
+        if distinct {
+            out.push((Fate::Kept, 1));
+        } else if (0..=Recursive::TIMES).contains(&times) {
+            out.push((Fate::Kept, times));
+        } else {
             // A negative count is an overflow: the row was derived more often than the number type holds.
-            false if !(0..=Recursive::TIMES).contains(&times) => {
-                out.push((Fate::Kept, Recursive::TIMES));
-                out.push((Fate::TooOften, 1));
-            }
-            false => out.push((Fate::Kept, times)),
+            out.push((Fate::Kept, Recursive::TIMES));
+            out.push((Fate::TooOften, 1));
         }
     })
 }

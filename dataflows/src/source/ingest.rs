@@ -354,8 +354,8 @@ fn included_column(include: &IncludeKind, records: &Records, rows: &[u32]) -> Ar
 /// The value of a record's header of that name.
 fn header_of<'r>(records: &'r Records, row: usize, name: &str) -> Option<&'r [u8]> {
     // Of headers of one name the last counts.
-    let headers = records.headers.as_ref()?.get(row)?;
-    headers.iter().rev().find(|(known, _)| known == name)?.1.as_deref()
+    let (_, value) = records.headers.of_record(row).rev().find(|(known, _)| *known == name.as_bytes())?;
+    value
 }
 
 /// A BYTEA column of `values`.

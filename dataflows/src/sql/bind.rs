@@ -16,11 +16,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use super::catalog::Catalog;
 use super::diagnostics::did_you_mean::did_you_mean;
 use super::diagnostics::site::Site;
-use super::parse::ast::{ColumnDef, ConflictDef, CreateRelation, Name, OptionItem};
+use super::parse::ast::{ColumnDef, ConflictDef, CreateRelation, Name, OptionItem, WatermarkDef};
 use super::parse::interval::duration_us;
 use super::parse::statement::columns;
 use super::query;
 use crate::mistake::{Mistake, Pos};
+use crate::plan::analysis::event_time;
 use crate::plan::formats::IncludeKind;
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
 
@@ -208,8 +209,8 @@ impl RelationBinder<'_> {
             self.mistakes.push(mistake);
         }
         let watermark = self.bind_watermark(&schema);
-        let max_ahead_us = self.bind_max_ahead();
-        let keyed = self.bind_key(&schema, watermark.is_some());
+        let max_ahead_us = self.bind_max_ahead(&schema);
+        let keyed = self.bind_key(&schema);
         let key: &[usize] = match &keyed {
             Some(keyed) => &keyed.key,
             None => &[],
@@ -290,18 +291,35 @@ impl RelationBinder<'_> {
         }
     }
 
+    /// Finds the column of a watermark, which stands before its AS and behind it; reports unknown names, and
+    /// two columns.
+    fn watermark_column(&mut self, schema: &Schema, def: &WatermarkDef) -> Option<usize> {
+        let column = self.find_column(schema, &def.column);
+        if def.of.text == def.column.text {
+            return column;
+        }
+        let of = self.find_column(schema, &def.of);
+        if column.is_some() && of.is_some() {
+            let hint = format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", def.column.text);
+            self.mistakes
+                .push(Mistake::new(def.of.pos, columns::watermark_form(&def.column.text)).hint(hint));
+        }
+        None
+    }
+
     fn bind_watermark(&mut self, schema: &Schema) -> Option<Watermark> {
         let def = self.create.watermark.as_ref()?;
-        let column = self.find_column(schema, &def.column)?;
+        let column = self.watermark_column(schema, def)?;
         if !matches!(schema.field(column).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
             let message = format!(
                 "the watermark column {} is {}",
                 def.column.text,
                 schemas::sql_type(schema.field(column))
             );
-            let hint = match schema.field(column).data_type().is_integer() {
-                true => columns::number_watermark_hint(&def.column.text),
-                false => "a watermark needs a TIMESTAMP or TIMESTAMPTZ column".to_owned(),
+            let hint = if schema.field(column).data_type().is_integer() {
+                columns::number_watermark_hint(&def.column.text)
+            } else {
+                "a watermark needs a TIMESTAMP or TIMESTAMPTZ column".to_owned()
             };
             self.mistakes.push(Mistake::new(def.column.pos, message).hint(hint));
             return None;
@@ -310,31 +328,31 @@ impl RelationBinder<'_> {
     }
 
     /// Reads `watermark.max_ahead`; refuses it without a watermark, whose times it bounds.
-    fn bind_max_ahead(&mut self) -> i64 {
+    fn bind_max_ahead(&mut self, schema: &Schema) -> i64 {
         let length = self.duration_option(MAX_AHEAD);
         if let (Some(item), None) = (find_option(&self.create.with, MAX_AHEAD), &self.create.watermark) {
             let message = format!("{MAX_AHEAD} bounds the times of a watermark, and there is none");
-            let hint = "add WATERMARK FOR ended_at AS ended_at - INTERVAL '1 hour', or leave the option out";
+            let hint = format!("add {}, or leave the option out", event_time::watermark_items(schema));
             self.mistakes.push(Mistake::new(item.pos, message).hint(hint));
         }
         length.unwrap_or(DAY_US)
     }
 
-    fn bind_key(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {
+    fn bind_key(&mut self, schema: &Schema) -> Option<Keyed> {
         let create = self.create;
         let retention_us = self.duration_option("retention");
         if let Some(item) = find_option(&create.with, "retention")
-            && (!create.table || !watermark)
+            && (!create.table || create.watermark.is_none())
         {
             let (message, hint) = if create.table {
                 (
                     "retention needs a watermark, which says how old a row is",
-                    "add WATERMARK FOR ended_at AS ended_at - INTERVAL '1 hour'",
+                    format!("add {}", event_time::watermark_items(schema)),
                 )
             } else {
                 (
                     "a source keeps no rows to retain",
-                    "leave retention out, or CREATE TABLE with a PRIMARY KEY",
+                    "leave retention out, or CREATE TABLE with a PRIMARY KEY".to_owned(),
                 )
             };
             self.mistakes.push(Mistake::new(item.pos, message).hint(hint));

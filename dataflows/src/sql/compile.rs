@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::ast as sql;
 
 use super::bind::{self, ColumnsOf, places, sink};
 use super::catalog::{Catalog, CatalogEntry};
+use super::diagnostics::null_comparison::null_comparisons;
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
 use super::parse::ast::{CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement};
@@ -197,8 +198,10 @@ impl<'a> Compiler<'a> {
     /// Plans a query as one. If that fails, the relations it added to the plan are removed.
     fn lower_query(&mut self, query: &sql::Query, owner: &Name, site: Site) -> Result<RelId, Vec<Mistake>> {
         let logical = query::plan(&self.catalog, query, site)?;
-        let idle = unsupported::idle_orders(query, site);
-        self.plan.warnings.extend(parse::name_mistakes(idle, self.files));
+        let mut warnings = unsupported::idle_orders(query, site);
+        warnings.extend(null_comparisons(query, site));
+        parse::sort_mistakes(&mut warnings);
+        self.plan.warnings.extend(parse::name_mistakes(warnings, self.files));
         let before = self.plan.rels.len();
         let lowered = self.lower_and_try(owner, &logical).map_err(|error| {
             self.plan.rels.truncate(before);

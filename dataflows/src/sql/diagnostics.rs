@@ -4,6 +4,7 @@ pub(crate) mod dialects;
 pub mod did_you_mean;
 pub(crate) mod explain_error;
 mod name_search;
+pub(crate) mod null_comparison;
 pub(crate) mod site;
 pub(crate) mod text;
 pub(crate) mod unsupported;

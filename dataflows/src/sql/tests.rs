@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod judged;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +114,82 @@ fn keys_are_proven_through_operators() {
     assert_eq!(v("SELECT m.id, p.who FROM m, UNNEST(m.ps) AS p"), keys(&[], false));
 }
 
+/// Result of a sink of a query with a key.
+fn sink_of(query: &str, key: &str) -> Result<Plan, String> {
+    let text = format!(
+        "CREATE SINK k AS {query} WITH (connector = 'blackhole', primary_key = '{key}') FORMAT UPSERT ENCODE JSON;"
+    );
+    with_prelude(&text).map_err(|errors| shown(&errors))
+}
+
+#[test]
+fn a_key_is_unique_without_its_constant_columns() {
+    let grouped = "SELECT n, id, count(*) AS c FROM s GROUP BY n, id";
+    for query in [
+        "SELECT 'x' AS kind, id, count(*) AS c FROM s GROUP BY kind, id",
+        "SELECT DISTINCT 'x' AS kind, id FROM s",
+        "SELECT n, id, count(*) AS c FROM s WHERE n = 3 AND id <> 'y' GROUP BY n, id",
+        "SELECT big, id, median(n) AS c FROM s WHERE 3 = big GROUP BY big, id",
+        // A filter above the groups, and one whose column is not selected.
+        &format!("SELECT n, id FROM ({grouped}) AS q WHERE n = 3 AND c > 1")[..],
+        &format!("SELECT id, c FROM ({grouped}) AS q WHERE n = 3")[..],
+        // The same literal in every branch, also by a filter above the branches.
+        "SELECT kind, id FROM (SELECT 'x' AS kind, id FROM s UNION ALL SELECT 'x', id FROM m) AS u GROUP BY kind, id",
+        "SELECT n, id FROM (SELECT n, id FROM s UNION ALL SELECT n, id FROM m) AS u WHERE n = 3 GROUP BY n, id",
+        // Both sides of an inner join, and the side of an outer join whose rows all come.
+        "SELECT s.n, s.id, m.n AS k FROM s JOIN m ON s.id = m.id WHERE s.n = 3 AND m.n = 4 GROUP BY s.n, s.id, m.n",
+        "SELECT s.n, s.id FROM (SELECT n, id FROM s WHERE n = 3) AS s LEFT JOIN d ON s.id = d.name GROUP BY s.n, s.id",
+    ] {
+        assert!(sink_of(query, "id").is_ok(), "{query}: {:?}", sink_of(query, "id").err());
+    }
+    // What is said of a key leaves them out, and nothing else.
+    let told = sink_of("SELECT n, id, at FROM s WHERE n = 3 GROUP BY n, id, at", "id").unwrap_err();
+    assert!(told.contains("write primary_key = 'id,at'"), "{told}");
+    // One row remains, and any column is its key.
+    assert!(sink_of("SELECT n, count(*) AS c FROM s WHERE n = 3 GROUP BY n", "c").is_ok());
+}
+
+#[test]
+fn a_column_is_constant_only_if_all_rows_have_its_value() {
+    let kinds = |second: &str| {
+        format!(
+            "SELECT kind, id FROM (SELECT 'x' AS kind, id FROM s UNION ALL {second}) AS u GROUP BY kind, id"
+        )
+    };
+    let joined = |kind: &str| {
+        format!(
+            "SELECT y.n, x.id FROM s AS x {kind} JOIN (SELECT n, id FROM m WHERE n = 3) AS y ON x.id = y.id GROUP BY y.n, x.id"
+        )
+    };
+    for query in [
+        // Another value, or any, in one branch of a union.
+        &kinds("SELECT 'y', id FROM m")[..],
+        &kinds("SELECT id, id FROM m")[..],
+        &kinds("SELECT NULL, id FROM m")[..],
+        "SELECT n, id FROM (SELECT n, id FROM s WHERE n = 3 UNION ALL SELECT n, id FROM m) AS u GROUP BY n, id",
+        "SELECT n, id FROM (SELECT n, id FROM s WHERE n = 3 UNION ALL SELECT n, id FROM m WHERE n = 4) AS u GROUP BY n, id",
+        // NULL where an outer join finds no row.
+        &joined("LEFT")[..],
+        &joined("FULL")[..],
+        // Conditions that more than one value passes.
+        "SELECT n, id FROM s WHERE n = 3 OR n = 4 GROUP BY n, id",
+        "SELECT n, id FROM s WHERE n IN (3, 4) GROUP BY n, id",
+        "SELECT n, id FROM s WHERE n >= 3 GROUP BY n, id",
+        "SELECT n, id FROM s WHERE NOT n = 3 GROUP BY n, id",
+        "SELECT n, id FROM s WHERE n % 2 = 1 GROUP BY n, id",
+        "SELECT n, id FROM s WHERE n = big GROUP BY n, id",
+        // Two zeros are equal, and the totals of a group are no column of its rows.
+        "SELECT f, id FROM s WHERE f = 0 GROUP BY f, id",
+        "SELECT c, id FROM (SELECT n, id, count(*) AS c FROM s WHERE n = 3 GROUP BY n, id, big) AS q GROUP BY c, id",
+    ] {
+        let told = match sink_of(query, "id") {
+            Ok(_) => "accepted".to_owned(),
+            Err(told) => told,
+        };
+        assert!(told.contains("primary_key 'id' is not proven unique"), "{query}: {told}");
+    }
+}
+
 #[test]
 fn the_ends_of_a_window_stand_for_each_other() {
     for window in ["TUMBLE(s, at, INTERVAL '1 hour')", "HOP(s, at, INTERVAL '5 minutes', INTERVAL '1 hour')"]
@@ -157,6 +234,64 @@ fn a_time_stands_for_another_only_where_it_determines_it() {
     assert_eq!(union("1 hour", "60 minutes"), ["a"]);
     // One start with two ends does not determine the end.
     assert_eq!(union("1 hour", "2 hours"), ["a,b"]);
+}
+
+#[test]
+fn a_suggested_watermark_and_retention_are_pasted_as_they_are() {
+    let text = |items: &str, option: &str| {
+        format!(
+            "CREATE TABLE o (id INT, \"Placed\" TIMESTAMPTZ, PRIMARY KEY (id){items}) WITH (connector = 'file', path = 'o'{option}) FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW v AS SELECT window_end, count(*) AS c FROM TUMBLE(o, \"Placed\", INTERVAL '1 hour') GROUP BY window_end EMIT ON WINDOW CLOSE;"
+        )
+    };
+    let told = shown(&compiled(&text("", "")).unwrap_err());
+    let (_, hint) = told.split_once("\n  add ").unwrap();
+    let (items, rest) = hint.split_once(" to the columns of o, and ").unwrap();
+    let (option, _) = rest.split_once(" to its WITH (...)").unwrap();
+    if let Err(errors) = compiled(&text(&format!(", {items}"), &format!(", {option}"))) {
+        panic!("{told}\n{}", shown(&errors));
+    }
+}
+
+#[test]
+fn a_comparison_with_null_is_warned_of() {
+    let warned = |query: &str| {
+        let warnings = plan(&format!("CREATE MATERIALIZED VIEW v AS {query};")).warnings;
+        let mut told = Vec::new();
+        for warning in warnings {
+            told.push((warning.column, warning.hint.unwrap_or_default()));
+        }
+        told
+    };
+    let is = |column: u64, hint: &str| (column, hint.to_owned());
+    assert_eq!(warned("SELECT id FROM m WHERE n = NULL"), [is(58, "write IS NULL")]);
+    assert_eq!(
+        warned("SELECT id FROM m WHERE NULL <> n OR n != (CAST(NULL AS INT))"),
+        [is(54, "write IS NOT NULL"), is(78, "write IS NOT NULL")]
+    );
+    assert_eq!(warned("SELECT id, CASE WHEN n = NULL THEN 1 END AS x FROM m"), [is(56, "write IS NULL")]);
+    // What compares with a value, or can be true of NULL, is not warned of.
+    assert!(
+        warned("SELECT id, nullif(n, 3) AS x FROM m WHERE n IS NULL OR n IS DISTINCT FROM NULL").is_empty()
+    );
+    assert!(warned("SELECT id FROM m WHERE id = 'NULL' AND (n, id) = (1, 'x')").is_empty());
+}
+
+#[test]
+fn the_end_of_a_source_empties_conditions_on_now_alone() {
+    let source = |name: &str| {
+        format!(
+            "CREATE SOURCE {name} (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at) WITH (connector = 'file', path = '{name}') FORMAT PLAIN ENCODE JSON;\n"
+        )
+    };
+    let views = "CREATE VIEW recent AS SELECT id FROM e WHERE at > now() - INTERVAL '1 hour';
+CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM recent;
+CREATE MATERIALIZED VIEW until_now AS SELECT id FROM e WHERE at <= now();
+CREATE MATERIALIZED VIEW both AS SELECT e.id FROM e JOIN f ON e.id = f.id WHERE e.at > now() - INTERVAL '1 hour';";
+    let plan = compiled(&[source("e"), source("f"), views.to_owned()].concat()).unwrap();
+    assert!(plan.emptied_by_end(&BTreeSet::new()).is_empty());
+    assert_eq!(plan.emptied_by_end(&BTreeSet::from([0])), ["recent"]);
+    assert_eq!(plan.emptied_by_end(&BTreeSet::from([0, 1])), ["recent", "both"]);
 }
 
 /// Operators in order, with a star where their state is durable.

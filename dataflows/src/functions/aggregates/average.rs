@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Decimal128Type, i256};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, i256};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, internal_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+
+use super::forward_to;
 
 /// Returns the average, with the name and signature of `of`; `of` itself computes it for all types but
 /// DECIMAL.
@@ -44,20 +46,12 @@ struct Average {
 }
 
 impl AggregateUDFImpl for Average {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
-
-    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        self.of.coerce_types(given)
+    forward_to! {
+        of: name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        coerce_types(given: &[DataType]) -> Result<Vec<DataType>>;
+        state_fields(args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>>;
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
@@ -78,10 +72,6 @@ impl AggregateUDFImpl for Average {
             }
             _ => self.of.accumulator(args),
         }
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
-        self.of.state_fields(args)
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion_expr::{
 };
 use schemas::types::span::Span;
 
-use super::exact_sum;
+use super::{exact_sum, forward_to};
 
 /// Returns the function extended to intervals, with the name and the types of `of`.
 pub(crate) fn with_intervals(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
@@ -51,12 +51,12 @@ impl SumOrAverage {
 }
 
 impl AggregateUDFImpl for SumOrAverage {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
+    forward_to! {
+        of: name() -> &str;
+        aliases() -> &[String];
+        is_nullable() -> bool;
+        default_value(of: &DataType) -> Result<ScalarValue>;
+        state_fields(args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>>;
     }
 
     fn signature(&self) -> &Signature {
@@ -68,14 +68,6 @@ impl AggregateUDFImpl for SumOrAverage {
             Some(of) if is_interval(of) => Ok(schemas::interval()),
             _ => self.of.return_type(args),
         }
-    }
-
-    fn is_nullable(&self) -> bool {
-        self.of.is_nullable()
-    }
-
-    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
-        self.of.default_value(of)
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -95,10 +87,6 @@ impl AggregateUDFImpl for SumOrAverage {
             Some(sum) => Ok(sum),
             None => self.of.create_sliding_accumulator(args),
         }
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        self.of.state_fields(args)
     }
 }
 

@@ -13,6 +13,8 @@ use datafusion_expr::function::{AccumulatorArgs, AggregateFunctionSimplification
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 use datafusion_physical_expr::expressions::Literal;
 
+use super::forward_to;
+
 /// Returns the exact function, with the name and the types of `of`.
 pub(crate) fn exact_percentile(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Percentile { of }))
@@ -24,28 +26,16 @@ struct Percentile {
 }
 
 impl AggregateUDFImpl for Percentile {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
-
-    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        self.of.return_type(args)
+    forward_to! {
+        of: name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        return_type(args: &[DataType]) -> Result<DataType>;
+        simplify() -> Option<AggregateFunctionSimplification>;
     }
 
     fn supports_within_group_clause(&self) -> bool {
         true
-    }
-
-    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        self.of.simplify()
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -76,29 +66,19 @@ struct Median {
 }
 
 impl AggregateUDFImpl for Median {
-    fn name(&self) -> &str {
-        self.of.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.of.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of.signature()
-    }
-
-    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        self.of.return_type(args)
+    forward_to! {
+        of: name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        return_type(args: &[DataType]) -> Result<DataType>;
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = args.return_field.data_type();
-        match of.is_floating() && !args.is_distinct {
-            true => {
-                Ok(Box::new(PercentileValues { share: 0.5, of: of.clone(), ordered: false, values: vec![] }))
-            }
-            false => self.of.accumulator(args),
+        if of.is_floating() && !args.is_distinct {
+            Ok(Box::new(PercentileValues { share: 0.5, of: of.clone(), ordered: false, values: vec![] }))
+        } else {
+            self.of.accumulator(args)
         }
     }
 }

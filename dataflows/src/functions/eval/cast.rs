@@ -166,9 +166,10 @@ fn convert_value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
         (Value::Double(x), to) if to.is_integer() => {
             let whole = x.round_ties_even();
             // Both bounds are powers of two and so exact as DOUBLE: the comparison is exact.
-            match whole >= -(2f64.powi(63)) && whole < 2f64.powi(63) {
-                true => Ok(Out::Int(whole as i64)),
-                false => Err(format!("{} out of range", type_name(to))),
+            if whole >= -(2f64.powi(63)) && whole < 2f64.powi(63) {
+                Ok(Out::Int(whole as i64))
+            } else {
+                Err(format!("{} out of range", type_name(to)))
             }
         }
         (Value::Double(x), _) => Ok(Out::Double(x)),
@@ -278,9 +279,10 @@ fn parse_float(trimmed: &str, to: &DataType, text: &str) -> Answer {
     let mantissa = unsigned.split('e').next().unwrap_or_default();
     // A result of zero from digits other than zero is an underflow.
     let lost = value == 0.0 && mantissa.bytes().any(|b| (b'1'..=b'9').contains(&b));
-    match value.is_infinite() || lost {
-        true => Err(format!("\"{trimmed}\" is out of range for type {}", type_name(to))),
-        false => Ok(Out::Double(value)),
+    if value.is_infinite() || lost {
+        Err(format!("\"{trimmed}\" is out of range for type {}", type_name(to)))
+    } else {
+        Ok(Out::Double(value))
     }
 }
 

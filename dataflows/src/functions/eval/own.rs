@@ -504,9 +504,10 @@ impl ScalarUDFImpl for Own {
             readers.push(Reader::new(arg, of)?);
         }
         let array = run_rows(def, row, &readers, rows, gives)?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
-            false => ColumnarValue::Array(array),
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+        } else {
+            ColumnarValue::Array(array)
         })
     }
 }

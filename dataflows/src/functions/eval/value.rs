@@ -386,10 +386,8 @@ pub(crate) fn lists(item: &FieldRef, rows: Vec<Option<ArrayRef>>) -> Result<Arra
         }
     }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let values = match parts.is_empty() {
-        true => new_empty_array(item.data_type()),
-        false => arrow::compute::concat(&parts)?,
-    };
+    let values =
+        if parts.is_empty() { new_empty_array(item.data_type()) } else { arrow::compute::concat(&parts)? };
     Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(nulls))?))
 }
 
@@ -419,10 +417,7 @@ pub(crate) fn row_error(message: String) -> DataFusionError {
 
 /// Fails if the texts of one batch do not fit in 2 GiB; such a batch is evaluated again row by row.
 fn check_length(held: usize, more: usize) -> Result<()> {
-    match held.saturating_add(more) < i32::MAX as usize {
-        true => Ok(()),
-        false => exec_err!("the result is too long"),
-    }
+    if held.saturating_add(more) < i32::MAX as usize { Ok(()) } else { exec_err!("the result is too long") }
 }
 
 fn narrow_integer<T: TryFrom<i64>>(value: i64, called: &str) -> Result<T> {

@@ -143,9 +143,10 @@ fn json_number(text: &str) -> Result<Json<'static>, String> {
 
 /// Converts a floating-point number, whose `text` has all its digits, to JSONB.
 fn json_float(value: f64, text: &str) -> Result<Json<'static>, String> {
-    match value.is_finite() {
-        true => json_number(text),
-        false => Ok(Json::String(Cow::Owned(special_float_text(value)))),
+    if value.is_finite() {
+        json_number(text)
+    } else {
+        Ok(Json::String(Cow::Owned(special_float_text(value))))
     }
 }
 
@@ -221,9 +222,10 @@ fn list_item_field<'f>(field: &'f Field, own: &'f FieldRef) -> &'f Field {
 
 /// Converts a text; fails if it contains `\0`, which JSONB cannot.
 fn json_text(text: &str) -> Result<Json<'_>, String> {
-    match text.contains('\0') {
-        true => Err("\\u0000 cannot be in a JSONB text".to_owned()),
-        false => Ok(Json::String(Cow::Borrowed(text))),
+    if text.contains('\0') {
+        Err("\\u0000 cannot be in a JSONB text".to_owned())
+    } else {
+        Ok(Json::String(Cow::Borrowed(text)))
     }
 }
 

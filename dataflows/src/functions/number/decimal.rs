@@ -100,9 +100,10 @@ fn add_places(digits: i128, places: i8) -> Option<i256> {
 fn round_to_scale(value: i256, from: i8, to: i8) -> Answer {
     let by = to - from;
     let power = power_of_ten(u32::from(by.unsigned_abs())).ok_or_else(overflow)?;
-    let value = match by >= 0 {
-        true => value.checked_mul(power).ok_or_else(overflow)?,
-        false => half_away(value, power).ok_or_else(overflow)?,
+    let value = if by >= 0 {
+        value.checked_mul(power).ok_or_else(overflow)?
+    } else {
+        half_away(value, power).ok_or_else(overflow)?
     };
     value.to_i128().map(Out::Decimal).ok_or_else(overflow)
 }

@@ -64,9 +64,10 @@ fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
         return in_roman(&pattern, value).map(Out::from);
     }
     if pattern.scientific {
-        return Ok(match short {
-            true => write_scientific(value as f64, pattern.fraction).into(),
-            false => decimal_scientific((i128::from(value), 0), pattern.fraction)?.into(),
+        return Ok(if short {
+            write_scientific(value as f64, pattern.fraction).into()
+        } else {
+            decimal_scientific((i128::from(value), 0), pattern.fraction)?.into()
         });
     }
     let Some(shifted) = shift_integer(value, pattern.shift, short) else {
@@ -110,15 +111,17 @@ fn of_double(value: f64, pattern: &str, digits: usize) -> Answer {
     if pattern.roman {
         let whole = value.round_ties_even();
         let fits = whole >= f64::from(i32::MIN) && whole <= f64::from(i32::MAX);
-        return match fits {
-            true => in_roman(&pattern, whole as i64).map(Out::from),
-            false => Err("integer out of range".to_owned()),
+        return if fits {
+            in_roman(&pattern, whole as i64).map(Out::from)
+        } else {
+            Err("integer out of range".to_owned())
         };
     }
     if pattern.scientific {
-        return Ok(match value.is_finite() {
-            true => write_scientific(value, pattern.fraction).into(),
-            false => format!(" {}.{}", "#".repeat(pattern.whole), "#".repeat(pattern.fraction + 4)).into(),
+        return Ok(if value.is_finite() {
+            write_scientific(value, pattern.fraction).into()
+        } else {
+            format!(" {}.{}", "#".repeat(pattern.whole), "#".repeat(pattern.fraction + 4)).into()
         });
     }
     let value = value * 10f64.powi(pattern.shift as i32);

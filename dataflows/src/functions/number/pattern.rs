@@ -182,9 +182,10 @@ impl Pattern {
         if zero && self.zeros_from.is_none() && !self.point {
             self.zeros_from = Some(self.whole);
         }
-        match self.point {
-            true => self.fraction += 1,
-            false => self.whole += 1,
+        if self.point {
+            self.fraction += 1;
+        } else {
+            self.whole += 1;
         }
         if zero {
             self.zeros_to = self.whole + self.fraction;

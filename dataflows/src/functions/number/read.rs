@@ -81,12 +81,11 @@ impl NumberReader<'_> {
                     NumberItem::Plus => next == Some(b'+'),
                     _ => matches!(next, Some(b'-' | b'+')),
                 };
-                match taken {
-                    true => {
-                        self.sign = next;
-                        self.at += 1;
-                    }
-                    false => self.skip_others(1),
+                if taken {
+                    self.sign = next;
+                    self.at += 1;
+                } else {
+                    self.skip_others(1);
                 }
             }
             NumberItem::Text(_) => self.at += self.char_width(),

@@ -35,9 +35,10 @@ pub(super) fn lay_out(
     fraction: usize,
 ) -> Result<String, String> {
     let before = number.digits.find('.').unwrap_or(number.digits.len());
-    let digits = match before > whole {
-        true => format!("{}.{}", "#".repeat(whole), "#".repeat(fraction)),
-        false => number.digits,
+    let digits = if before > whole {
+        format!("{}.{}", "#".repeat(whole), "#".repeat(fraction))
+    } else {
+        number.digits
     };
     let blanks = whole.saturating_sub(before);
     Layout::new(pattern, &digits, number.negative, blanks, (whole, fraction)).write_items()
@@ -230,12 +231,11 @@ impl<'a> Layout<'a> {
             self.write_sign();
         }
         if self.place < self.blanks {
-            match zeros.is_some_and(|from| from <= self.place) {
-                true => {
-                    self.out.push('0');
-                    self.inside = true;
-                }
-                false => self.write_blank(),
+            if zeros.is_some_and(|from| from <= self.place) {
+                self.out.push('0');
+                self.inside = true;
+            } else {
+                self.write_blank();
             }
         } else {
             self.write_digit(zero);
@@ -260,10 +260,10 @@ impl<'a> Layout<'a> {
         } else if self.relevant.is_some_and(|last| self.at > last) && !zero {
             // A trailing zero that FM leaves out.
         } else if self.is_idle_zero() {
-            match self.pattern.bare {
-                false => self.out.push(' '),
-                true if self.ends_at_point() => self.out.push('0'),
-                true => {}
+            if !self.pattern.bare {
+                self.out.push(' ');
+            } else if self.ends_at_point() {
+                self.out.push('0');
             }
         } else if let Some(digit) = digit {
             self.out.push(char::from(digit));
@@ -304,8 +304,9 @@ fn last_relevant(pattern: &Pattern, digits: &[u8], blanks: usize) -> Option<usiz
     }
     let point = digits.iter().position(|d| *d == b'.')?;
     let last = digits.iter().rposition(|d| *d != b'0').map_or(point, |at| at.max(point));
-    match pattern.zeros_to > blanks {
-        true => Some(last.max((digits.len() - 1).min(pattern.zeros_to - blanks))),
-        false => Some(last),
+    if pattern.zeros_to > blanks {
+        Some(last.max((digits.len() - 1).min(pattern.zeros_to - blanks)))
+    } else {
+        Some(last)
     }
 }

@@ -208,9 +208,10 @@ impl SeriesFunction {
     }
 
     fn check_length(&self, count: i128) -> Result<()> {
-        match count > MAX_ITEMS as i128 {
-            true => exec_err!("{} of more than {MAX_ITEMS} items", self.name),
-            false => Ok(()),
+        if count > MAX_ITEMS as i128 {
+            exec_err!("{} of more than {MAX_ITEMS} items", self.name)
+        } else {
+            Ok(())
         }
     }
 }

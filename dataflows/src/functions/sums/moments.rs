@@ -15,9 +15,10 @@ use crate::plan::aggregate::Stat;
 pub fn empty(stat: Stat) -> Vec<Acc> {
     let sum = || Acc { n: 0, sum: ExactSum::Float(Box::default()) };
     let products = || Acc { n: 0, sum: ExactSum::Products(Box::default()) };
-    match stat.is_over_pairs() {
-        false => vec![sum(), products()],
-        true => vec![sum(), sum(), products(), products(), products()],
+    if stat.is_over_pairs() {
+        vec![sum(), sum(), products(), products(), products()]
+    } else {
+        vec![sum(), products()]
     }
 }
 

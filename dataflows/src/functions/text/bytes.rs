@@ -154,9 +154,10 @@ fn substring_by_bytes(v: &[Value<'_>]) -> Answer {
 
 fn find_position(v: &[Value<'_>]) -> Answer {
     let (bytes, wanted) = (v[0].bytes(), v[1].bytes());
-    place_answer(match wanted.is_empty() {
-        true => Some(0),
-        false => bytes.windows(wanted.len()).position(|w| w == wanted),
+    place_answer(if wanted.is_empty() {
+        Some(0)
+    } else {
+        bytes.windows(wanted.len()).position(|w| w == wanted)
     })
 }
 

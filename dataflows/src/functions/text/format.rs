@@ -95,10 +95,7 @@ fn concat_operands(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
 /// Quotes a string literal; one with a backslash becomes `E'...'`, as in PostgreSQL.
 fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
-    match text.contains('\\') {
-        true => format!("E'{}'", escaped.replace('\\', "\\\\")),
-        false => format!("'{escaped}'"),
-    }
+    if text.contains('\\') { format!("E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
 }
 
 fn quote_values(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
@@ -119,12 +116,14 @@ fn quote_ident(v: &[Value<'_>]) -> Answer {
     Ok(quote_identifier(v[0].text()).into())
 }
 
-fn quote_identifier(text: &str) -> String {
+/// Writes a name as SQL has to write it: in double quotes where it must be.
+pub(crate) fn quote_identifier(text: &str) -> String {
     let start = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let rest = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    match start && rest && !KEYWORDS.contains(&format!(" {text} ")) {
-        true => text.to_owned(),
-        false => format!("\"{}\"", text.replace('"', "\"\"")),
+    if start && rest && !KEYWORDS.contains(&format!(" {text} ")) {
+        text.to_owned()
+    } else {
+        format!("\"{}\"", text.replace('"', "\"\""))
     }
 }
 

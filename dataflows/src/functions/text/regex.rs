@@ -133,10 +133,7 @@ fn match_regex(v: &[Value<'_>], flags: &str, expected: bool) -> Answer {
 
 /// Refuses the option of all matches for a function that returns one.
 fn refuse_global(name: &str, options: Options) -> Result<Options, String> {
-    match options.global {
-        true => Err(format!("{name}() does not support the \"global\" option")),
-        false => Ok(options),
-    }
+    if options.global { Err(format!("{name}() does not support the \"global\" option")) } else { Ok(options) }
 }
 
 fn matched_text(text: &str, place: Option<MatchSpan>) -> Option<String> {

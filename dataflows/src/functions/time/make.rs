@@ -140,9 +140,10 @@ fn from_fixed_zone(by: IntervalMonthDayNano, local: i64) -> TimeResult<i64> {
 /// Returns the zone of a text in which a positive offset is east of Greenwich (ISO 8601), as it is behind a
 /// time.
 fn zone_of_offset(text: &str) -> TimeResult<Zone> {
-    match starts_with_digit(text.trim()) || text.trim().is_empty() {
-        true => Err(format!("there is no time zone called '{text}': an offset begins with + or -")),
-        false => zone_of(text.trim()),
+    if starts_with_digit(text.trim()) || text.trim().is_empty() {
+        Err(format!("there is no time zone called '{text}': an offset begins with + or -"))
+    } else {
+        zone_of(text.trim())
     }
 }
 

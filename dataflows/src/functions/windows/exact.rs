@@ -14,6 +14,7 @@ use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
+use crate::functions::aggregates::forward_to;
 use crate::functions::sums::accum::Acc;
 use crate::functions::sums::float_sum::FloatSum;
 use crate::functions::sums::moments;
@@ -57,16 +58,10 @@ struct Exact {
 }
 
 impl AggregateUDFImpl for Exact {
-    fn name(&self) -> &str {
-        self.like.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.like.signature()
-    }
-
-    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        self.like.return_type(args)
+    forward_to! {
+        like: name() -> &str;
+        signature() -> &Signature;
+        return_type(args: &[DataType]) -> Result<DataType>;
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {

@@ -15,6 +15,7 @@ use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 use datafusion_physical_expr::PhysicalExpr;
 
+use crate::functions::aggregates::forward_to;
 use crate::plan::AggFunc;
 
 /// Aggregates that are allowed with OVER although they are not maintained as sums.
@@ -36,24 +37,12 @@ struct Slide {
 }
 
 impl AggregateUDFImpl for Slide {
-    fn name(&self) -> &str {
-        self.like.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.like.signature()
-    }
-
-    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        self.like.return_type(args)
-    }
-
-    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
-        self.like.return_field(args)
-    }
-
-    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
-        self.like.default_value(of)
+    forward_to! {
+        like: name() -> &str;
+        signature() -> &Signature;
+        return_type(args: &[DataType]) -> Result<DataType>;
+        return_field(args: &[FieldRef]) -> Result<FieldRef>;
+        default_value(of: &DataType) -> Result<ScalarValue>;
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
@@ -17,6 +18,7 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::interval::{self, literal_length};
+use crate::functions::text::format::quote_identifier;
 use crate::functions::windows::event_windows::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
 use crate::plan::canonical::{is_time, strip_canonical};
 use crate::plan::state_role::StateRole;
@@ -92,6 +94,15 @@ impl Bound {
     fn max_lag(&self) -> i64 {
         self.marks.iter().map(|(_, lag)| *lag).max().unwrap_or(0)
     }
+}
+
+/// Items of a column list that give a relation a watermark, for hints: over its first time, or over a column to
+/// add.
+pub(crate) fn watermark_items(schema: &Schema) -> String {
+    let Some(time) = schema.fields().iter().find(|field| is_time(field.data_type())) else {
+        return "ts TIMESTAMPTZ, WATERMARK FOR ts AS ts - INTERVAL '1 hour'".to_owned();
+    };
+    format!("WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", quote_identifier(time.name()))
 }
 
 /// The bound of each of a relation's columns.

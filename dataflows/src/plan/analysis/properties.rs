@@ -1,4 +1,4 @@
-//! Facts about each relation: unique keys, paired columns, append-only, expiring inputs, durable.
+//! Facts about each relation: unique keys, paired and constant columns, append-only, expiring inputs, durable.
 //!
 //! Facts flow from inputs to users in one pass. They are proofs, not guesses: a key is listed only
 //! where it is unique at every epoch whatever the data. Durability follows DESIGN.md 2.3.5: the
@@ -12,6 +12,7 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
+use super::constants::{Constants, carried_column, constants_of};
 use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::canonical::{is_time, strip_canonical};
@@ -41,6 +42,7 @@ pub(crate) fn annotate(plan: &mut Plan) {
         let rel = &mut plan.rels[id];
         rel.unique = facts.unique;
         rel.paired = facts.paired;
+        rel.constants = facts.constants;
         rel.append_only = facts.append_only;
         let forgets =
             matches!(rel.op, Op::EmitOnClose { .. } | Op::TemporalJoin { when: When::ProcTime, .. });
@@ -61,7 +63,7 @@ pub(crate) fn learn_keys(plan: &mut Plan, first: RelId) {
     for id in first..plan.rels.len() {
         let facts = facts_of(plan, id);
         let rel = &mut plan.rels[id];
-        (rel.unique, rel.paired) = (facts.unique, facts.paired);
+        (rel.unique, rel.paired, rel.constants) = (facts.unique, facts.paired, facts.constants);
     }
 }
 
@@ -69,6 +71,7 @@ pub(crate) fn learn_keys(plan: &mut Plan, first: RelId) {
 struct Facts {
     unique: Vec<Vec<usize>>,
     paired: Vec<Pair>,
+    constants: Constants,
     append_only: bool,
     inputs_expire: bool,
 }
@@ -88,6 +91,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
     let mut facts = Facts {
         unique: Vec::new(),
         paired: Vec::new(),
+        constants: constants_of(rel, &inputs),
         append_only: inputs.iter().all(|i| i.append_only),
         inputs_expire: inputs.iter().any(|i| i.inputs_expire),
     };
@@ -327,32 +331,25 @@ fn carried_keys(exprs: &[Scalar], input: &Rel) -> Vec<Vec<usize>> {
     input.unique.iter().filter_map(|key| carried_key(key, exprs, input)).collect()
 }
 
-/// The output columns that hold `key`'s columns, or paired columns where those are dropped.
+/// The output columns that hold `key`'s columns, or paired columns where those are dropped. A constant that is
+/// dropped tells no rows apart: the others are a key without it.
 fn carried_key(key: &[usize], exprs: &[Scalar], input: &Rel) -> Option<Vec<usize>> {
     let mut carried = Vec::with_capacity(key.len());
     for column in key {
-        carried.push(match output_of(*column, exprs, input) {
-            Some(output) => output,
-            None => {
-                paired_with(*column, &input.paired).find_map(|partner| output_of(partner, exprs, input))?
-            }
-        });
+        let mut standing = std::iter::once(*column).chain(paired_with(*column, &input.paired));
+        match standing.find_map(|column| output_of(column, exprs, input)) {
+            Some(output) => carried.push(output),
+            None if input.constants.contains_key(column) => {}
+            None => return None,
+        }
     }
-    Some(carried)
+    // A key of constants alone says that there is one row at most, and would hide the other keys.
+    if carried.is_empty() && !key.is_empty() { None } else { Some(carried) }
 }
 
 /// The output column that holds a column of the input.
 fn output_of(column: usize, exprs: &[Scalar], input: &Rel) -> Option<usize> {
     exprs.iter().position(|expr| carried_column(expr, input) == Some(column))
-}
-
-/// The column of which `expr` is a one-to-one function: the column itself, or a checked cast of a whole
-/// number.
-fn carried_column(expr: &Scalar, input: &Rel) -> Option<usize> {
-    let Some(cast) = expr.expr().downcast_ref::<CastExpr>() else { return expr.as_column() };
-    let from = cast.expr().data_type(&input.schema).ok()?;
-    let whole = from.is_integer() && cast.cast_type().is_integer();
-    if whole { column_of(cast.expr()).map(Column::index) } else { None }
 }
 
 /// Pairs of output columns: pairs of the input, copies of one value, and `a` beside `a + constant`.
@@ -453,9 +450,10 @@ fn retracting_inputs(plan: &Plan, op: &Op) -> Vec<RelId> {
     };
     let mut read = Vec::new();
     for input in recursive.inputs() {
-        match input.counted {
-            true => read.extend(plan.rels[input.rel].op.inputs()),
-            false => read.push(input.rel),
+        if input.counted {
+            read.extend(plan.rels[input.rel].op.inputs());
+        } else {
+            read.push(input.rel);
         }
     }
     read

@@ -66,9 +66,10 @@ fn rows_text(rows: &RecordBatch) -> String {
     for at in 0..rows.num_rows() {
         let mut values = Vec::with_capacity(rows.num_columns());
         for column in rows.columns() {
-            let value = match column.is_null(at) {
-                true => "NULL".to_owned(),
-                false => array_value_to_string(column, at).unwrap_or_default(),
+            let value = if column.is_null(at) {
+                "NULL".to_owned()
+            } else {
+                array_value_to_string(column, at).unwrap_or_default()
             };
             values.push(format!("{value:?}"));
         }

@@ -36,7 +36,8 @@ pub(super) fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value
 fn relation_json(plan: &Plan, id: RelId) -> Value {
     let rel = &plan.rels[id];
     let OperatorText { op, detail } = shown_operator(plan, rel);
-    let keys: Vec<_> = rel.unique.iter().map(|key| column_names(&rel.schema, key)).collect();
+    let keys: Vec<_> =
+        rel.unique.iter().map(|key| column_names(&rel.schema, &rel.telling_columns(key))).collect();
     json!({
         "id": id,
         "operator": op,

@@ -6,11 +6,14 @@
 //! such a relation is refused; the message names the operator that lost the watermark, and the hint an
 //! alternative.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::prune::columns_read;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::event_time::{self, Bound, ColumnBounds};
-use crate::plan::{Horizon, Op, Plan, Rel, RelId};
+use crate::plan::canonical::is_time;
+use crate::plan::{Horizon, Op, Plan, Rel, RelId, Source};
 
 /// Makes the rows of `rel` wait until they are final; returns the relation that emits them.
 ///
@@ -81,27 +84,8 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
             "leave EMIT ON WINDOW CLOSE out, or the condition on now(): either waits for the watermark";
         return Mistake::new(pos, message).hint(hint);
     }
-    let mut sources = Vec::new();
-    for id in &below {
-        if let Op::Source(at) = plan.rels[*id].op {
-            sources.push(&plan.sources[at]);
-        }
-    }
-    if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
-        let message = format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name);
-        let hint = format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name);
-        return Mistake::new(pos, message).hint(hint);
-    }
-    let forever = sources.iter().find(|s| matches!(&s.keyed, Some(keyed) if keyed.retention_us.is_none()));
-    if let Some(source) = forever {
-        let message =
-            format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
-        let hint = format!(
-            "make {0} a SOURCE if its rows are never corrected, or add retention = '1 day' to it: windows then close a \
-             day later; or leave EMIT ON WINDOW CLOSE out",
-            source.name
-        );
-        return Mistake::new(pos, message).hint(hint);
+    if let Some(mistake) = source_never_final(plan, rel, pos) {
+        return mistake;
     }
     if bounds[rel].iter().flatten().any(|bound| bound.filled) {
         let message = "EMIT ON WINDOW CLOSE never comes for rows whose window an outer join fills with NULL";
@@ -131,6 +115,113 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
         ),
     };
     Mistake::new(pos, message).hint(hint)
+}
+
+/// The reason why rows of a source are never final, if times of `rel` come from it: it has no watermark, or is a
+/// table without a retention.
+fn source_never_final(plan: &Plan, rel: RelId, pos: Pos) -> Option<Mistake> {
+    let sources = blamed_sources(plan, rel);
+    if let Some(source) = sources.iter().find(|source| source.watermark.is_none()) {
+        let message = format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name);
+        let items = event_time::watermark_items(&source.schema);
+        let hint = if is_corrected_forever(source) {
+            format!(
+                "add {items} to the columns of {}, and retention = '1 day' to its WITH (...)",
+                source.name
+            )
+        } else {
+            format!("add {items} to the columns of {}", source.name)
+        };
+        return Some(Mistake::new(pos, message).hint(hint));
+    }
+    let source = sources.iter().find(|source| is_corrected_forever(source))?;
+    let message =
+        format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
+    let hint = format!(
+        "add retention = '1 day' to the WITH (...) of CREATE TABLE {0}: windows then close a day later; or write \
+         CREATE SOURCE {0} if its rows are never corrected, or leave EMIT ON WINDOW CLOSE out",
+        source.name
+    );
+    Some(Mistake::new(pos, message).hint(hint))
+}
+
+/// The sources that times of `rel` come from, or all below it where it has no time. None if a time comes from
+/// sources whose rows are all final at some time: then an operator has lost their watermarks.
+fn blamed_sources(plan: &Plan, rel: RelId) -> Vec<&Source> {
+    let mut blamed = BTreeSet::new();
+    for (column, field) in plan.rels[rel].schema.fields().iter().enumerate() {
+        if !is_time(field.data_type()) {
+            continue;
+        }
+        let of_time = sources_of_column(plan, rel, column);
+        if !of_time.is_empty() && of_time.iter().all(|at| is_final_once(&plan.sources[*at])) {
+            return vec![];
+        }
+        blamed.extend(of_time);
+    }
+    if blamed.is_empty() {
+        blamed = plan.sources_of(rel);
+    }
+    blamed.into_iter().map(|at| &plan.sources[at]).collect()
+}
+
+/// Returns true if the watermark says of each row when it is final.
+fn is_final_once(source: &Source) -> bool {
+    source.watermark.is_some() && !is_corrected_forever(source)
+}
+
+/// Returns true for a table without a retention.
+fn is_corrected_forever(source: &Source) -> bool {
+    matches!(&source.keyed, Some(keyed) if keyed.retention_us.is_none())
+}
+
+/// The sources whose columns a column of `rel` is made of.
+fn sources_of_column(plan: &Plan, rel: RelId, column: usize) -> BTreeSet<usize> {
+    let (mut seen, mut open, mut sources) = (BTreeSet::new(), vec![(rel, column)], BTreeSet::new());
+    while let Some((rel, column)) = open.pop() {
+        if !seen.insert((rel, column)) {
+            continue;
+        }
+        if let Op::Source(at) = plan.rels[rel].op {
+            sources.insert(at);
+        } else {
+            open.extend(columns_below(plan, &plan.rels[rel].op, column));
+        }
+    }
+    sources
+}
+
+/// The columns of its inputs that an operator's column is made of; none for the values of aggregates and functions.
+fn columns_below(plan: &Plan, op: &Op, column: usize) -> Vec<(RelId, usize)> {
+    match op {
+        Op::Source(_) | Op::Values(_) | Op::Given(_) | Op::Recursive(_) => vec![],
+        Op::Filter { input, .. }
+        | Op::TemporalFilter { input, .. }
+        | Op::Unnest { input, .. }
+        | Op::Distinct { input }
+        | Op::EmitOnClose { input, .. } => vec![(*input, column)],
+        Op::Project { input, exprs: made }
+        | Op::Aggregate { input, keys: made, .. }
+        | Op::GroupRows { input, keys: made, .. } => {
+            let read = made.get(column).map(columns_read).unwrap_or_default();
+            read.into_iter().map(|column| (*input, column)).collect()
+        }
+        Op::Window { input, window } => {
+            let own = column >= plan.rels[*input].schema.fields().len();
+            match (own, window.session()) {
+                (false, _) => vec![(*input, column)],
+                (true, Some(session)) => vec![(*input, session.time)],
+                (true, None) => vec![],
+            }
+        }
+        Op::Union { inputs } => inputs.iter().map(|input| (*input, column)).collect(),
+        Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => {
+            match column.checked_sub(plan.rels[*left].schema.fields().len()) {
+                Some(of_right) => vec![(*right, of_right)],
+                None => vec![(*left, column)],
+            }
+        }
+    }
 }
 
 /// Returns true if no column of `rel` has a bound, and some column of an input has.

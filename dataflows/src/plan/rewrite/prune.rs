@@ -283,9 +283,10 @@ impl Writer<'_> {
         let kept = items_among(own, folds, keys.len());
         let folds: Vec<Fold> = kept.map(|fold| fold.map(mover(&places))).collect();
         let keys = move_all(keys, &places);
-        let op = match folds.is_empty() {
-            true => Op::Aggregate { input, keys, aggregates: vec![] },
-            false => Op::GroupRows { input, keys, folds },
+        let op = if folds.is_empty() {
+            Op::Aggregate { input, keys, aggregates: vec![] }
+        } else {
+            Op::GroupRows { input, keys, folds }
         };
         (op, dense_places(&outputs))
     }

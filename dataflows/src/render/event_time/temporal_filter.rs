@@ -291,9 +291,10 @@ impl TemporalFilter {
             return;
         }
         // A row is held under its next event: leaving if it is in the output, else entering.
-        let (rows, next, other) = match inside {
-            true => (&mut held.leaving, span.until, span.since),
-            false => (&mut held.coming, span.since, span.until),
+        let (rows, next, other) = if inside {
+            (&mut held.leaving, span.until, span.since)
+        } else {
+            (&mut held.coming, span.since, span.until)
         };
         // The next event's time leads the key, so that due rows are at the front of the map.
         let key = (next, row.to_vec());

@@ -159,9 +159,10 @@ impl GroupRowsOperator {
         ordered: &Ordered,
         (state, time): (usize, u64),
     ) -> Result<Option<GroupResult>, RunError> {
-        let present = match self.grouping.keys.is_empty() {
-            true => time >= self.first,
-            false => group.counts.iter().any(|counts| counts[state] > 0),
+        let present = if self.grouping.keys.is_empty() {
+            time >= self.first
+        } else {
+            group.counts.iter().any(|counts| counts[state] > 0)
         };
         if !present {
             return Ok(None);

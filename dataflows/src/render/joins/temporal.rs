@@ -522,9 +522,10 @@ impl TemporalJoinOperator {
     ) -> Option<(Vec<u8>, i64)> {
         let count = *group.left.get(time)?.get(row)?;
         let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
-        let found = match nearest.forward {
-            false => group.right.range::<Vec<u8>, _>((Bound::Unbounded, own)).next_back(),
-            true => group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next(),
+        let found = if nearest.forward {
+            group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next()
+        } else {
+            group.right.range::<Vec<u8>, _>((Bound::Unbounded, own)).next_back()
         };
         // Of several right rows at one time, the greatest by its bytes is found.
         let found = match found {

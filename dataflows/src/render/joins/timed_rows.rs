@@ -90,9 +90,10 @@ pub(super) fn affected_times<'a>(
 ) -> (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>) {
     // Equal times match unless the comparison is strict; then a left row at the next right time finds `time`.
     let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
-    let next = match nearest.forward {
-        false => right.range::<Vec<u8>, _>((Bound::Excluded(time), Bound::Unbounded)).next(),
-        true => right.range::<Vec<u8>, _>((Bound::Unbounded, Bound::Excluded(time))).next_back(),
+    let next = if nearest.forward {
+        right.range::<Vec<u8>, _>((Bound::Unbounded, Bound::Excluded(time))).next_back()
+    } else {
+        right.range::<Vec<u8>, _>((Bound::Excluded(time), Bound::Unbounded)).next()
     };
     let beyond = match next {
         Some((next, _)) if nearest.strict => Bound::Included(next),

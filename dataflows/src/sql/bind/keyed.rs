@@ -21,9 +21,10 @@ pub(in crate::sql) fn key_encoding(
     origins: &[Origin],
     key: &[usize],
 ) -> (Encoding, BTreeMap<String, String>) {
-    match whole_key(create, origins, key) {
-        true => (Encoding::Bytes, BTreeMap::new()),
-        false => encoding_of_keys(&create.encode, create.key_encode.as_ref()),
+    if whole_key(create, origins, key) {
+        (Encoding::Bytes, BTreeMap::new())
+    } else {
+        encoding_of_keys(&create.encode, create.key_encode.as_ref())
     }
 }
 

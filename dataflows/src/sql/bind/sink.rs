@@ -78,7 +78,7 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
         }
         let why = why_retracts(plan, sink.rel);
         let key = match rel.unique.iter().find(|k| !k.is_empty()) {
-            Some(k) => column_names(rel, k),
+            Some(k) => column_names(rel, &rel.telling_columns(k)),
             None => "...".to_owned(),
         };
         return Some(
@@ -86,13 +86,14 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
                 .hint(format!("write FORMAT UPSERT and primary_key = '{key}'")),
         );
     }
-    if rel.unique.iter().any(|key| covers_key(key, &sink.key, &rel.paired)) && !sink.key.is_empty() {
+    let fixed: Vec<usize> = sink.key.iter().chain(rel.constants.keys()).copied().collect();
+    if rel.unique.iter().any(|key| covers_key(key, &fixed, &rel.paired)) && !sink.key.is_empty() {
         return None;
     }
     let mut proven = Vec::new();
     for key in &rel.unique {
         if !key.is_empty() {
-            proven.push(format!("'{}'", column_names(rel, key)));
+            proven.push(format!("'{}'", column_names(rel, &rel.telling_columns(key))));
         }
     }
     let forgetting = plan.sources_of(sink.rel).into_iter().find(|at| has_retention(&plan.sources[*at]));

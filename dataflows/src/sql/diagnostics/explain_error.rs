@@ -22,6 +22,7 @@ use crate::mistake::unsupported::{Shown, Unsupported};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::catalog::Catalog;
 use crate::sql::parse::query::lambda::FUNCTIONS as LAMBDAS;
+use crate::sql::parse::statement::types;
 use crate::sql::parse::walk::Walk;
 use crate::sql::syntax::names::natural_name;
 
@@ -304,7 +305,9 @@ fn of_call(text: &str, places: &ErrorPlaces<'_>) -> Option<Mistake> {
         );
     }
     if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
-        return Some(Mistake::new(places.of(name), format!("there is no type {name}")));
+        let word = name.split(ends_name).next().unwrap_or(name);
+        let mistake = Mistake::new(places.of(name), format!("there is no type {name}"));
+        return Some(mistake.maybe_hint(types::remedy(word)));
     }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(

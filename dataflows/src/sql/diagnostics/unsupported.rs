@@ -255,17 +255,19 @@ impl UnsupportedCheck {
                 );
             }
             if list.clauses.iter().any(|clause| !ordered || !fits_ordered(clause)) {
-                let hint = match ordered {
-                    true => "ORDER BY and IGNORE NULLS are what can stand there",
-                    false => "remove ORDER BY and the like: the result does not depend on order",
+                let hint = if ordered {
+                    "ORDER BY and IGNORE NULLS are what can stand there"
+                } else {
+                    "remove ORDER BY and the like: the result does not depend on order"
                 };
                 return self.refuse(span, format!("clauses inside {name}(...) are not supported"), hint);
             }
         }
         if !f.within_group.is_empty() && !aggregates::is_within_group(&first) {
-            let hint = match ordered {
-                true => format!("write {name}(x ORDER BY y)"),
-                false => "remove it: the result does not depend on order".to_owned(),
+            let hint = if ordered {
+                format!("write {name}(x ORDER BY y)")
+            } else {
+                "remove it: the result does not depend on order".to_owned()
             };
             self.refuse(span, format!("{name} takes no WITHIN GROUP"), hint);
         }

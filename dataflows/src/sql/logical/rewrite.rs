@@ -66,10 +66,7 @@ pub(crate) fn node_parts(node: LogicalPlan, change: &PartRewrite<'_>) -> Result<
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn recompute_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
-    match done.transformed {
-        true => Ok(done.data.transform_up(recompute_schema)?.data),
-        false => Ok(done.data),
-    }
+    if done.transformed { Ok(done.data.transform_up(recompute_schema)?.data) } else { Ok(done.data) }
 }
 
 /// The plan of a rewrite, with its schemas and those of its subqueries recomputed if it changed.
@@ -77,9 +74,10 @@ pub(crate) fn recompute_schemas(done: Transformed<LogicalPlan>) -> Result<Logica
 /// # Errors
 /// If the changed plan is inconsistent.
 pub(crate) fn recompute_all_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
-    match done.transformed {
-        true => Ok(done.data.transform_up_with_subqueries(recompute_schema)?.data),
-        false => Ok(done.data),
+    if done.transformed {
+        Ok(done.data.transform_up_with_subqueries(recompute_schema)?.data)
+    } else {
+        Ok(done.data)
     }
 }
 

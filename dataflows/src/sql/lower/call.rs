@@ -66,10 +66,12 @@ impl<'a> AggregateCall<'a> {
             Some(first) => is_interval(&first.get_type(schema)?) && matches!(name, "sum" | "avg"),
             None => false,
         };
-        let func = match folded {
-            true => None,
-            false if counts_each => Some(AggFunc::Count),
-            false => AggFunc::from_name(name),
+        let func = if folded {
+            None
+        } else if counts_each {
+            Some(AggFunc::Count)
+        } else {
+            AggFunc::from_name(name)
         };
         if func.is_none() && !folded && !is_folded(name) {
             return plan_err!("the aggregate {name} is not supported");

@@ -80,9 +80,10 @@ impl Lower<'_> {
     ) -> Result<RelId> {
         // The empty set gives one row even without aggregates: a count makes it a total. Its column is
         // dropped below.
-        let calls = match aggregate.aggr_expr.is_empty() && keys.is_empty() {
-            true => vec![count_udaf().call(vec![lit(1)])],
-            false => aggregate.aggr_expr.clone(),
+        let calls = if aggregate.aggr_expr.is_empty() && keys.is_empty() {
+            vec![count_udaf().call(vec![lit(1)])]
+        } else {
+            aggregate.aggr_expr.clone()
         };
         let rel = self.lower_aggregate(&logical::Aggregate::try_new(input, keys.clone(), calls)?)?;
         let grouped = self.schema_of(rel);

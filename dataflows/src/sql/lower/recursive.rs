@@ -37,18 +37,15 @@ impl Lower<'_> {
         let step = self.lower_node(&of.step)?;
         let step = self.align_types(step, &of.schema)?;
         let moving = self.moving_relations(leaf, step);
-        let rel = match moving.contains(&step) {
-            true => {
-                self.check_moving(&moving, of)?;
-                self.push_recursive(&moving, base, of)
-            }
+        let rel = if moving.contains(&step) {
+            self.check_moving(&moving, of)?;
+            self.push_recursive(&moving, base, of)
+        } else {
             // The second term does not depend on the leaf, for example because its condition was simplified
             // to FALSE.
-            false => {
-                let both = self.push(Op::Union { inputs: vec![base, step] }, Arc::clone(&of.schema));
-                let distinct = Op::Distinct { input: both };
-                if of.distinct { self.push(distinct, Arc::clone(&of.schema)) } else { both }
-            }
+            let both = self.push(Op::Union { inputs: vec![base, step] }, Arc::clone(&of.schema));
+            let distinct = Op::Distinct { input: both };
+            if of.distinct { self.push(distinct, Arc::clone(&of.schema)) } else { both }
         };
         self.recursions.push((Arc::clone(of), rel));
         Ok(rel)
@@ -122,9 +119,10 @@ impl Lower<'_> {
         let mut numbers: BTreeMap<RelId, usize> = BTreeMap::new();
         for (at, id) in order.enumerate() {
             let mut rel = self.plan.rels[*id].clone();
-            match at <= sides.len() {
-                true => rel.op = Op::Given(at),
-                false => renumber_inputs(&mut rel.op, &|old| numbers[&old]),
+            if at <= sides.len() {
+                rel.op = Op::Given(at);
+            } else {
+                renumber_inputs(&mut rel.op, &|old| numbers[&old]);
             }
             numbers.insert(*id, at);
             narrow.rels.push(rel);

@@ -19,21 +19,19 @@ impl Lower<'_> {
     /// at least one column.
     pub(super) fn lower_empty(&mut self, empty: &logical::EmptyRelation) -> Result<RelId> {
         let rows = usize::from(empty.produce_one_row);
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = match empty.schema.fields().is_empty() {
-            true => {
-                let row: ArrayRef = Arc::new(BooleanArray::from(vec![true; rows]));
-                (vec![Field::new("row", DataType::Boolean, false)], vec![row])
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = if empty.schema.fields().is_empty() {
+            let row: ArrayRef = Arc::new(BooleanArray::from(vec![true; rows]));
+            (vec![Field::new("row", DataType::Boolean, false)], vec![row])
+        } else if rows > 0 {
+            return plan_err!("a row without values is not supported");
+        } else {
+            let (mut fields, mut columns) = (Vec::new(), Vec::new());
+            for field in empty.schema.fields() {
+                let of = column_type(field.name(), field.data_type())?;
+                columns.push(new_empty_array(&of));
+                fields.push(plain_field(field, of, true));
             }
-            false if rows > 0 => return plan_err!("a row without values is not supported"),
-            false => {
-                let (mut fields, mut columns) = (Vec::new(), Vec::new());
-                for field in empty.schema.fields() {
-                    let of = column_type(field.name(), field.data_type())?;
-                    columns.push(new_empty_array(&of));
-                    fields.push(plain_field(field, of, true));
-                }
-                (fields, columns)
-            }
+            (fields, columns)
         };
         self.push_values(Schema::new(fields), columns, rows)
     }

@@ -100,12 +100,14 @@ pub struct CheckDef {
     pub pos: Pos,
 }
 
-/// `WATERMARK FOR column AS expr`.
+/// `WATERMARK FOR column AS of [- INTERVAL '...']`.
 #[derive(Clone, Debug)]
 pub struct WatermarkDef {
     /// The event-time column.
     pub column: Name,
-    /// `column` or `column - INTERVAL '...'`: the delay in microseconds.
+    /// The same column, as it stands behind AS; the binder refuses another one.
+    pub of: Name,
+    /// The delay in microseconds.
     pub delay_us: i64,
 }
 

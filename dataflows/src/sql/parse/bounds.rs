@@ -21,7 +21,8 @@ pub fn bounded(text: &str) -> Result<(), (u64, u64, String)> {
     }
 }
 
-/// Tells whether two texts have the same tokens and comments, whatever space is between them.
+/// Tells whether two texts have the same tokens and comments, whatever space is between them. `> >` is the same as
+/// `>>`.
 pub fn same_tokens(left: &str, right: &str) -> bool {
     let tokens = token_texts(left);
     tokens.is_some() && tokens == token_texts(right)
@@ -30,7 +31,16 @@ pub fn same_tokens(left: &str, right: &str) -> bool {
 /// Texts of the tokens and comments; None for a text that cannot be tokenised.
 fn token_texts(text: &str) -> Option<Vec<String>> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().ok()?;
-    Some(tokens.into_iter().filter_map(token_text).collect())
+    let mut texts = Vec::with_capacity(tokens.len());
+    for text in tokens.into_iter().filter_map(token_text) {
+        // `>>` may close two STRUCTs, each on a line of its own.
+        if text.len() > 1 && text.trim_matches('>').is_empty() {
+            texts.extend(text.chars().map(String::from));
+        } else {
+            texts.push(text);
+        }
+    }
+    Some(texts)
 }
 
 /// Text of a token or comment, whatever space is in it; None for white space.

@@ -198,6 +198,32 @@ fn views_and_sinks() {
     assert_eq!(read(" -- nothing\n;").unwrap().len(), 0);
 }
 
+/// ENCODE ends the query of a sink as FORMAT and WITH do; in a SELECT list the word is a column.
+#[test]
+fn the_clauses_of_a_sink_come_in_any_order() {
+    golden(
+        "CREATE SINK o AS SELECT encode json FROM t ENCODE JSON (a='b') FORMAT PLAIN WITH (connector='file')",
+        &[
+            "SINK o as [SELECT encode json FROM t] SELECT encode AS json FROM t",
+            "with connector=file",
+            "Plain Json a=b",
+        ],
+    );
+}
+
+#[test]
+fn what_is_to_be_written_instead_of_a_type_is_one() {
+    let source =
+        |of: &str| format!("CREATE SOURCE s (a {of}) WITH (connector='file') FORMAT PLAIN ENCODE JSON");
+    for theirs in
+        ["MONEY", "SERIAL", "INET", "CIDR", "POINT", "POLYGON", "CIRCLE", "BOX", "XML", "TSVECTOR", "HSTORE"]
+    {
+        let told = read(&source(theirs)).unwrap_err();
+        let (_, ours) = told[0].split_once("\n  write ").unwrap();
+        assert!(read(&source(ours)).is_ok(), "{theirs}: {ours}");
+    }
+}
+
 /// Every mistake of a file is reported, in the order of the text.
 #[test]
 fn all_mistakes_are_reported() {
@@ -288,6 +314,8 @@ const BAD: &[(&str, &str)] = &[
         "1:40: expected a header's name in single quotes, found `WITH`\n  write INCLUDE header 'name' AS column",
     ),
     ("CREATE SOURCE s (a XML) TAIL", "1:20: unknown type XML\n  write VARCHAR"),
+    ("CREATE SOURCE s (a MONEY) TAIL", "1:20: unknown type MONEY\n  write DECIMAL(19, 2)"),
+    ("CREATE SOURCE s (a INET) TAIL", "1:20: unknown type INET\n  write VARCHAR"),
     (
         "CREATE SOURCE s (a VARCHAR(10)) TAIL",
         "1:27: VARCHAR has no length here\n  leave the length out and write CHECK (char_length(c) <= n)",
@@ -315,7 +343,7 @@ const BAD: &[(&str, &str)] = &[
         "1:40: expected `,` or `)`, found `CHECK`",
     ),
     (
-        "CREATE SOURCE s (a TIMESTAMP, WATERMARK FOR a AS b) TAIL",
+        "CREATE SOURCE s (a TIMESTAMP, WATERMARK FOR a AS a + INTERVAL '1 hour') TAIL",
         "1:50: a watermark is a, or a less a constant INTERVAL\n  write WATERMARK FOR a AS a - INTERVAL '1 hour'",
     ),
     (
@@ -337,6 +365,22 @@ const BAD: &[(&str, &str)] = &[
     (
         "CREATE SOURCE s (a INT) WITH (connector='file') FORMAT PLAIN ENCODE CSV",
         "1:69: expected JSON or AVRO after ENCODE, found `CSV`",
+    ),
+    (
+        "CREATE SOURCE s (a INT) WITH (connector='file') FORMAT JSON ENCODE PLAIN",
+        "1:56: expected PLAIN, UPSERT or DEBEZIUM after FORMAT, found `JSON`\n  write FORMAT PLAIN ENCODE JSON, in this order",
+    ),
+    (
+        "CREATE SOURCE s (a INT) WITH (connector='file') ENCODE UPSERT FORMAT JSON",
+        "1:56: expected JSON or AVRO after ENCODE, found `UPSERT`\n  write FORMAT UPSERT ENCODE JSON, in this order",
+    ),
+    (
+        "CREATE SOURCE s (a INT) WITH (connector='file') ENCODE JSON PLAIN",
+        "1:61: expected ON CONFLICT, INCLUDE, WITH or FORMAT, found `PLAIN`\n  write FORMAT PLAIN ENCODE JSON, in this order",
+    ),
+    (
+        "CREATE SINK s AS SELECT 1 FROM t WITH (connector='file') PLAIN JSON",
+        "1:58: expected WITH, FORMAT or ENCODE, found `PLAIN`\n  write FORMAT PLAIN ENCODE JSON, in this order",
     ),
     (
         "CREATE SOURCE s (a INT) WITH (connector='file') FORMAT PLAIN ENCODE TEXT",

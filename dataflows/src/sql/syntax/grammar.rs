@@ -205,10 +205,7 @@ pub(in crate::sql) fn plain_arguments(f: &Function) -> Option<Vec<Expr>> {
 /// Builds the call of a pattern match, negated if need be.
 fn match_call(name: &str, span: Span, negated: bool, args: [Expr; 2], escape: Option<ValueWithSpan>) -> Expr {
     let call = call(name, span, args.into_iter().chain(escape.map(Expr::Value)).collect());
-    match negated {
-        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(call) },
-        false => call,
-    }
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(call) } } else { call }
 }
 
 /// Builds a call of `name`; mistakes in it are reported at `span`.

@@ -196,9 +196,10 @@ impl Visitor for UnfitExpr {
             Expr::Function(f) if f.over.is_some() => "a window function",
             Expr::Function(f) => {
                 let name = f.name.to_string().to_lowercase();
-                match FUNCTIONS.aggregate(&name).is_some() && FUNCTIONS.scalar(&name).is_none() {
-                    true => "an aggregate",
-                    false => return ControlFlow::Continue(()),
+                if FUNCTIONS.aggregate(&name).is_some() && FUNCTIONS.scalar(&name).is_none() {
+                    "an aggregate"
+                } else {
+                    return ControlFlow::Continue(());
                 }
             }
             _ => return ControlFlow::Continue(()),

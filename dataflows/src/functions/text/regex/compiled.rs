@@ -81,13 +81,12 @@ impl Compiled {
         let translated = translate::translate(pattern, options)?;
         let options = translated.options;
         let first = build_automaton(&translated.pattern, options, MatchKind::LeftmostFirst)?;
-        let by_length = match translated.by_length {
-            false => None,
-            true => {
-                let all = build_automaton(&translated.pattern, options, MatchKind::All)?;
-                let whole = format!("(?:{})\\z", translated.pattern);
-                Some((all, build_automaton(&whole, options, MatchKind::LeftmostFirst)?))
-            }
+        let by_length = if translated.by_length {
+            let all = build_automaton(&translated.pattern, options, MatchKind::All)?;
+            let whole = format!("(?:{})\\z", translated.pattern);
+            Some((all, build_automaton(&whole, options, MatchKind::LeftmostFirst)?))
+        } else {
+            None
         };
         Ok(Compiled { first, by_length, shortest: translated.shortest })
     }
@@ -136,9 +135,10 @@ impl Compiled {
     /// Offset at which the search goes on after a match: its end, or one character further if it is empty;
     /// None at the end of the text.
     pub(in crate::functions) fn next_start(text: &str, found: MatchSpan) -> Option<usize> {
-        match found.0 < found.1 {
-            true => Some(found.1),
-            false => Some(found.1 + text[found.1..].chars().next()?.len_utf8()),
+        if found.0 < found.1 {
+            Some(found.1)
+        } else {
+            Some(found.1 + text[found.1..].chars().next()?.len_utf8())
         }
     }
 }

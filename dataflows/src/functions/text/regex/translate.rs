@@ -299,10 +299,12 @@ impl PatternTranslator<'_> {
 
     fn read_bounds(&mut self) -> Result<(u32, Option<u32>), String> {
         let least = self.read_count()?;
-        let most = match self.eat(',') {
-            true if self.peek() == Some('}') => None,
-            true => Some(self.read_count()?),
-            false => Some(least),
+        let most = if !self.eat(',') {
+            Some(least)
+        } else if self.peek() == Some('}') {
+            None
+        } else {
+            Some(self.read_count()?)
         };
         if !self.eat('}') || most.is_some_and(|most| most < least) {
             return Err(invalid_pattern("invalid repetition count(s)"));

@@ -50,9 +50,10 @@ fn project_merged(join: Join) -> Result<LogicalPlan> {
             exprs.push(column);
             continue;
         };
-        let value = match full {
-            true => when(left.clone().is_not_null(), left.clone()).otherwise(right.clone())?,
-            false => right.clone(),
+        let value = if full {
+            when(left.clone().is_not_null(), left.clone()).otherwise(right.clone())?
+        } else {
+            right.clone()
         };
         exprs.push(value.alias_qualified(relation.cloned(), field.name()));
     }

@@ -350,9 +350,10 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
                 }
             } else if is_scalar(&target) && !(used == OperandUse::Calculated && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
-                values[at] = match is_uuid(&target) {
-                    true => Expr::Cast(Cast::new(Box::new(value), target.clone())),
-                    false => value.cast_to(&target, schema)?,
+                values[at] = if is_uuid(&target) {
+                    Expr::Cast(Cast::new(Box::new(value), target.clone()))
+                } else {
+                    value.cast_to(&target, schema)?
                 };
                 types[at] = target.clone();
                 changed = true;

@@ -129,11 +129,10 @@ fn type_name(expr: &Expr, schema: &DFSchema) -> String {
 
 /// Refuses ORDER BY of JSONB.
 fn refuse_order(expr: &Expr, schema: &DFSchema) -> Result<()> {
-    match may_hold_jsonb(expr, schema) {
-        true => plan_err!(
-            "ORDER BY of JSONB is not supported: order by a part of it, as in CAST(j ->> 'a' AS INT)"
-        ),
-        false => Ok(()),
+    if may_hold_jsonb(expr, schema) {
+        plan_err!("ORDER BY of JSONB is not supported: order by a part of it, as in CAST(j ->> 'a' AS INT)")
+    } else {
+        Ok(())
     }
 }
 

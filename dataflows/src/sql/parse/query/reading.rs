@@ -113,9 +113,10 @@ fn correct_access(root: Expr, chain: Vec<AccessExpr>) -> Expr {
         other => other,
     };
     let access_chain: Vec<AccessExpr> = chain.map(field_by_name).collect();
-    match access_chain.is_empty() {
-        true => root,
-        false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
+    if access_chain.is_empty() {
+        root
+    } else {
+        Expr::CompoundFieldAccess { root: Box::new(root), access_chain }
     }
 }
 

@@ -139,9 +139,10 @@ fn constant_rows(list: &Expr) -> Result<Box<Query>, String> {
     for at in 0..items.len() {
         rows.push(constant_row(&items, at, &item_type)?);
     }
-    let text = match rows.is_empty() {
-        true => format!("SELECT CAST(NULL AS {item_type}) WHERE FALSE"),
-        false => format!("VALUES {}", rows.join(", ")),
+    let text = if rows.is_empty() {
+        format!("SELECT CAST(NULL AS {item_type}) WHERE FALSE")
+    } else {
+        format!("VALUES {}", rows.join(", "))
     };
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text);
     parser.and_then(|mut p| p.parse_query()).map_err(|e| e.to_string())

@@ -13,7 +13,7 @@ use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::ast::{CheckDef, ColumnDef, Name, WatermarkDef};
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::interval::interval_us;
-use crate::sql::parse::tokens::is_named;
+use crate::sql::parse::tokens::fold_ident;
 
 /// Contents of the parenthesised list of a relation.
 #[derive(Default)]
@@ -188,26 +188,32 @@ fn read_watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
     }
     let pos = cursor.pos();
     let (expr, _) = cursor.expr_until(cursor.find_comma())?;
-    let delay = match &expr {
-        expr if is_column(expr, &column.text) => Ok(0),
-        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left, &column.text) => {
-            if matches!(right.as_ref(), Expr::Value(_)) {
-                return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
-                    .hint(number_watermark_hint(&column.text)));
-            }
-            interval_us(right)
-        }
-        _ => Err(format!("a watermark is {0}, or {0} less a constant INTERVAL", column.text)),
+    let (of, less) = match &expr {
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } => (left.as_ref(), Some(right.as_ref())),
+        other => (other, None),
     };
+    let Expr::Identifier(of) = of else {
+        return Err(Mistake::new(pos, watermark_form(&column.text)).hint(hint));
+    };
+    let delay = match less {
+        None => Ok(0),
+        Some(Expr::Value(_)) => {
+            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
+                .hint(number_watermark_hint(&column.text)));
+        }
+        Some(length) => interval_us(length),
+    };
+    let of = Name { text: fold_ident(of), pos: cursor.context.pos(of.span.start) };
     match delay {
-        Ok(delay_us @ 0..) => Ok(WatermarkDef { column, delay_us }),
+        Ok(delay_us @ 0..) => Ok(WatermarkDef { column, of, delay_us }),
         Ok(_) => Err(Mistake::new(pos, "a watermark's delay cannot be negative").hint(hint)),
         Err(message) => Err(Mistake::new(pos, message).hint(hint)),
     }
 }
 
-fn is_column(expr: &Expr, name: &str) -> bool {
-    matches!(expr, Expr::Identifier(ident) if is_named(Some(ident), name))
+/// Sentence that tells the forms of a watermark of `column`.
+pub fn watermark_form(column: &str) -> String {
+    format!("a watermark is {column}, or {column} less a constant INTERVAL")
 }
 
 /// Hint for a WATERMARK on a column of numbers.

@@ -42,9 +42,10 @@ pub fn read_list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<V
             break;
         }
     }
-    match cursor.take_token(&Token::RParen) {
-        true => Ok(items),
-        false => Err(cursor.expected("`,` or `)` after an option")),
+    if cursor.take_token(&Token::RParen) {
+        Ok(items)
+    } else {
+        Err(cursor.expected("`,` or `)` after an option"))
     }
 }
 
@@ -123,7 +124,8 @@ pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
         }
     }
     let mistake = cursor.expected("PLAIN, UPSERT or DEBEZIUM after FORMAT");
-    Err(mistake.maybe_hint(nearest_hint(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"])))
+    let hint = order_hint(cursor).or_else(|| nearest_hint(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"]));
+    Err(mistake.maybe_hint(hint))
 }
 
 /// Reads the word after ENCODE and its options. TEXT and BYTES are for keys only.
@@ -132,7 +134,8 @@ pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistak
     let Some((_, encoding)) = ENCODINGS.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
         let what =
             if key { "JSON, AVRO, TEXT or BYTES after KEY ENCODE" } else { "JSON or AVRO after ENCODE" };
-        return Err(cursor.expected(what).maybe_hint(nearest_hint(cursor, &["JSON", "AVRO"])));
+        let hint = order_hint(cursor).or_else(|| nearest_hint(cursor, &["JSON", "AVRO"]));
+        return Err(cursor.expected(what).maybe_hint(hint));
     };
     if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
         return Err(Mistake::new(
@@ -147,6 +150,19 @@ pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistak
         _ => Vec::new(),
     };
     Ok((encoding, options, pos))
+}
+
+/// Hint at the order of FORMAT and ENCODE where a word of one of them comes next in another place.
+pub fn order_hint(cursor: &Cursor<'_>) -> Option<String> {
+    let (mut format, mut encoding) = ("PLAIN".to_owned(), "JSON".to_owned());
+    if let Some((word, _)) = FORMATS.iter().find(|(word, _)| cursor.peek_words(&[word])) {
+        format = word.to_uppercase();
+    } else if let Some((word, _)) = ENCODINGS.iter().find(|(word, _)| cursor.peek_words(&[word])) {
+        encoding = word.to_uppercase();
+    } else {
+        return None;
+    }
+    Some(format!("write FORMAT {format} ENCODE {encoding}, in this order"))
 }
 
 /// Hint for a next word that is nearly one of `words`.

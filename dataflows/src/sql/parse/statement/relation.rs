@@ -8,7 +8,7 @@
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::columns::{self, RelationItems};
-use super::options::Tail;
+use super::options::{self, Tail};
 use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format, IncludeKind};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
@@ -99,6 +99,7 @@ fn unexpected_clause(cursor: &Cursor<'_>) -> Mistake {
         }
         _ => None,
     };
+    let hint = hint.or_else(|| options::order_hint(cursor));
     cursor.expected("ON CONFLICT, INCLUDE, WITH or FORMAT").maybe_hint(hint)
 }
 

@@ -1,11 +1,12 @@
 //! Reader of `CREATE SINK name FROM view | AS query WITH (...) FORMAT f ENCODE e [KEY ENCODE k]`.
 //!
 //! The query of `AS` ends at `WITH (` outside any parentheses (a common table expression has a name
-//! between the two), at FORMAT or at EMIT. The binder checks that the view can feed the format.
+//! between the two), at FORMAT, ENCODE or EMIT. The clauses behind it come in any order. The binder checks that
+//! the view can feed the format.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::options::Tail;
+use super::options::{self, Tail};
 use super::view;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format};
@@ -33,7 +34,8 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
                 .hint("write it at the end of CREATE MATERIALIZED VIEW"));
         }
         if !tail.read_clause(cursor, mistakes)? {
-            return Err(cursor.expected("WITH, FORMAT or ENCODE"));
+            let hint = options::order_hint(cursor);
+            return Err(cursor.expected("WITH, FORMAT or ENCODE").maybe_hint(hint));
         }
     }
     tail.check_complete(&format!("sink {}", name.text), name.pos, mistakes);
@@ -54,5 +56,18 @@ fn ends_query(rest: &[TokenWithSpan]) -> bool {
     let formats = ["plain", "upsert", "debezium"];
     (begin_with(rest, &["with"]) && is_token_at(rest, 1, &Token::LParen))
         || (begin_with(rest, &["format"]) && rest.get(1).is_some_and(|t| is_any_word(&t.token, &formats)))
+        || starts_encode(rest)
         || begin_with(rest, &["emit", "on"])
+}
+
+/// Tells whether an ENCODE clause begins here, with another clause or the end behind it: in a SELECT list,
+/// `encode json` is a column and its name.
+fn starts_encode(rest: &[TokenWithSpan]) -> bool {
+    let encodes = begin_with(rest, &["encode"])
+        && rest.get(1).is_some_and(|t| is_any_word(&t.token, &["json", "avro"]));
+    let ends = match rest.get(2) {
+        Some(next) => next.token == Token::LParen || is_any_word(&next.token, &["with", "format", "key"]),
+        None => true,
+    };
+    encodes && ends
 }

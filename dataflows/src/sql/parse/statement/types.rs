@@ -66,24 +66,64 @@ const KNOWN: &[&str] = &[
 /// Types of other systems, with the replacement for each.
 const INSTEAD: &[(&str, &str)] = &[
     ("array", "write the item's type and []: INT[]"),
-    ("bytes", "write BYTEA"),
-    ("blob", "write BYTEA"),
+    ("bigserial", "write BIGINT"),
     ("binary", "write BYTEA"),
-    ("varbinary", "write BYTEA"),
+    ("bit", "write BOOLEAN for one bit, BYTEA for several"),
+    ("blob", "write BYTEA"),
+    ("box", "write STRUCT<x1 DOUBLE, y1 DOUBLE, x2 DOUBLE, y2 DOUBLE>"),
+    ("bytes", "write BYTEA"),
     ("char", "write VARCHAR"),
     ("character", "write VARCHAR"),
+    ("cidr", "write VARCHAR"),
+    ("circle", "write STRUCT<x DOUBLE, y DOUBLE, r DOUBLE>"),
+    ("citext", "write VARCHAR, and compare lower(x)"),
+    ("daterange", RANGE),
     ("datetime", "write TIMESTAMP, or TIMESTAMPTZ for a point in time"),
+    ("enum", "write VARCHAR, and CHECK (x IN ('a', 'b'))"),
+    ("geography", "write VARCHAR"),
+    ("geometry", "write VARCHAR"),
+    ("hstore", "write JSONB"),
     ("hugeint", "write NUMERIC(38, 0)"),
+    ("inet", "write VARCHAR"),
+    ("int4range", RANGE),
+    ("int8range", RANGE),
     ("json", "write JSONB"),
     ("long", "write BIGINT"),
+    ("macaddr", "write VARCHAR"),
     ("map", "write JSONB"),
+    ("money", "write DECIMAL(19, 2)"),
+    ("name", "write VARCHAR"),
+    ("numrange", RANGE),
+    ("oid", "write BIGINT"),
+    ("path", "write STRUCT<x DOUBLE, y DOUBLE>[]"),
+    ("point", "write STRUCT<x DOUBLE, y DOUBLE>"),
+    ("polygon", "write STRUCT<x DOUBLE, y DOUBLE>[]"),
     ("row", "write STRUCT<name TYPE, ...>"),
     ("serial", "write BIGINT"),
-    ("bigserial", "write BIGINT"),
+    ("smallserial", "write SMALLINT"),
+    ("timetz", "write TIME, or TIMESTAMPTZ for a point in time"),
     ("tinyint", "write SMALLINT"),
+    ("tsquery", "write VARCHAR"),
+    ("tsrange", RANGE),
+    ("tstzrange", RANGE),
+    ("tsvector", "write VARCHAR"),
+    ("varbinary", "write BYTEA"),
+    ("varbit", "write BYTEA"),
     ("variant", "write JSONB"),
     ("xml", "write VARCHAR"),
 ];
+
+/// Replacement of a range of values.
+const RANGE: &str = "write two columns, one for each end";
+
+/// Remedy for a type that Herald does not have: what to write instead, or the nearest name.
+pub fn remedy(name: &str) -> Option<String> {
+    let name = name.to_lowercase();
+    match INSTEAD.iter().find(|(theirs, _)| *theirs == name) {
+        Some((_, hint)) => Some((*hint).to_owned()),
+        None => did_you_mean(&name, KNOWN.iter().copied()),
+    }
+}
 
 /// Reads a type as the field `name`, nullable.
 pub fn read_field(cursor: &mut Cursor<'_>, name: &str) -> Read<Field> {
@@ -217,12 +257,7 @@ fn read_scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
             timestamptz()
         }
         _ => {
-            let other = written.to_lowercase();
-            let mistake = Mistake::new(pos, format!("unknown type {written}"));
-            return Err(match INSTEAD.iter().find(|(name, _)| *name == other) {
-                Some((_, hint)) => mistake.hint(*hint),
-                None => mistake.maybe_hint(did_you_mean(&other, KNOWN.iter().copied())),
-            });
+            return Err(Mistake::new(pos, format!("unknown type {written}")).maybe_hint(remedy(&written)));
         }
     };
     Ok(data_type)

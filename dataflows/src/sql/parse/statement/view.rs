@@ -24,10 +24,8 @@ pub fn view(
     mistakes: &mut Vec<Mistake>,
 ) -> Read<CreateView> {
     let name = cursor.relation_name("a view name")?;
-    let columns = match cursor.peek() == Some(&Token::LParen) {
-        true => cursor.name_list("a column name")?,
-        false => vec![],
-    };
+    let columns =
+        if cursor.peek() == Some(&Token::LParen) { cursor.name_list("a column name")? } else { vec![] };
     let mut with = Vec::new();
     if cursor.take_words(&["with"]) {
         with = options::read_list(cursor, mistakes)?;

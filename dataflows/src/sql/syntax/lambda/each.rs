@@ -375,9 +375,10 @@ impl PlannedBody {
             }
             values.push(as_type(&value, self.gives.data_type())?);
         }
-        match values.is_empty() {
-            true => Ok(new_empty_array(self.gives.data_type())),
-            false => Ok(concat(&values.iter().map(AsRef::as_ref).collect::<Vec<_>>())?),
+        if values.is_empty() {
+            Ok(new_empty_array(self.gives.data_type()))
+        } else {
+            Ok(concat(&values.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
         }
     }
 }
@@ -427,10 +428,8 @@ impl LambdaUse {
             }
             _ => {
                 let rows = items.ranges().enumerate();
-                let results = rows.map(|(row, range)| match list.is_null(row) {
-                    true => None,
-                    false => self.quantify(truths, range),
-                });
+                let results = rows
+                    .map(|(row, range)| if list.is_null(row) { None } else { self.quantify(truths, range) });
                 Ok(Arc::new(BooleanArray::from_iter(results)))
             }
         }

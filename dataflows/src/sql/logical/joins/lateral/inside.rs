@@ -193,9 +193,10 @@ impl Outside {
         if let Some(rest) = conjunction(rest) {
             base = LogicalPlan::Filter(Filter::try_new(rest, Arc::new(base))?);
         }
-        let equal: Option<Vec<(Expr, Operator, Expr)>> = match exprs.iter().any(Expr::contains_outer) {
-            true => None,
-            false => ties.iter().map(tie_equality).collect(),
+        let equal: Option<Vec<(Expr, Operator, Expr)>> = if exprs.iter().any(Expr::contains_outer) {
+            None
+        } else {
+            ties.iter().map(tie_equality).collect()
         };
         let Some(equal) = equal else { return self.by_values(base, ties, exprs) };
         let (mut keys, mut pairs) = (vec![], vec![]);

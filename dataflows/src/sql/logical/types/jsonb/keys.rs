@@ -106,9 +106,10 @@ fn distinct_by_keys(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>>
 
 /// Refuses DISTINCT ON of JSONB.
 fn check_distinct_on(on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
-    match any_may_hold_jsonb(&on.on_expr, on.input.schema()) {
-        true => plan_err!("DISTINCT ON of JSONB is not supported: name a part of it, or CAST(x AS VARCHAR)"),
-        false => Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on)))),
+    if any_may_hold_jsonb(&on.on_expr, on.input.schema()) {
+        plan_err!("DISTINCT ON of JSONB is not supported: name a part of it, or CAST(x AS VARCHAR)")
+    } else {
+        Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on))))
     }
 }
 
