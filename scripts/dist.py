@@ -27,6 +27,24 @@ IMAGE_PACKAGES = ["base-files", "ca-certificates", "libc6", "libgcc-s1", "libssl
 # Where documents stand in each package, and which files are documents.
 DOC = "share/doc/herald"
 DOCUMENTS = {".md", ".svg", ".csv", ".sql", ".yaml"}
+# The README at the top of the tarball.
+TARBALL_README = """# Herald {version}
+
+A stream processor: SQL in, exact results out. One binary, which needs glibc {glibc} or newer, OpenSSL 3 and zlib.
+
+To install it, put `bin` on the `PATH`, or copy it with the manual page and completions:
+
+    sudo cp -r bin share /usr/local/
+
+To begin:
+
+    herald demo                       the whole engine at work, with nothing else installed
+    herald init first                 a topology and a test of it, to read and change
+    herald check first/matches.sql    every mistake in it, with its place
+
+The documents are in `share/doc/herald`: begin with `docs/tutorial.md`. They speak of `make` and `scripts/` where they
+mean a checkout of the source code. The licence is Apache-2.0, in `LICENSE`.
+"""
 # Files get this time, so that equal inputs give equal packages: 2024-01-01.
 MTIME = 1704067200
 
@@ -87,13 +105,16 @@ def add(archive, name, path, mode):
         archive.addfile(info, source)
 
 
-def tarball(stage, out, arch):
-    """bin/ and share/ below one folder: unpack it anywhere, or with --strip-components=1 into /usr/local."""
+def tarball(stage, out, folder, arch, glibc):
+    """README.md, LICENSE, bin/ and share/ below one folder: unpack it anywhere."""
     name = f"herald-{version()}-linux-{arch}"
     path = out / f"{name}.tar.gz"
+    readme = folder / "README.md"
+    readme.write_text(TARBALL_README.format(version=version(), glibc=f"{glibc[0]}.{glibc[1]}"))
+    files = {"README.md": readme, "LICENSE": ROOT / "LICENSE", **stage.files}
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, MTIME) as packed:
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            for place, file in stage.files.items():
+            for place, file in files.items():
                 add(archive, f"{name}/{place}", file, 0o755 if place.startswith("bin/") else 0o644)
     return path
 
@@ -266,7 +287,7 @@ def main():
         stage = Stage(args.binary.resolve(), folder)
         glibc = needed_glibc(stage.binary)
         makers = {
-            "tar": lambda: tarball(stage, args.out, machine),
+            "tar": lambda: tarball(stage, args.out, folder, machine, glibc),
             "wheel": lambda: wheel(stage, args.out, machine, glibc),
             "deb": lambda: deb(stage, args.out, folder, debian),
             "oci": lambda: oci(stage, args.out, folder, machine),

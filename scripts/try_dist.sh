@@ -56,7 +56,13 @@ has() {
 
 root="$(clean tar)"
 install "$root" libssl3 zlib1g libstdc++6
-tar -xzf "$out"/herald-*-linux-*.tar.gz -C "$root/usr/local" --strip-components=1
+# As its README says.
+mkdir -p "$root/unpacked"
+tar -xzf "$out"/herald-*-linux-*.tar.gz -C "$root/unpacked" --strip-components=1
+for file in README.md LICENSE; do
+  test -s "$root/unpacked/$file" || { printf 'herald: the tarball has no %s at its top\n' "$file" >&2; exit 1; }
+done
+cp -r "$root/unpacked/bin" "$root/unpacked/share" "$root/usr/local/"
 works tarball "$root" herald
 has "$root/usr/local/share" man/man1/herald.1 zsh/site-functions/_herald doc/herald/LICENSE doc/herald/README.md
 

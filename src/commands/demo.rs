@@ -13,9 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use connectors::clock::now_ms;
 use connectors::generate::matches::champion_record;
 use connectors::kafka::Feed;
 use connectors::{MatchOptions, Matches, MockKafka, murmur2_partition};
@@ -192,11 +193,6 @@ fn send_record(feed: &Feed, topic: &str, key: &str, value: &[u8]) -> Result<()> 
     let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
     let now = Some(now_ms());
     Ok(feed.send((topic, partition), Some(key.as_bytes()), Some(value), now)?)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Inputs of the drawing.

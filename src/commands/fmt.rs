@@ -1,15 +1,27 @@
-//! `herald fmt`: SQL files in one layout.
+//! `herald fmt`: SQL files in one layout, in which `herald init` and `herald demo --eject` write theirs.
 //!
-//! The layout is a formatter's; that the text means what it meant is checked here: its tokens and comments must be those
-//! of before, else the file is left alone.
+//! The layout is made of the tokens of the text, without a parser. Tokens and comments must be those of before, else
+//! the file is left alone.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `tokens` | tokens, comments and the white space between them |
+//! | `clauses` | places at which a statement may be broken |
+//! | `lines` | what stands on one line, and how far in |
+
+mod clauses;
+mod lines;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dataflows::sql::same_tokens;
-use sqlformat::{FormatOptions, Indent, QueryParams};
 
 use crate::exit::mistake;
+
+/// Deepest nesting of brackets that is laid out.
+const MAX_DEPTH: usize = 200;
 
 /// `herald fmt`.
 ///
@@ -48,16 +60,20 @@ fn is_script(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".test.sql")
 }
 
-fn layout(text: &str) -> Result<String, String> {
-    let options =
-        FormatOptions { indent: Indent::Spaces(2), lines_between_queries: 2, ..FormatOptions::default() };
-    let mut formatted = sqlformat::format(text, &QueryParams::None, &options);
-    formatted.push('\n');
-    match same_tokens(text, &formatted) {
-        true => Ok(formatted),
-        false => {
-            Err("its layout cannot be changed without changing its meaning; it is left as it is".to_owned())
-        }
+/// Lays a text out. What is laid out stays as it is.
+///
+/// # Errors
+/// The reason why the text is left as it is: its tokens would be others, or its brackets are nested too deeply.
+pub fn layout(text: &str) -> Result<String, String> {
+    let (mut tokens, behind) = tokens::read(text);
+    if tokens::pair(&mut tokens) > MAX_DEPTH {
+        return Err(format!("it has more than {MAX_DEPTH} brackets within each other; it is left as it is"));
+    }
+    let formatted = lines::lay_out(&tokens, &behind);
+    if same_tokens(text, &formatted) {
+        Ok(formatted)
+    } else {
+        Err("its layout cannot be changed without changing its meaning; it is left as it is".to_owned())
     }
 }
 
@@ -65,11 +81,115 @@ fn layout(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
+    /// Statements as they are laid out.
+    const LAID_OUT: &str = r#"CREATE TABLE orders (
+  id VARCHAR NOT NULL,
+  price DECIMAL(10, 2),
+  lines STRUCT<
+    sku VARCHAR,
+    warehouse STRUCT<name VARCHAR, street VARCHAR, town VARCHAR, country VARCHAR, latitude DOUBLE>
+  >[],
+  PRIMARY KEY (id),
+  CONSTRAINT sane CHECK (price BETWEEN 0 AND 1000)
+) ON CONFLICT OVERWRITE WITH VERSION COLUMN (changed_at)
+INCLUDE timestamp AS sent_at
+WITH (
+  connector = 'kafka',
+  topic = 'orders',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}'
+)
+FORMAT PLAIN ENCODE JSON (timestamp.unit = 'ms');
+
+CREATE MATERIALIZED VIEW busy WITH (retention = '90 days') AS
+  WITH recent AS (SELECT * FROM orders WHERE id <> 'x')
+  SELECT
+    window_start,
+    window_end,
+    CASE
+      WHEN count(*) FILTER (WHERE price > 100) > 10 OR sum(price) > 10000 THEN 'many expensive ones'
+      ELSE 'few'
+    END AS kind,
+    row_number() OVER (PARTITION BY window_start ORDER BY count(*) DESC) AS place
+  FROM TUMBLE(recent, sent_at, INTERVAL '1 hour') AS o
+    LEFT JOIN customers AS c ON o.customer = c.id
+      AND c.since BETWEEN o.sent_at - INTERVAL '1 year' AND o.sent_at
+  WHERE detail->>'kind' IS DISTINCT FROM 'test'
+    AND (country IN ('NL', 'BE') OR tags[1] = 'a')
+    AND extract(hour FROM sent_at) > 5
+  GROUP BY window_start, window_end
+  UNION ALL
+  SELECT *
+  FROM others
+  LIMIT 10
+  EMIT ON WINDOW CLOSE;
+
+CREATE SINK busy_out AS
+  SELECT * EXCEPT (kind)
+  FROM busy
+WITH (connector = 'blackhole', primary_key = 'window_start,window_end')
+FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;
+"#;
+
+    fn laid_out(text: &str) -> String {
+        let once = layout(text).unwrap_or_else(|why| panic!("{why}: {text}"));
+        assert_eq!(layout(&once).as_ref(), Ok(&once), "{text}");
+        once
+    }
+
+    #[test]
+    fn a_layout_is_that_of_the_tokens() {
+        assert_eq!(laid_out(LAID_OUT), LAID_OUT);
+        // Whatever the lines of the text are.
+        assert_eq!(laid_out(&LAID_OUT.split_whitespace().collect::<Vec<_>>().join(" ")), LAID_OUT);
+        assert_eq!(laid_out(&LAID_OUT.replace(", ", ",\n")), LAID_OUT);
+        assert_eq!(laid_out(" \n"), "");
+    }
+
     #[test]
     fn a_layout_keeps_tokens_and_comments() {
-        let text = "create source s(a int,-- a comment\n b jsonb) with (connector='file',path='x') format plain encode json;\nselect a->>'k', b @> '{}'::jsonb from s where a<>1;";
-        let once = layout(text).unwrap();
-        assert_eq!(layout(&once).unwrap(), once, "{once}");
-        assert!(once.contains("-- a comment") && once.lines().count() > 5, "{once}");
+        let text = "-- Of the file.\n\n\n-- Of s.\ncreate source s(a int,-- of a\n -- of b\n b jsonb /* and */ null) \
+                    with (connector='file',path='x') format plain encode json; -- behind\nselect a->>'k', b @> \
+                    '{}'::jsonb from s where a<>1;\n-- The end.";
+        let expected = "-- Of the file.\n\n-- Of s.\ncreate source s(\n  a int, -- of a\n  -- of b\n  b jsonb \
+                        /* and */ null\n)\nwith (connector='file', path='x')\nformat plain encode json; -- behind\n\n\
+                        select a->>'k', b @> '{}'::jsonb\nfrom s\nwhere a<>1;\n-- The end.\n";
+        assert_eq!(laid_out(text), expected);
+    }
+
+    #[test]
+    fn odd_texts_keep_their_tokens() {
+        for text in [
+            ";;",
+            "select (a, b]) from case",
+            "CREATE TABLE t (a STRUCT<b STRUCT<c STRUCT<d INT>>>) WITH (x = 'y')",
+            "CREATE SOURCE t (a STRUCT<bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb INT, ccccccccccccccccccc \
+             STRUCT<ddddddddddddddddddddddddddddddddddddd INT>>)",
+            "SELECT E'it\\'s', $$a ( b$$, $q$ ( $q$, \"a\"\"b\", 'it''s' FROM t /* a /* b */ c */ WHERE a > b",
+            "SELECT x FROM a, -- one\n b -- two\n, c",
+            "SELECT (/* alone */) FROM t WHERE ( -- why\n a = 1 -- so\n)",
+            "SELECT 'two\nlines', a FROM t",
+            "END > ) AND , CASE",
+        ] {
+            laid_out(text);
+        }
+        let deep = format!("SELECT {}1{}", "(".repeat(MAX_DEPTH + 1), ")".repeat(MAX_DEPTH + 1));
+        assert!(layout(&deep).is_err_and(|why| why.contains("left as it is")));
+        assert!(layout("SELECT 'open").is_err());
+    }
+
+    #[test]
+    fn shipped_topologies_are_laid_out() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/topologies");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if is_script(&path) || path.extension().is_none_or(|extension| extension != "sql") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(laid_out(&text), text, "{}: run herald fmt on it", path.display());
+            count += 1;
+        }
+        assert!(count > 0);
     }
 }

@@ -7,11 +7,13 @@
 //! | file | content |
 //! | --- | --- |
 //! | `columns` | the sample: columns, key, event time, records that fit |
+//! | `ids` | the field that identifies a row |
 //! | `kinds` | the type of a field, by the majority of its values |
 //! | `keys` | the records' own keys: columns, form, deletes |
 //! | `names` | quotes around names |
 
 mod columns;
+mod ids;
 mod keys;
 mod kinds;
 mod names;
@@ -24,6 +26,7 @@ use anyhow::{Context, Result};
 use connectors::{Reader, SourceConfig, SourceConnector};
 
 use crate::cli::InitArgs;
+use crate::commands::fmt::layout;
 use crate::exit::mistake;
 use columns::{Column, Sample, SampleRecord};
 use keys::RecordKey;
@@ -197,13 +200,14 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample) -> String {
             format!("connector = 'file', path = '{name}_totals.out.jsonl', primary_key = '{key}'")
         }
     };
-    format!(
+    let sql = format!(
         "{}{}\n\
          CREATE MATERIALIZED VIEW {name}_totals AS\n  SELECT {columns}\n  FROM {relation}{groups};\n\n\
          CREATE SINK {name}_totals_out FROM {name}_totals\nWITH ({to})\nFORMAT UPSERT ENCODE JSON;\n",
         sample_notes(sample, &what),
         source_sql(name, sample, &from)
-    )
+    );
+    layout(&sql).unwrap_or(sql)
 }
 
 /// The source, or the table of a sample with a key, that reads from these options.
@@ -248,6 +252,19 @@ fn sample_notes(sample: &Sample, what: &str) -> String {
         n => format!("-- {n} more were no JSON objects: they become dead letters.\n"),
     });
     notes.push_str(&sample.record_key.as_ref().map(RecordKey::comment).unwrap_or_default());
+    if sample.repeats > 0 {
+        let records = if sample.repeats == 1 {
+            "1 record has".to_owned()
+        } else {
+            format!("{} records have", sample.repeats)
+        };
+        notes.push_str(&format!(
+            "-- PRIMARY KEY: {records} the {} of an earlier one, as a duplicate or a later version of it,\n\
+             -- and the last one counts. If each is a row of its own, write CREATE SOURCE without PRIMARY KEY\n\
+             -- and ON CONFLICT.\n",
+            sample.key.join(", ")
+        ));
+    }
     notes
 }
 
@@ -334,6 +351,7 @@ mod tests {
                 sql.contains("-- FORMAT UPSERT: ") && sql.contains("-- 1 record of the sample has no value"),
                 "{sql}"
             );
+            assert_eq!(layout(&sql).as_ref(), Ok(&sql));
             let plan = plan(&sql);
             let source = &plan.sources[0];
             assert_eq!((source.format, source.key_encoding), (Format::Upsert, encoding), "{sql}");
@@ -369,6 +387,23 @@ mod tests {
         let sql = topology_sql("numbers", &topic(), &sample);
         assert!(sql.contains("-- 1 more has a value of another type"), "{sql}");
         assert!(sql.contains("  -- In 1 record of the sample it has another type.\n  n BIGINT\n"), "{sql}");
+        assert_eq!(layout(&sql).as_ref(), Ok(&sql));
         assert!(plan(&sql).sources[0].keyed.is_none());
+    }
+
+    #[test]
+    fn an_id_that_comes_again_is_a_key() {
+        let order = |id: usize, price: &str| {
+            format!(r#"{{"order_id":{id},"customer":"anna","price":"{price}","at":"2026-01-01T00:00:00Z"}}"#)
+        };
+        let values = [order(1, "12.50"), order(2, "3"), order(3, "4"), order(2, "3.25")];
+        let records: Vec<(Option<&str>, Option<&str>)> =
+            values.iter().map(|value| (None, Some(value.as_str()))).collect();
+        let (sample, _) = sample_of(&records);
+        let sql = topology_sql("orders", &topic(), &sample);
+        assert!(sql.contains("-- PRIMARY KEY: 1 record has the order_id of an earlier one"), "{sql}");
+        assert!(sql.contains("\n  price DECIMAL(18, 2),\n"), "{sql}");
+        assert_eq!(layout(&sql).as_ref(), Ok(&sql));
+        assert!(plan(&sql).sources[0].keyed.is_some());
     }
 }

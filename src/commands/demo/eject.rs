@@ -12,6 +12,7 @@ use connectors::generate::matches::champion_record;
 use connectors::{MatchOptions, Matches};
 
 use super::SQL;
+use crate::commands::fmt::layout;
 use crate::commands::init::write_new;
 use crate::commands::test::fill_expectations;
 use crate::exit::mistake;
@@ -70,9 +71,10 @@ pub fn write_files(dir: &Path) -> Result<()> {
         }
     }
     filled.context("the tests of the project do not run: please report it")?;
-    let (place, cd) = match dir == Path::new(".") {
-        true => ("this directory".to_owned(), String::new()),
-        false => (dir.display().to_string(), format!("  cd {}\n", dir.display())),
+    let (place, cd) = if dir == Path::new(".") {
+        ("this directory".to_owned(), String::new())
+    } else {
+        (dir.display().to_string(), format!("  cd {}\n", dir.display()))
     };
     println!(
         "The demo is a project in {place}: README.md says what is there and what to edit first. Next:\n{cd}  \
@@ -102,19 +104,20 @@ fn project_files() -> Vec<(&'static str, String)> {
 fn statements() -> String {
     let begin = SQL.find("CREATE TABLE").unwrap_or_default();
     SQL[begin..].replace(
-        "WITH (\n  connector = 'kafka', topic = 'match.completed',",
+        "WITH (\n  connector = 'kafka',\n  topic = 'match.completed',\n",
         "-- A match can be corrected for a day. One that ended longer ago when it comes is late.\n\
-         WITH (\n  connector = 'kafka', topic = 'match.completed', retention = '1 day',",
+         WITH (\n  connector = 'kafka',\n  topic = 'match.completed',\n  retention = '1 day',\n",
     )
 }
 
 /// The topology over Kafka.
 fn kafka_topology() -> String {
-    format!(
+    let sql = format!(
         "{HEADER}-- It reads from Kafka and writes to Kafka: KAFKA_BOOTSTRAP names the brokers. matches.sql is the\n\
          -- same over files.\n\n{}",
         statements()
-    )
+    );
+    layout(&sql).unwrap_or(sql)
 }
 
 /// The topology with files in place of topics.
@@ -130,13 +133,14 @@ fn files_topology() -> String {
         ("analytics.computed.champion_hourly", "path = 'champion_hourly.out.jsonl'"),
         ("analytics.computed.player_alltime", "path = 'player_alltime.out.jsonl'"),
     ] {
-        let kafka = format!("connector = 'kafka', topic = '{topic}'");
+        let kafka = format!("connector = 'kafka',\n  topic = '{topic}'");
         sql = sql.replace(&kafka, &format!("connector = 'file', {options}"));
     }
-    format!(
+    let sql = format!(
         "{HEADER}-- It reads files and writes files, so it runs with nothing installed. `follow` waits for lines that\n\
          -- are added. matches_kafka.sql is the same over Kafka.\n\n{sql}"
-    )
+    );
+    layout(&sql).unwrap_or(sql)
 }
 
 /// The matches, as lines: those of the generator, and one whose duration cannot be.
@@ -186,6 +190,7 @@ mod tests {
         assert!(!files.contains("KAFKA") && !files.contains("'kafka'"), "{files}");
         assert!(!kafka.contains("'file'") && !kafka.contains("Avro"), "{kafka}");
         for sql in [files, kafka] {
+            assert_eq!(layout(&sql).as_ref(), Ok(&sql));
             let plan = plan(sql)?;
             assert_eq!((plan.sources.len(), plan.views.len(), plan.sinks.len()), (2, 2, 2));
             let retained = plan.sources.iter().filter_map(|source| source.keyed.as_ref()?.retention_us);

@@ -1,11 +1,10 @@
 //! Inference of a source's columns and key from a sample of its records.
 
-use std::collections::HashSet;
-
 use serde_json::{Map, Value};
 
+use super::ids::{self, Id};
 use super::keys::{KeyedRecord, RecordKey, non_null};
-use super::kinds::{Kind, Tally};
+use super::kinds::{Kind, Tally, is_quoted_whole};
 use super::names::{identifier, is_id_name};
 
 /// A record of the sample: the bytes of its key and of its value.
@@ -24,6 +23,8 @@ pub struct Column {
     pub name: String,
     kind: Kind,
     required: bool,
+    /// Set if it is text whose values are whole numbers.
+    numeral: bool,
     /// Number of records with a value of another type.
     misfits: usize,
 }
@@ -39,9 +40,10 @@ pub struct Sample {
     pub others: usize,
     /// The columns, in the order in which they were first seen.
     pub columns: Vec<Column>,
-    /// The key columns: those of the records' keys, else a column named like an id whose values are all present
-    /// and all different, else none.
+    /// The key columns: those of the records' keys, else the id of the records, else none.
     pub key: Vec<String>,
+    /// Number of records with the id of an earlier one, if the id is the key.
+    pub repeats: usize,
     /// The records' keys, if they are the table's.
     pub record_key: Option<RecordKey>,
     /// A column of timestamps that are all present.
@@ -69,27 +71,29 @@ impl Sample {
             return Err("no record has the types that most values of each field have".to_owned());
         }
         let sampled: Vec<&Map<String, Value>> = objects.iter().flatten().collect();
-        let id = columns.iter().find(|column| column.is_id(&sampled)).map(Column::own_name);
+        let id = ids::find(&kinds, &sampled);
         let found = keyed_records(records, &objects).and_then(|keyed| RecordKey::find(&keyed, &kinds));
-        // Keys that repeat beside an id that does not say where a record goes, not which row it replaces.
-        let record_key = found.filter(|key| key.deletes > 0 || key.repeats == 0 || id.is_none());
+        let record_key = found.filter(|key| key.deletes > 0 || replaces_rows(key, id.as_ref()));
         let time = columns.iter().find(|column| column.is_time(&sampled)).map(Column::own_name);
-        let (key, deletes) = match &record_key {
-            Some(found) => {
+        let (key, deletes, repeats) = match (&record_key, id) {
+            (Some(found), _) => {
                 columns.extend(found.added.iter().map(Column::new));
-                (found.columns.clone(), found.deletes)
+                (found.columns.clone(), found.deletes, 0)
             }
-            None => (Vec::from_iter(id), 0),
+            (None, Some(id)) => (vec![id.name], 0, id.repeats),
+            (None, None) => (Vec::new(), 0, 0),
         };
         // A field that is present in the sample may be missing later: only the key and the time are NOT NULL.
         for column in &mut columns {
             column.required = key.contains(&column.name) || time.as_ref() == Some(&column.name);
+            column.numeral = !column.required && column.has_numerals(&sampled);
         }
         Ok(Sample {
             misfits: present - fitting.len(),
             others: records.len() - present - deletes,
             fitting,
             columns,
+            repeats,
             key: key.iter().map(|name| identifier(name)).collect(),
             record_key,
             time: time.as_deref().map(identifier),
@@ -99,18 +103,20 @@ impl Sample {
 
 impl Column {
     fn new((name, kind): &(String, Kind)) -> Column {
-        Column { name: name.clone(), kind: kind.clone(), required: false, misfits: 0 }
+        Column { name: name.clone(), kind: kind.clone(), required: false, numeral: false, misfits: 0 }
     }
 
     fn own_name(&self) -> String {
         self.name.clone()
     }
 
-    /// Tells whether it is named like an id, and identifies each of the records.
-    fn is_id(&self, records: &[&Map<String, Value>]) -> bool {
-        is_id_name(&self.name)
-            && matches!(self.kind, Kind::Text | Kind::Whole)
-            && is_unique(&self.name, records)
+    /// Tells whether it is text whose values are whole numbers, by its name no ids.
+    fn has_numerals(&self, records: &[&Map<String, Value>]) -> bool {
+        if self.kind != Kind::Text || is_id_name(&self.name) {
+            return false;
+        }
+        let mut values = records.iter().filter_map(|fields| non_null(fields, &self.name)).peekable();
+        values.peek().is_some() && values.all(is_quoted_whole)
     }
 
     /// Tells whether each of the records has a time in it.
@@ -118,15 +124,38 @@ impl Column {
         self.kind == Kind::Time && is_present(&self.name, records)
     }
 
-    /// The column in the syntax of CREATE SOURCE, below a comment if records do not fit it.
+    /// The column in the syntax of CREATE SOURCE, below its comments.
     pub fn sql(&self) -> String {
         let required = if self.required { " NOT NULL" } else { "" };
-        let note = match self.misfits {
+        format!("{}  {} {}{required}", self.comments(), identifier(&self.name), self.kind.sql())
+    }
+
+    /// Comments on records that do not fit it, and on numbers in quotes.
+    fn comments(&self) -> String {
+        let mut comments = match self.misfits {
             0 => String::new(),
             1 => "  -- In 1 record of the sample it has another type.\n".to_owned(),
             n => format!("  -- In {n} records of the sample it has another type.\n"),
         };
-        format!("{note}  {} {}{required}", identifier(&self.name), self.kind.sql())
+        if let Kind::Decimal { scale, .. } = self.kind {
+            let comment = "Numbers in quotes. A record with more decimals than";
+            comments.push_str(&format!("  -- {comment} {scale} is rejected.\n"));
+        } else if self.numeral {
+            let name = identifier(&self.name);
+            comments.push_str(&format!(
+                "  -- Numbers in quotes. Read them as numbers in a view: CAST({name} AS BIGINT).\n"
+            ));
+        }
+        comments
+    }
+}
+
+/// Tells whether records replace each other by their keys. A key that repeats more often than the id beside it only
+/// says where a record goes.
+fn replaces_rows(key: &RecordKey, id: Option<&Id>) -> bool {
+    match id {
+        Some(id) => key.repeats <= id.repeats || key.columns == [id.name.as_str()],
+        None => true,
     }
 }
 
@@ -172,9 +201,10 @@ fn keep_fitting(objects: &mut [Option<Map<String, Value>>], columns: &mut [Colum
                 fits = false;
             }
         }
-        match fits {
-            true => fitting.push(at),
-            false => *object = None,
+        if fits {
+            fitting.push(at);
+        } else {
+            *object = None;
         }
     }
     fitting
@@ -196,13 +226,6 @@ fn keyed_records<'a>(
 /// Tells whether every record has a value of the field.
 fn is_present(name: &str, records: &[&Map<String, Value>]) -> bool {
     records.iter().all(|fields| non_null(fields, name).is_some())
-}
-
-/// Tells whether every record has a value of the field, each another one.
-fn is_unique(name: &str, records: &[&Map<String, Value>]) -> bool {
-    let values = records.iter().filter_map(|fields| fields.get(name));
-    let distinct: HashSet<String> = values.map(Value::to_string).collect();
-    is_present(name, records) && distinct.len() == records.len()
 }
 
 #[cfg(test)]
@@ -261,6 +284,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_quotes_are_told() {
+        let sample = of_values(&[
+            r#"{"id":"1","price":"12.50","points":"7","zip":"01234","n":null}"#,
+            r#"{"id":"2","price":"3","points":"8","zip":"99999","n":null}"#,
+        ])
+        .unwrap();
+        assert_eq!(
+            sql(&sample),
+            [
+                "id VARCHAR NOT NULL",
+                "-- Numbers in quotes. A record with more decimals than 2 is rejected.\n  price DECIMAL(18, 2)",
+                "-- Numbers in quotes. Read them as numbers in a view: CAST(points AS BIGINT).\n  points VARCHAR",
+                "zip VARCHAR",
+                "n VARCHAR"
+            ]
+        );
+    }
+
+    #[test]
     fn an_odd_record_in_a_thousand_is_rejected() {
         let mut values: Vec<String> =
             (0..999).map(|n| format!(r#"{{"id":{n},"at":"2026-01-01T00:00:00Z"}}"#)).collect();
@@ -304,6 +346,10 @@ mod tests {
         ];
         let sample = of_records(&events).unwrap();
         assert_eq!((&sample.key[..], sample.record_key), (&["event_id".to_owned()][..], None));
+        // Nor are they where an id repeats as well, in duplicates.
+        let sample = of_records(&[&events[..], &events[..1]].concat()).unwrap();
+        assert_eq!((&sample.key[..], sample.repeats), (&["event_id".to_owned()][..], 1));
+        assert_eq!(sample.record_key, None);
         // With a delete among them they are.
         let sample = of_records(&[&events[..], &[(Some("anna"), None)]].concat()).unwrap();
         assert_eq!(sample.key, ["player"]);

@@ -2,7 +2,8 @@
 //!
 //! The share of [`MAJORITY_PERCENT`] decides, so that one odd record does not change a column. Whole numbers among
 //! others count as DOUBLE, and times among other texts as text. Below that share the field is JSONB, which holds
-//! every value.
+//! every value. Numbers in quotes are DECIMAL, which sources read in quotes, if all are numbers and one has decimals:
+//! whole numbers in quotes are mostly names of things.
 
 use serde_json::{Map, Value};
 
@@ -12,6 +13,12 @@ use super::names::identifier;
 const MAJORITY_PERCENT: usize = 99;
 /// Most fields of an object; one with more becomes a JSONB column.
 const MAX_FIELDS: usize = 200;
+/// Precision of DECIMAL columns whose values leave [`SPARE_DIGITS`] of it.
+const USUAL_PRECISION: usize = 18;
+/// Greatest precision of DECIMAL.
+const MAX_PRECISION: usize = 38;
+/// Digits before the point by which later values may be longer than those of the sample.
+const SPARE_DIGITS: usize = 6;
 
 /// The SQL type of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +31,13 @@ pub enum Kind {
     Whole,
     /// DOUBLE PRECISION.
     Double,
+    /// DECIMAL, of numbers in quotes.
+    Decimal {
+        /// Most digits.
+        precision: usize,
+        /// Most digits behind the point.
+        scale: usize,
+    },
     /// VARCHAR.
     Text,
     /// TIMESTAMPTZ.
@@ -43,6 +57,7 @@ impl Kind {
             Kind::Boolean => "BOOLEAN".to_owned(),
             Kind::Whole => "BIGINT".to_owned(),
             Kind::Double => "DOUBLE PRECISION".to_owned(),
+            Kind::Decimal { precision, scale } => format!("DECIMAL({precision}, {scale})"),
             Kind::Text | Kind::Unknown => "VARCHAR".to_owned(),
             Kind::Time => "TIMESTAMPTZ".to_owned(),
             Kind::Json => "JSONB".to_owned(),
@@ -67,7 +82,11 @@ impl Kind {
             (Kind::Struct(fields), Value::Object(object)) => {
                 fields.iter().all(|(name, kind)| kind.fits(object.get(name).unwrap_or(&Value::Null)))
             }
-            (Kind::Time | Kind::List(_) | Kind::Struct(_), _) => false,
+            (Kind::Decimal { precision, scale }, Value::String(text)) => match number_digits(text) {
+                Some((whole, fraction)) => whole + scale <= *precision && fraction <= *scale,
+                None => false,
+            },
+            (Kind::Time | Kind::List(_) | Kind::Struct(_) | Kind::Decimal { .. }, _) => false,
         }
     }
 
@@ -84,6 +103,12 @@ pub struct Tally {
     whole: usize,
     doubles: usize,
     texts: usize,
+    /// Those of the texts that are numbers.
+    numerals: usize,
+    /// Most digits of them before the point.
+    whole_digits: usize,
+    /// Most digits of them behind the point.
+    fraction_digits: usize,
     times: usize,
     lists: usize,
     objects: usize,
@@ -104,7 +129,7 @@ impl Tally {
             Value::Number(number) if number.is_i64() => self.whole += 1,
             Value::Number(_) => self.doubles += 1,
             Value::String(text) if is_time(text) => self.times += 1,
-            Value::String(_) => self.texts += 1,
+            Value::String(text) => self.add_text(text),
             Value::Array(items) => {
                 self.lists += 1;
                 let tally = self.items.get_or_insert_default();
@@ -113,6 +138,16 @@ impl Tally {
                 }
             }
             Value::Object(fields) => self.add_object(fields),
+        }
+    }
+
+    /// Counts a text that is no time.
+    fn add_text(&mut self, text: &str) {
+        self.texts += 1;
+        if let Some((whole, fraction)) = number_digits(text) {
+            self.numerals += 1;
+            self.whole_digits = self.whole_digits.max(whole);
+            self.fraction_digits = self.fraction_digits.max(fraction);
         }
     }
 
@@ -132,10 +167,26 @@ impl Tally {
         }
     }
 
+    /// The type of texts that are numbers, if one has decimals and a DECIMAL holds them all.
+    fn decimal(&self) -> Option<Kind> {
+        let (digits, scale) = (self.whole_digits + self.fraction_digits, self.fraction_digits);
+        if scale == 0 || digits > MAX_PRECISION {
+            return None;
+        }
+        let is_usual = digits + SPARE_DIGITS <= USUAL_PRECISION;
+        let precision = if is_usual { USUAL_PRECISION } else { MAX_PRECISION };
+        Some(Kind::Decimal { precision, scale })
+    }
+
     /// The type that holds all values, or almost all.
     pub fn kind(&self) -> Kind {
         let (numbers, strings) = (self.whole + self.doubles, self.texts + self.times);
         let total = self.booleans + numbers + strings + self.lists + self.objects;
+        if self.numerals == total
+            && let Some(decimal) = self.decimal()
+        {
+            return decimal;
+        }
         match total {
             0 => Kind::Unknown,
             _ if is_majority(self.booleans, total) => Kind::Boolean,
@@ -153,6 +204,25 @@ impl Tally {
             _ => Kind::Json,
         }
     }
+}
+
+/// Number of digits before and behind the point of a text that is a number, written as numbers are: not 007, which
+/// is a name.
+fn number_digits(text: &str) -> Option<(usize, usize)> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (digits, ""),
+    };
+    let padded = whole.len() > 1 && whole.starts_with('0');
+    let are_digits = whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+    (!whole.is_empty() && !padded && are_digits).then_some((whole.len(), fraction.len()))
+}
+
+/// Tells whether a value is a whole number in quotes that BIGINT holds.
+pub fn is_quoted_whole(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| number_digits(text).is_some() && text.parse::<i64>().is_ok())
 }
 
 /// Tells whether so many of all values decide their type.
@@ -198,6 +268,26 @@ mod tests {
             let mixed = kind_of(&[(98, usual.clone()), (2, odd.clone()), (500, Value::Null)]);
             assert!(mixed.fits(&usual) && mixed.fits(&odd), "{usual} {odd}: {mixed:?}");
         }
+    }
+
+    #[test]
+    fn numbers_in_quotes_are_decimals_if_one_has_decimals() {
+        let decimal = |precision, scale| Kind::Decimal { precision, scale };
+        assert_eq!(kind_of(&[(9, json!("12.50")), (1, json!("-3")), (5, Value::Null)]), decimal(18, 2));
+        assert_eq!(kind_of(&[(1, json!("1234567890123.50"))]), decimal(38, 2));
+        assert_eq!(kind_of(&[(9, json!(["0.5", "1"]))]).sql(), "DECIMAL(18, 1)[]");
+        // Whole numbers, numbers beside other texts, and numbers that no DECIMAL holds.
+        for texts in
+            [["1", "2"], ["1.5", "n/a"], ["1.5", "007"], ["1.5", "1."], ["1.5", ".5"], ["1.5", "1e3"]]
+        {
+            assert_eq!(kind_of(&texts.map(|text| (50, json!(text)))), Kind::Text, "{texts:?}");
+        }
+        assert_eq!(kind_of(&[(1, json!(format!("{}.5", "9".repeat(38))))]), Kind::Text);
+        let kind = decimal(5, 2);
+        let fits = |text: &str| kind.fits(&json!(text));
+        assert!(fits("-999.25") && fits("1") && !fits("1000") && !fits("1.255") && !fits("x"));
+        assert!(is_quoted_whole(&json!("-12")) && !is_quoted_whole(&json!("1.5")));
+        assert!(!is_quoted_whole(&json!("01")) && !is_quoted_whole(&json!("9".repeat(19))));
     }
 
     #[test]

@@ -1,0 +1,143 @@
+//! Ids in records: the field that tells which row a record is about.
+//!
+//! A field that is named like an id may also refer to something else, to which many records refer. The id of a record
+//! comes again only where the record does: as a duplicate, or as a later version in which most fields are the same.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::keys::non_null;
+use super::kinds::Kind;
+use super::names::is_id_name;
+
+/// One record in so many, at most, has the id of an earlier one.
+const RECORDS_PER_REPEAT: usize = 3;
+
+/// The field that identifies a row.
+#[derive(Debug, PartialEq)]
+pub struct Id {
+    /// Its name.
+    pub name: String,
+    /// Number of records with the id of an earlier one.
+    pub repeats: usize,
+}
+
+/// Finds the id: a field with the name of one and a value in every record, of which few come again, each in duplicates
+/// or later versions of a record. Of several it is the one that repeats least, and of those the first.
+pub fn find(columns: &[(String, Kind)], records: &[&Map<String, Value>]) -> Option<Id> {
+    let mut best: Option<Id> = None;
+    for (name, kind) in columns {
+        if !is_id_name(name) || !matches!(kind, Kind::Text | Kind::Whole) {
+            continue;
+        }
+        let Some(repeats) = count_repeats(name, columns, records) else { continue };
+        if best.as_ref().is_none_or(|best| repeats < best.repeats) {
+            best = Some(Id { name: name.clone(), repeats });
+        }
+    }
+    best
+}
+
+/// Number of records with the value of an earlier one in a field; None if it is no id.
+fn count_repeats(name: &str, columns: &[(String, Kind)], records: &[&Map<String, Value>]) -> Option<usize> {
+    let mut newest: HashMap<String, &Map<String, Value>> = HashMap::new();
+    let mut repeats = 0;
+    for &record in records {
+        let value = non_null(record, name)?.to_string();
+        if let Some(earlier) = newest.insert(value, record) {
+            repeats += 1;
+            if !is_version(record, earlier, name, columns) {
+                return None;
+            }
+        }
+    }
+    (repeats * RECORDS_PER_REPEAT <= records.len()).then_some(repeats)
+}
+
+/// Tells whether a record is an earlier one again, or a later version of it: at least half of its fields are the same,
+/// without the id and what tells versions apart.
+fn is_version(
+    record: &Map<String, Value>,
+    earlier: &Map<String, Value>,
+    id: &str,
+    columns: &[(String, Kind)],
+) -> bool {
+    let (mut same, mut fields) = (0, 0);
+    for (name, kind) in columns {
+        let (before, now) = (non_null(earlier, name), non_null(record, name));
+        if name == id || tells_version(name, kind) || (before.is_none() && now.is_none()) {
+            continue;
+        }
+        fields += 1;
+        same += usize::from(before == now);
+    }
+    record == earlier || (fields > 0 && 2 * same >= fields)
+}
+
+/// Tells whether a field differs between the versions of a record.
+fn tells_version(name: &str, kind: &Kind) -> bool {
+    *kind == Kind::Time
+        || matches!(name, "version" | "revision")
+        || name.ends_with("_version")
+        || name.ends_with("_at")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The id of these records, and how often it repeats.
+    fn id_of(columns: &[(&str, Kind)], records: &[Value]) -> Option<(String, usize)> {
+        let columns: Vec<(String, Kind)> =
+            columns.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone())).collect();
+        let records: Vec<&Map<String, Value>> = records.iter().filter_map(Value::as_object).collect();
+        find(&columns, &records).map(|id| (id.name, id.repeats))
+    }
+
+    fn orders(last: Value) -> Option<(String, usize)> {
+        let columns = [
+            ("order_id", Kind::Text),
+            ("customer", Kind::Text),
+            ("cents", Kind::Whole),
+            ("at", Kind::Time),
+            ("version", Kind::Whole),
+        ];
+        let order =
+            |id: &str, cents: i64| json!({"order_id": id, "customer": "anna", "cents": cents, "version": 1});
+        id_of(&columns, &[order("a", 5), order("b", 6), order("c", 7), last])
+    }
+
+    #[test]
+    fn an_id_repeats_in_duplicates_and_later_versions() {
+        let found = |repeats| Some(("order_id".to_owned(), repeats));
+        let again = json!({"order_id": "a", "customer": "anna", "cents": 5, "version": 1});
+        assert_eq!(orders(again), found(1));
+        let corrected = json!({"order_id": "a", "customer": "anna", "cents": 9, "version": 2, "at": "later"});
+        assert_eq!(orders(corrected), found(1));
+        assert_eq!(orders(json!({"order_id": "d"})), found(0));
+        // Another record, and one without the id.
+        assert_eq!(orders(json!({"order_id": "a", "customer": "ben", "cents": 9, "version": 1})), None);
+        assert_eq!(orders(json!({"customer": "ben", "cents": 9, "version": 1})), None);
+    }
+
+    #[test]
+    fn what_many_records_refer_to_is_no_id() {
+        let columns = [("user_id", Kind::Text), ("kind", Kind::Text)];
+        let click = |user: usize| json!({"user_id": format!("u{user}"), "kind": "click"});
+        assert_eq!(id_of(&columns, &[click(1), click(2), click(1)]), Some(("user_id".to_owned(), 1)));
+        assert_eq!(id_of(&columns, &[click(1), click(2), click(1), click(2)]), None);
+        // The id that repeats least is the record's own.
+        let columns = [("user_id", Kind::Text), ("id", Kind::Whole), ("kind", Kind::Text)];
+        let records: Vec<Value> = [1, 2, 3, 1]
+            .into_iter()
+            .zip(0..)
+            .map(|(user, id)| json!({"user_id": user, "id": id, "kind": "click"}))
+            .collect();
+        assert_eq!(id_of(&columns, &records), Some(("id".to_owned(), 0)));
+        let columns = [("id", Kind::Double), ("name", Kind::Text)];
+        assert_eq!(id_of(&columns, &[json!({"id": 1.5, "name": "a"})]), None);
+    }
+}
