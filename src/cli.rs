@@ -175,6 +175,9 @@ pub enum DeadLetterCommand {
         asked: Asked,
     },
     /// Show one rejected record with its key and value.
+    ///
+    /// Each column is a line. Bytes that are text are shown as text, with control characters escaped, others in
+    /// hex; the line says which. With --format json or csv bytes are in base64.
     Show {
         /// Its number in the list.
         sequence: u64,
@@ -444,7 +447,8 @@ pub struct CheckArgs {
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
     #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
     pub env_file: Option<PathBuf>,
-    /// Also try brokers, topics and schema registries. Nothing is created.
+    /// Also try brokers, topics and schema registries. Nothing is created. Without it, a source's file that is not
+    /// there is a warning.
     #[arg(long)]
     pub connect: bool,
     /// Output format. JSON has each mistake with file, line, column, message and hint.

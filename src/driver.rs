@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -193,13 +193,6 @@ impl DriverHandle {
     }
 }
 
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-    fail_point!("clock.ahead_ms", |by: Option<String>| now + by.and_then(|by| by.parse().ok()).unwrap_or(0));
-    now
-}
-
 /// Runs a topology until it is asked to stop, has read all records (`once`), or fails.
 ///
 /// # Errors
@@ -276,6 +269,7 @@ impl Driver {
             joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
         };
         show_progress(&setup, &handle, &setup.progress);
+        sources::warn_of_ends(&setup, &[]);
         metrics.set_epoch(setup.start.epoch);
         handle.update_status(|status| status.epoch = setup.start.epoch);
         let owed = (!owed.is_empty()).then_some(owed);
@@ -440,6 +434,9 @@ impl Driver {
     /// Advances the watermarks of ended sources to the maximum, in an epoch of its own.
     fn end_sources(&mut self, channels: &Channels, epoch: u64) -> Result<()> {
         let ended = self.sources.partitions_to_end(&self.setup, self.config.close_windows);
+        if !ended.is_empty() {
+            sources::warn_of_ends(&self.setup, &ended);
+        }
         for (source, partition) in &ended {
             let worker = channels.worker_of(*partition);
             let _ = worker.send(Command::Join(*source, *partition, Some(i64::MAX)));
@@ -456,9 +453,10 @@ impl Driver {
     /// is closed only while at most one other is in flight: under load epochs grow, and large ones cost less
     /// per row.
     fn take_permit(&self, channels: &Channels, wait: bool) -> bool {
-        match wait {
-            true => channels.permits.recv_timeout(Duration::from_millis(100)).is_ok(),
-            false => channels.permits.len() + 1 >= IN_FLIGHT && channels.permits.try_recv().is_ok(),
+        if wait {
+            channels.permits.recv_timeout(Duration::from_millis(100)).is_ok()
+        } else {
+            channels.permits.len() + 1 >= IN_FLIGHT && channels.permits.try_recv().is_ok()
         }
     }
 

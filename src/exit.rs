@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Error;
 use connectors::ConnectorError;
 use dataflows::error::RunError;
+use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
 use state::StateError;
@@ -89,6 +90,19 @@ struct RelayedCause {
 /// A [`Mistake`] as an error.
 pub fn mistake(message: impl Into<String>) -> Error {
     Error::new(Mistake(message.into()))
+}
+
+/// The mistake of a name that is none of the `known` ones: `said`, then the name that was meant, if one is near, and
+/// the names there are.
+pub fn unknown_name(said: &str, name: &str, known: &[&str]) -> Error {
+    let hint = match (did_you_mean(name, known.iter().copied()), known) {
+        (_, []) => "there is none".to_owned(),
+        (Some(near), [_]) => near,
+        (None, [only]) => format!("there is only {only}"),
+        (Some(near), all) => format!("{near} There are {}", all.join(", ")),
+        (None, all) => format!("there are {}", all.join(", ")),
+    };
+    mistake(format!("{said}\n  {hint}"))
 }
 
 /// Prints the failure, if there is one, and returns the exit code.
@@ -220,7 +234,9 @@ fn is_state_mistake(error: &StateError) -> bool {
 fn is_connector_mistake(error: &ConnectorError) -> bool {
     use connectors::Mismatch;
     match error {
-        ConnectorError::StateMismatch(mismatch) => !matches!(mismatch, Mismatch::LostData { .. }),
+        ConnectorError::StateMismatch(mismatch) | ConnectorError::FileMismatch { mismatch, .. } => {
+            !matches!(mismatch, Mismatch::LostData { .. })
+        }
         other => other.is_mistake(),
     }
 }
@@ -311,6 +327,21 @@ mod tests {
             sentences(&error),
             "error: cannot query.\n  because there is no state in here.\n  Name the directory of a topology that has run, or run the topology first."
         );
+    }
+
+    #[test]
+    fn a_name_that_is_unknown_is_told_with_those_there_are() {
+        let told =
+            |name: &str, known: &[&str]| sentences(&unknown_name("--source: no such source", name, known));
+        let error = "error: --source: no such source\n  ";
+        assert_eq!(
+            told("matchs", &["clicks", "matches"]),
+            format!("{error}did you mean matches? There are clicks, matches.")
+        );
+        assert_eq!(told("Clicks", &["clicks"]), format!("{error}did you mean clicks?"));
+        assert_eq!(told("views", &["clicks", "matches"]), format!("{error}there are clicks, matches."));
+        assert_eq!(told("views", &["clicks"]), format!("{error}there is only clicks."));
+        assert_eq!(told("views", &[]), format!("{error}there is none."));
     }
 
     #[test]

@@ -17,12 +17,13 @@ mod shell;
 mod statements;
 pub mod tables;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, bounded};
@@ -33,10 +34,10 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
-use state::{Reader, Store};
+use state::{Reader, StateTableKind, Store};
 
 use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
-use crate::exit::{Stopped, mistake};
+use crate::exit::{Stopped, mistake, unknown_name};
 use crate::serve::access;
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use process::Running;
@@ -77,6 +78,27 @@ impl Place {
             None => Ok(Place::State(state_dir(asked.state.as_deref(), asked.name.as_deref())?)),
         }
     }
+
+    /// Writes the answer to a query.
+    fn write_answer(
+        &self,
+        query: (&str, OutputFormat),
+        limits: &QueryLimits,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        match self {
+            Place::Topology(base) => {
+                out.write_all(wait_for(query_over_http(base, query.0, query.1))?.as_bytes())?;
+            }
+            Place::State(dir) => {
+                // The sender lives as long as this block: the query is never abandoned by the one that asked.
+                let (_here, left) = bounded(0);
+                write_from_state(dir, query, limits, left, out)?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
 }
 
 /// `herald query`.
@@ -85,19 +107,57 @@ pub fn command(args: &QueryArgs) -> Result<()> {
     let asked = args.asked.clone().or_environment();
     let place = Place::of(&asked)?;
     let Some(sql) = text else { return shell::run(place, asked.format, &args.limits) };
-    let mut out = std::io::stdout().lock();
-    match &place {
+    place.write_answer((&sql, asked.format), &args.limits, &mut std::io::stdout().lock())
+}
+
+/// The answer to a query of the state or running topology that `asked` names, as text.
+///
+/// # Errors
+/// When neither can be asked, or the query fails.
+pub fn answer_of(asked: &Asked, sql: &str, format: OutputFormat) -> Result<String> {
+    let mut text = Vec::new();
+    Place::of(asked)?.write_answer((sql, format), &QueryLimits::default(), &mut text)?;
+    String::from_utf8(text).context("the answer is no text")
+}
+
+/// The names of the sources of the state or running topology that `asked` names, those of earlier editions included;
+/// none where nothing has run yet.
+///
+/// # Errors
+/// When neither can be asked.
+pub fn source_names(asked: &Asked) -> Result<Vec<String>> {
+    match Place::of(asked)? {
         Place::Topology(base) => {
-            out.write_all(wait_for(query_over_http(base, &sql, asked.format))?.as_bytes())?;
+            let text = send_get(&base, "/v1/topology", read_token()?)?;
+            served_sources(&text).with_context(|| format!("{base} is no topology of this version"))
         }
-        Place::State(dir) => {
-            // The sender lives as long as this block: the query is never abandoned by the one that asked.
-            let (_here, left) = bounded(0);
-            write_from_state(dir, (&sql, asked.format), &args.limits, left, &mut out)?;
+        Place::State(dir) => stored_sources(&InProcessQueries::open(&dir)?.reader),
+    }
+}
+
+/// The names of the sources in an answer of `/v1/topology`.
+fn served_sources(text: &str) -> Result<Vec<String>> {
+    let topology: serde_json::Value = serde_json::from_str(text)?;
+    let sources = topology["sources"].as_array().context("it names no sources")?;
+    Ok(sources.iter().filter_map(|source| source["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// The names of the sources in a state.
+fn stored_sources(reader: &Reader) -> Result<Vec<String>> {
+    let snapshot = reader.snapshot();
+    let mut names: BTreeSet<String> = snapshot.committed().progress.sources.keys().cloned().collect();
+    // Before the first commit only the catalogue has them.
+    for entry in snapshot.catalogue()?.unwrap_or_default().entries {
+        match entry.kind {
+            StateTableKind::Table => {
+                names.insert(entry.name);
+            }
+            // A source that is no table has an entry among the sinks.
+            StateTableKind::Sink => names.extend(entry.name.strip_prefix("source ").map(str::to_owned)),
+            StateTableKind::Arrangement | StateTableKind::View => {}
         }
     }
-    out.flush()?;
-    Ok(())
+    Ok(names.into_iter().collect())
 }
 
 /// Writes the answer to a query of the state in `dir`, run in a process of its own. That process is killed when
@@ -143,7 +203,7 @@ fn query_text(args: &QueryArgs) -> Result<Option<String>> {
 pub fn state_dir(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
     match (state, name, std::env::var_os("HERALD_STATE")) {
         (Some(dir), _, _) => Ok(dir.to_owned()),
-        (None, Some(name), _) => Ok(Path::new(STATES).join(name)),
+        (None, Some(name), _) => named_state(Path::new(STATES), name),
         (None, None, Some(dir)) => Ok(PathBuf::from(dir)),
         (None, None, None) => only_state(Path::new(STATES)),
     }
@@ -321,8 +381,8 @@ fn query_mistake(error: DataFusionError) -> anyhow::Error {
     mistake(format!("the query cannot be run: {text}"))
 }
 
-/// The only state below `dir`; with none or several, a mistake that lists them.
-pub fn only_state(dir: &Path) -> Result<PathBuf> {
+/// The directories below `dir`, each a topology's state, by name.
+fn states_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -331,12 +391,37 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
         }
     }
     found.sort();
-    match found.as_slice() {
+    found
+}
+
+/// The error for a directory without states.
+fn no_state(dir: &Path) -> Error {
+    mistake(format!(
+        "there is no state in {}. Run a topology first, or name its state with --state DIR or its address with --url URL",
+        dir.display()
+    ))
+}
+
+/// The state of the topology `name` below `dir`; without it, a mistake that names those there are.
+fn named_state(dir: &Path, name: &str) -> Result<PathBuf> {
+    let wanted = dir.join(name);
+    if wanted.is_dir() {
+        return Ok(wanted);
+    }
+    let states = states_below(dir);
+    if states.is_empty() {
+        return Err(no_state(dir));
+    }
+    let known: Vec<&str> = states.iter().filter_map(|state| state.file_name()?.to_str()).collect();
+    let said = format!("--name {name}: {} has no state of this name", dir.display());
+    Err(unknown_name(&said, name, &known))
+}
+
+/// The only state below `dir`; with none or several, a mistake that lists them.
+pub fn only_state(dir: &Path) -> Result<PathBuf> {
+    match states_below(dir).as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(mistake(format!(
-            "there is no state in {}. Run a topology first, or name its state with --state DIR or its address with --url URL",
-            dir.display()
-        ))),
+        [] => Err(no_state(dir)),
         many => {
             let names: Vec<String> = many.iter().map(|path| path.display().to_string()).collect();
             Err(mistake(format!(
@@ -365,9 +450,10 @@ pub fn read_token() -> Result<Option<String>> {
 
 /// The base URL of a running topology; `http://` is the default scheme.
 pub fn base_url(url: &str) -> String {
-    match url.contains("://") {
-        true => url.trim_end_matches('/').to_owned(),
-        false => format!("http://{}", url.trim_end_matches('/')),
+    if url.contains("://") {
+        url.trim_end_matches('/').to_owned()
+    } else {
+        format!("http://{}", url.trim_end_matches('/'))
     }
 }
 
@@ -402,9 +488,15 @@ async fn send_request(
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
-    let response = request.send().await.with_context(|| format!("{base} does not answer"))?;
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return Err(unanswered(base, error)),
+    };
     let status = response.status();
-    let text = response.text().await.with_context(|| format!("the answer of {base} cannot be read"))?;
+    let text = match response.text().await {
+        Ok(text) => text,
+        Err(error) => return Err(anyhow!("the answer of {base} cannot be read: {}", innermost(error))),
+    };
     if status.is_success() {
         return Ok(text);
     }
@@ -415,6 +507,25 @@ async fn send_request(
         (Some(message), true) => Err(mistake(message)),
         (Some(message), false) => Err(anyhow!(message)),
         (None, _) => Err(anyhow!("{base} answered {status}: is it a herald run with --listen?")),
+    }
+}
+
+/// The error for a request that nobody answers.
+fn unanswered(base: &str, error: reqwest::Error) -> Error {
+    anyhow!(
+        "no topology answers at {base}: {}\n  \
+         start one with `herald run FILE`, or give the address it listens on with --url",
+        innermost(error)
+    )
+}
+
+/// The innermost cause of a failed request, without the system's number of it: the causes around it only name the
+/// layers of the client.
+fn innermost(error: reqwest::Error) -> String {
+    let cause = Error::new(error).root_cause().to_string();
+    match cause.split_once(" (os error ") {
+        Some((cause, _)) => cause.to_owned(),
+        None => cause,
     }
 }
 

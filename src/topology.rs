@@ -6,6 +6,7 @@
 //! and part of a directory name and a transactional id.
 
 mod columns;
+mod files;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use dataflows::sql::parse::ast::{CreateRelation, Name, OptionItem, Statement};
 use dataflows::sql::{self, SqlError, SqlFile};
 
 use crate::exit::{SqlMistakes, mistake};
+pub use files::{UnreadFiles, file_warnings};
 
 /// Values for `${NAME}`.
 pub struct Variables {
@@ -159,13 +161,20 @@ pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network)
     if refused.is_empty() {
         return Ok(Arc::new(plan));
     }
-    let statements = sql::parse(files, &env, &read_file).map_err(failed)?;
+    let statements = parse_statements(files, variables)?;
     let mut errors: Vec<(Pos, SqlError)> = Vec::new();
     for refusal in &refused {
         errors.push(locate_refusal(files, &statements, refusal));
     }
     errors.sort_by_key(|(pos, _)| *pos);
     Err(failed(errors.into_iter().map(|(_, error)| error).collect()))
+}
+
+/// Parses the files of a topology.
+fn parse_statements(files: &[SqlFile], variables: &Variables) -> Result<Vec<Statement>> {
+    let env = |name: &str| variables.value_of(name, files);
+    let read_file = |path: &str| std::fs::read_to_string(path);
+    sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes::new(errors, files)))
 }
 
 /// Clause of a statement that has options.
@@ -310,11 +319,7 @@ fn missing_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> O
 /// A connector's refusal as a mistake at the option, or at the statement if the option is missing.
 fn locate_refusal(files: &[SqlFile], statements: &[Statement], refusal: &Refusal) -> (Pos, SqlError) {
     let Refusal { owner, clause, error } = refusal;
-    let (kind, name, items) = statements
-        .iter()
-        .map(|statement| describe_statement(statement, *clause))
-        .find(|(_, name, _)| name.text == *owner)
-        .unwrap_or(("relation", &NOWHERE, &[]));
+    let (kind, name, items) = find_owner(statements, owner, *clause);
     let (pos, message) = match error {
         ConnectorError::Config { option, message } | ConnectorError::UnknownOption { option, message } => {
             let pos = match find_option(items, option) {
@@ -335,6 +340,21 @@ fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem
 }
 
 static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
+
+/// The kind and name of the statement that creates a source or sink, and the options of one of its clauses.
+fn find_owner<'s>(
+    statements: &'s [Statement],
+    owner: &str,
+    clause: OptionClause,
+) -> (&'static str, &'s Name, &'s [OptionItem]) {
+    for statement in statements {
+        let found = describe_statement(statement, clause);
+        if found.1.text == owner {
+            return found;
+        }
+    }
+    ("relation", &NOWHERE, &[])
+}
 
 /// The kind and name of a statement, and the options of one of its clauses.
 fn describe_statement(statement: &Statement, clause: OptionClause) -> (&'static str, &Name, &[OptionItem]) {

@@ -1,9 +1,9 @@
 //! `herald check`: reports every mistake in a topology with its place; with `--connect` also checks the
 //! brokers, topics and registries that it names.
 //!
-//! Without `--connect` nothing leaves the process. With it, each broker, topic and registry is asked
-//! once and nothing is created: a missing sink topic is no mistake, a missing source topic is. All
-//! answers are printed, so that one run reports everything that is wrong.
+//! Without `--connect` nothing leaves the machine, and the files of file sources that are missing are warnings. With
+//! it, each broker, topic and registry is asked once and nothing is created: a missing sink topic is no mistake, a
+//! missing source topic or file is. All answers are printed, so that one run reports everything that is wrong.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use connectors::kafka::{KafkaCluster, Topics};
-use connectors::{ConnectorError, Reader, SinkConnector, SourceConfig, SourceConnector};
+use connectors::{ConnectorError, SinkConnector, SourceConnector};
 use dataflows::plan::formats::Encoding;
 use dataflows::plan::{Plan, Sink, Source};
-use dataflows::sql::SqlError;
+use dataflows::sql::{SqlError, SqlFile};
 use schemas::{Registry, SchemaError};
 
 use crate::cli::{CheckArgs, StatusFormat};
 use crate::exit::{self, SqlMistakes, mistake};
-use crate::topology::{self, Network};
+use crate::topology::{self, Network, UnreadFiles, Variables};
 
 /// Time for which a broker's answer is waited for.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,32 +27,45 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// `herald check`.
 pub fn command(args: &CheckArgs) -> Result<()> {
     let files = topology::read_files(&args.files)?;
-    let variables = topology::Variables::read(args.env_file.as_deref())?;
-    let network = match args.connect {
-        true => Network::Allowed,
-        false => Network::Refused,
-    };
-    let planned = topology::plan_topology(&files, &variables, network);
+    let variables = Variables::read(args.env_file.as_deref())?;
+    let checked = Checked::new(&files, &variables, args.connect);
     if args.format == StatusFormat::Json {
-        return answer_json(planned);
+        return answer_json(checked);
     }
-    let plan = planned?;
-    for warning in &plan.warnings {
+    let Checked { plan, warnings } = checked?;
+    for warning in warnings {
         eprintln!("warning: {warning}");
     }
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     println!("{}: {}.", names.join(", "), plan_summary(&plan));
-    match args.connect {
-        true => check_connections(&plan),
-        false => Ok(()),
+    if args.connect { check_connections(&plan) } else { Ok(()) }
+}
+
+/// A topology without mistakes.
+struct Checked {
+    plan: Arc<Plan>,
+    warnings: Vec<SqlError>,
+}
+
+impl Checked {
+    /// Plans a topology. Without `connect` the files of its sources that cannot be read are warnings; with it they
+    /// are looked for later, with all else that is outside.
+    fn new(files: &[SqlFile], variables: &Variables, connect: bool) -> Result<Checked> {
+        let network = if connect { Network::Allowed } else { Network::Refused };
+        let plan = topology::plan_topology(files, variables, network)?;
+        let mut warnings = plan.warnings.clone();
+        if !connect {
+            warnings.extend(topology::file_warnings(files, variables, &plan)?);
+        }
+        Ok(Checked { plan, warnings })
     }
 }
 
 /// The answer for programs, on standard output. Mistakes in the text are part of it and of the exit code.
-fn answer_json(planned: Result<Arc<Plan>>) -> Result<()> {
-    match planned {
-        Ok(plan) => {
-            println!("{}", serde_json::json!({"mistakes": [], "warnings": errors_json(&plan.warnings)}));
+fn answer_json(checked: Result<Checked>) -> Result<()> {
+    match checked {
+        Ok(Checked { warnings, .. }) => {
+            println!("{}", serde_json::json!({"mistakes": [], "warnings": errors_json(&warnings)}));
             Ok(())
         }
         Err(error) => match error.downcast_ref::<SqlMistakes>() {
@@ -104,23 +117,19 @@ fn check_connections(plan: &Plan) -> Result<()> {
         if let Some(answer) = ask_dead_letter(&mut clusters, source) {
             answers.push((format!("{subject}, dead letters"), answer));
         }
-        let value = (source.encoding, &source.encode_options);
-        if let Some(answer) = ask_registry("value", value, &source.options, true) {
-            answers.push((format!("{subject}, schema"), answer));
+        let schema =
+            SchemaOf { part: "value", encoding: source.encoding, encode_options: &source.encode_options };
+        if let Some(answer) = schema.ask(&source.options, true) {
+            answers.push((format!("{subject}, {}", schema.name()), answer));
         }
     }
     for sink in &plan.sinks {
         let subject = format!("sink {}", sink.name);
         answers.push((subject.clone(), ask_sink(&mut clusters, sink)));
-        let value = (sink.encoding, &sink.encode_options);
-        if let Some(answer) = ask_registry("value", value, &sink.options, false) {
-            answers.push((format!("{subject}, schema"), answer));
-        }
-        let key = (sink.key_encoding, &sink.key_encode_options);
-        if let Some(answer) = ask_registry("key", key, &sink.options, false)
-            && !sink.key.is_empty()
-        {
-            answers.push((format!("{subject}, schema of its key"), answer));
+        for schema in sink_schemas(sink) {
+            if let Some(answer) = schema.ask(&sink.options, false) {
+                answers.push((format!("{subject}, {}", schema.name()), answer));
+            }
         }
     }
     let (all, mut bad, mut mistaken) = (answers.len(), 0, true);
@@ -168,8 +177,7 @@ impl Clusters {
 }
 
 fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
-    let connector = SourceConnector::from_options(&source.options)?;
-    match &connector {
+    match &SourceConnector::from_options(&source.options)? {
         SourceConnector::Kafka(kafka) => {
             let found = clusters.partition_count(&kafka.cluster, &kafka.topic)?;
             if found.is_none() {
@@ -178,12 +186,11 @@ fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
             }
             Ok(topic_text(&kafka.topic, found))
         }
-        SourceConnector::File(_) => {
-            let config =
-                SourceConfig { name: source.name.clone(), connector, want_headers: false, want_keys: false };
-            Reader::open(&config, &BTreeMap::new())?;
-            Ok("its files can be read".to_owned())
-        }
+        SourceConnector::File(file) => match UnreadFiles::find(file) {
+            None => Ok("its files can be read".to_owned()),
+            Some(unread) if unread.awaited => Ok(format!("{}; it would be waited for", unread.reason)),
+            Some(unread) => Err(anyhow!("{}\n  {}", unread.reason, unread.hint())),
+        },
         SourceConnector::Datagen(_) | SourceConnector::Nexmark(_) => {
             Ok("its records are generated".to_owned())
         }
@@ -220,27 +227,79 @@ fn topic_text(topic: &str, partitions: Option<i32>) -> String {
     }
 }
 
-/// Asks the registry for the subject of the topic's values or keys (`part`), if there is one. A sink's subject may be
-/// missing.
-fn ask_registry(
-    part: &str,
-    (encoding, encode_options): (Encoding, &BTreeMap<String, String>),
-    options: &BTreeMap<String, String>,
-    needed: bool,
-) -> Option<Result<String>> {
-    if encoding != Encoding::Avro {
-        return None;
+/// The schema of the values or the keys of a topic.
+struct SchemaOf<'p> {
+    /// `value` or `key`, as the registry's subjects end.
+    part: &'static str,
+    encoding: Encoding,
+    encode_options: &'p BTreeMap<String, String>,
+}
+
+/// The schemas of a sink's records: of the values, and of the keys if they have any.
+fn sink_schemas(sink: &Sink) -> Vec<SchemaOf<'_>> {
+    let mut found =
+        vec![SchemaOf { part: "value", encoding: sink.encoding, encode_options: &sink.encode_options }];
+    if !sink.key.is_empty() {
+        let (encoding, encode_options) = (sink.key_encoding, &sink.key_encode_options);
+        found.push(SchemaOf { part: "key", encoding, encode_options });
     }
-    let url = encode_options.get("schema.registry")?;
-    let subject = format!("{}-{part}", options.get("topic").map_or("", String::as_str));
-    let latest = Registry::new(url, encode_options).and_then(|registry| registry.latest(&subject));
-    Some(match latest {
-        Ok((id, _)) => Ok(format!("the registry has subject {subject} (schema {id})")),
-        Err(SchemaError::NotFound(_)) if !needed => {
-            Ok(format!("the registry does not have subject {subject} yet; it will be registered"))
+    found
+}
+
+impl SchemaOf<'_> {
+    /// Its name in an answer.
+    fn name(&self) -> &'static str {
+        if self.part == "key" { "schema of its key" } else { "schema" }
+    }
+
+    /// Asks the registry for the subject, if there is a registry. `options` name the topic; a subject that is not
+    /// `needed` may be missing.
+    fn ask(&self, options: &BTreeMap<String, String>, needed: bool) -> Option<Result<String>> {
+        if self.encoding != Encoding::Avro {
+            return None;
         }
-        // Records name their schemas by id: a source needs a registry that answers, but no subject.
-        Err(SchemaError::NotFound(_)) => Ok(format!("the registry answers; it has no subject {subject}")),
-        Err(error) => Err(error.into()),
-    })
+        let url = self.encode_options.get("schema.registry")?;
+        let subject = format!("{}-{}", options.get("topic").map_or("", String::as_str), self.part);
+        let latest = Registry::new(url, self.encode_options).and_then(|registry| registry.latest(&subject));
+        Some(match latest {
+            Ok((id, _)) => Ok(format!("the registry has subject {subject} (schema {id})")),
+            Err(SchemaError::NotFound(_)) if !needed => {
+                Ok(format!("the registry does not have subject {subject} yet; it will be registered"))
+            }
+            // Records name their schemas by id: a source needs a registry that answers, but no subject.
+            Err(SchemaError::NotFound(_)) => Ok(format!("the registry answers; it has no subject {subject}")),
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_without_a_key_has_no_schema_of_one() -> Result<()> {
+        let avro = "ENCODE AVRO (schema.registry = 'http://nobody')";
+        let kafka = "connector = 'kafka', properties.bootstrap.server = 'b:1'";
+        let text = format!(
+            "CREATE SOURCE s (a INT NOT NULL) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;\n\
+             CREATE MATERIALIZED VIEW v AS SELECT a, count(*) AS n FROM s GROUP BY a;\n\
+             CREATE SINK rows_out FROM s WITH ({kafka}, topic = 'rows') FORMAT PLAIN {avro};\n\
+             CREATE SINK counts_out FROM v WITH ({kafka}, topic = 'counts', primary_key = 'a') FORMAT UPSERT {avro};\n"
+        );
+        let files = [SqlFile { name: "t.sql".to_owned(), text }];
+        let plan = topology::plan_topology(&files, &Variables::only(&[]), Network::Refused)?;
+        let mut asked = Vec::new();
+        for sink in &plan.sinks {
+            for schema in sink_schemas(sink) {
+                asked.push((sink.name.as_str(), schema.part, schema.encoding));
+            }
+        }
+        let avro = Encoding::Avro;
+        assert_eq!(
+            asked,
+            [("rows_out", "value", avro), ("counts_out", "value", avro), ("counts_out", "key", avro)]
+        );
+        Ok(())
+    }
 }

@@ -1,29 +1,52 @@
 //! `herald dead-letter`: lists rejected records, shows one with its key and value, or sends them again.
 //!
 //! The first two are queries of `herald.dead_letter`, on a state or a running topology; [`replay`] reads the
-//! dead-letter topics.
+//! dead-letter topics. A name that a filter gives and nothing has is refused: an empty list would say that all is
+//! well.
 
 mod replay;
+mod show;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use connectors::dead_letter::REJECTED;
 use schemas::Outcome;
 
-use crate::cli::{DeadLetterCommand, DeadLetterFilter, QueryArgs};
-use crate::exit::mistake;
+use crate::cli::{Asked, DeadLetterCommand, DeadLetterFilter, QueryArgs};
+use crate::exit::unknown_name;
 use crate::query;
 
 /// `herald dead-letter`.
 ///
 /// # Errors
-/// When the state or the topology cannot be queried, or a record cannot be sent again.
+/// When the state or the topology cannot be queried, a name is unknown, or a record cannot be sent again.
 pub fn command(command: &DeadLetterCommand) -> Result<()> {
-    let (sql, asked) = match command {
-        DeadLetterCommand::List { filter, limit, asked } => (list_query(filter, *limit)?, asked),
-        DeadLetterCommand::Show { sequence, asked } => (show_query(*sequence), asked),
-        DeadLetterCommand::Replay(args) => return replay::command(args),
-    };
-    query::command(&QueryArgs { sql: Some(sql), ..asked.clone().into_query() })
+    match command {
+        DeadLetterCommand::List { filter, limit, asked } => {
+            list_records(filter, *limit, asked.clone().or_environment())
+        }
+        DeadLetterCommand::Show { sequence, asked } => {
+            show::command(*sequence, &asked.clone().or_environment())
+        }
+        DeadLetterCommand::Replay(args) => replay::command(args),
+    }
+}
+
+/// `herald dead-letter list`.
+fn list_records(filter: &DeadLetterFilter, limit: u64, asked: Asked) -> Result<()> {
+    let sql = list_query(filter, limit)?;
+    if let Some(named) = &filter.source {
+        let names = query::source_names(&asked)?;
+        // Where nothing has run yet, no name is known, and none is wrong.
+        if !names.is_empty() && !names.contains(named) {
+            return Err(unknown_source(named, names.iter().map(String::as_str).collect()));
+        }
+    }
+    query::command(&QueryArgs { sql: Some(sql), ..asked.into_query() })
+}
+
+/// The error for `--source` with the name of none of the `known` sources.
+fn unknown_source(named: &str, known: Vec<&str>) -> Error {
+    unknown_name(&format!("--source {named}: the topology has no such source"), named, &known)
 }
 
 /// The query of the newest rejected records that pass the filters.
@@ -52,13 +75,13 @@ fn list_query(filter: &DeadLetterFilter, limit: u64) -> Result<String> {
 
 /// The outcome that `--outcome` names.
 fn parse_outcome(name: &str) -> Result<Outcome> {
-    let found = REJECTED.into_iter().find(|outcome| outcome.name() == name);
-    found.ok_or_else(|| mistake(format!("--outcome {name}: write constraint, decode or late")))
-}
-
-/// The query of one rejected record.
-fn show_query(sequence: u64) -> String {
-    format!("SELECT * FROM herald.dead_letter WHERE sequence = {sequence}")
+    for outcome in REJECTED {
+        if outcome.name() == name {
+            return Ok(outcome);
+        }
+    }
+    let said = format!("--outcome {name}: no record is rejected with this outcome");
+    Err(unknown_name(&said, name, &REJECTED.map(Outcome::name)))
 }
 
 #[cfg(test)]
@@ -77,7 +100,13 @@ mod tests {
         assert!(sql.contains("WHERE source = 'o''hara' AND outcome = 'late' AND \"timestamp\" >= "), "{sql}");
         assert!(sql.contains(" AND \"timestamp\" < CAST('2026-02-01T00:00:00Z' AS"), "{sql}");
         assert!(sql.ends_with("ORDER BY sequence DESC LIMIT 5"), "{sql}");
-        assert!(list_query(&DeadLetterFilter { outcome: Some("lost".to_owned()), ..filter }, 5).is_err());
+        let wrong = DeadLetterFilter { outcome: Some("lat".to_owned()), ..filter };
+        let error = list_query(&wrong, 5).unwrap_err();
+        assert_eq!(crate::exit::code(&error), 2);
+        assert!(
+            error.to_string().ends_with("did you mean late? There are constraint, decode, late"),
+            "{error}"
+        );
         assert!(!list_query(&DeadLetterFilter::default(), 5).unwrap().contains("WHERE"));
     }
 }

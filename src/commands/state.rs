@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use anyhow::{Context, Result, anyhow, bail};
+use connectors::clock::now_ms;
 use dataflows::maintenance::repair;
 use dataflows::maintenance::verify::{self, Derived, Finding, Subject};
 use dataflows::plan::Plan;
@@ -211,9 +212,10 @@ fn published_epoch(snapshot: &Snapshot<'_>) -> Result<u64> {
 /// files.
 fn check_files(dir: &Path) -> Result<String> {
     let checked = Store::check_files(dir)?;
-    match checked.damaged.is_empty() {
-        true => Ok(files_text(&checked)),
-        false => Err(damage_error(dir, &checked.damaged)),
+    if checked.damaged.is_empty() {
+        Ok(files_text(&checked))
+    } else {
+        Err(damage_error(dir, &checked.damaged))
     }
 }
 
@@ -358,7 +360,7 @@ fn repair_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Resul
     let plan = read_plan(files, env_file)?;
     let store = Arc::new(open_state(dir)?);
     let setup = derivation_setup(store.clone(), plan.clone())?;
-    let repaired = repair::repair(&setup, driver::now_ms())?;
+    let repaired = repair::repair(&setup, now_ms())?;
     for finding in &repaired.findings {
         out.push_str(&match finding.derived {
             Derived::Nothing => {

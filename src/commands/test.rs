@@ -57,16 +57,12 @@ pub fn command(args: &TestArgs) -> Result<()> {
     for case in &cases {
         let verdict = judge::run_case(case);
         let rewritten = args.update && verdict.ways_agree() && !verdict.rewrites.is_empty();
-        let good = match rewritten {
-            true => {
-                update::write_script(
-                    &case.path,
-                    &update::rewrite_expectations(&case.text, &verdict.rewrites),
-                )?;
-                writeln!(out, "new  {}: {}", case.path.display(), rewrites_text(&verdict))?;
-                true
-            }
-            false => print_result(&mut out, case, &verdict)?,
+        let good = if rewritten {
+            update::write_script(&case.path, &update::rewrite_expectations(&case.text, &verdict.rewrites))?;
+            writeln!(out, "new  {}: {}", case.path.display(), rewrites_text(&verdict))?;
+            true
+        } else {
+            print_result(&mut out, case, &verdict)?
         };
         failed += usize::from(!good);
         out.flush()?;

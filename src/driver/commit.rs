@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use connectors::clock::now_ms;
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
@@ -21,11 +22,11 @@ use schemas::memory::vector_bytes;
 use schemas::{MemoryPart, MemoryShare, OutChunk};
 use state::{Commit, OutboxChunk, Progress};
 
+use super::DriverHandle;
 use super::encode::{CHUNK_BYTES, flush_chunk};
 use super::failures::Failures;
 use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
-use super::{DriverHandle, now_ms};
 use crate::metrics::{Metrics, Phase};
 
 /// The committer thread's state.

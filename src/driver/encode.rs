@@ -67,14 +67,13 @@ pub fn sink_encoders(plan: &Plan, connectors: &[SinkConnector]) -> Result<Vec<En
         };
         let value = create_encoder(sink, sink.encoding, &value_schema(sink, schema), (topic, "value"))
             .with_context(|| format!("sink {}", sink.name))?;
-        let key = match sink.key.is_empty() {
-            true => None,
-            false => {
-                let schema = schema.project(&sink.key)?;
-                let key = create_encoder(sink, sink.key_encoding, &schema, (topic, "key"))
-                    .with_context(|| format!("key of sink {}", sink.name))?;
-                Some(key)
-            }
+        let key = if sink.key.is_empty() {
+            None
+        } else {
+            let schema = schema.project(&sink.key)?;
+            let key = create_encoder(sink, sink.key_encoding, &schema, (topic, "key"))
+                .with_context(|| format!("key of sink {}", sink.name))?;
+            Some(key)
         };
         encoders.push((value, key));
     }

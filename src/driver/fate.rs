@@ -153,10 +153,10 @@ impl Fate {
         let wait = move || {
             let mut since = None;
             while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let since: &mut Instant = match fate.failed() {
-                    true => since.get_or_insert_with(Instant::now),
-                    false => continue,
-                };
+                if !fate.failed() {
+                    continue;
+                }
+                let since: &mut Instant = since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= SHUTDOWN_TIMEOUT {
                     let why = fate.reason().unwrap_or_else(|| "a part of the run failed".to_owned());
                     eprintln!(

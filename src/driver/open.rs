@@ -130,10 +130,8 @@ pub fn state_and_targets(
 fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
     let connectors = sink_connectors(config)?;
     let cluster = sink_cluster(config, &connectors)?;
-    let (held, dropped) = match config.fresh {
-        true => (None, Store::lock(&config.state_dir)?),
-        false => (open_held_state(config)?, None),
-    };
+    let (held, dropped) =
+        if config.fresh { (None, Store::lock(&config.state_dir)?) } else { (open_held_state(config)?, None) };
     fail_point!("recover.state.after");
     let state_tables = find_state_tables(config, held.as_deref())?;
     let publisher = cluster.map(|cluster| publisher_config(config, cluster, &connectors));
@@ -277,7 +275,7 @@ fn look_at_file(config: &DriverConfig, file: &FileSink, held: Option<&Store>, nu
     tempfile::tempfile_in(directory)
         .with_context(|| format!("no file can be written in directory {}", directory.display()))?;
     if !config.fresh {
-        settled_epoch(held, marker.as_ref(), number)?;
+        settled_file(held, marker.as_ref(), file, number)?;
     }
     Ok(())
 }
@@ -354,7 +352,8 @@ fn open_sinks(
                     writer.claim()?;
                     0
                 } else {
-                    let at = settled_epoch(Some(store), marker.as_ref(), number).with_context(name)?;
+                    let at = settled_file(Some(store), marker.as_ref(), file, number);
+                    let at = at.with_context(name)?;
                     writer.discard_unnoted()?;
                     at
                 };
@@ -458,7 +457,10 @@ fn is_lost_data(error: &Error) -> bool {
 
 /// The state tables of the plan, as the catalogue of the state has them that the run continues.
 fn find_state_tables(config: &DriverConfig, held: Option<&Store>) -> Result<StateTables> {
-    let catalogue = held.map(Store::catalogue).transpose()?.flatten();
+    let catalogue = match held {
+        Some(store) => store.catalogue()?,
+        None => None,
+    };
     let catalogue = catalogue.filter(|catalogue| !catalogue.entries.is_empty());
     StateTables::of(&config.plan, catalogue.as_ref()).map_err(|changed| earlier_edition(config, &changed))
 }
@@ -553,6 +555,22 @@ fn settled_epoch(store: Option<&Store>, marker: Option<&Marker>, target: u16) ->
     let digest_of = |epoch| outbox_digest(store, target, epoch);
     let at = settle(marker, store.state_id(), store.meta().epoch, published, digest_of)?;
     Ok(at)
+}
+
+/// The last epoch that a file holds, which is target `number`; an error if its marker and the state do not belong
+/// together.
+fn settled_file(store: Option<&Store>, marker: Option<&Marker>, file: &FileSink, number: u16) -> Result<u64> {
+    let error = match settled_epoch(store, marker, number) {
+        Ok(at) => return Ok(at),
+        Err(error) => error,
+    };
+    match error.downcast() {
+        Ok(ConnectorError::StateMismatch(mismatch)) => {
+            Err(ConnectorError::FileMismatch { path: file.path.clone(), mismatch }.into())
+        }
+        Ok(other) => Err(other.into()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The digest of an epoch's output that is still in the outbox.

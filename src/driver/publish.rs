@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use connectors::ConnectorError;
+use connectors::clock::now_ms;
 use connectors::file::FileWriter;
 use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher, has_records};
@@ -19,7 +20,7 @@ use fail::fail_point;
 use schemas::MemoryShare;
 use state::{Published, StateError, Store};
 
-use super::{DriverHandle, now_ms};
+use super::DriverHandle;
 use crate::failpoints;
 use crate::metrics::{Metrics, Phase};
 

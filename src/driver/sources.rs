@@ -47,6 +47,25 @@ fn last_records(partitions: &BTreeMap<i32, PartitionProgress>) -> BTreeMap<i32, 
     last
 }
 
+/// Warns of conditions on now() that let no row pass: their sources have ended before, or are among `ending`.
+pub fn warn_of_ends(setup: &Setup, ending: &[(usize, i32)]) {
+    let mut ended: BTreeSet<usize> = ending.iter().map(|(source, _)| *source).collect();
+    for (source, watermark) in setup.watermarks.iter().enumerate() {
+        if watermark.load(Ordering::Acquire) == i64::MAX {
+            ended.insert(source);
+        }
+    }
+    let emptied = setup.plan.emptied_by_end(&ended);
+    if emptied.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        "{}: no row passes the condition on now(). The sources have ended with --once, which puts now() beyond all \
+         time, and rows that have an end leave. A run without --once, over a new state, keeps the last ones",
+        emptied.join(", ")
+    );
+}
+
 /// Open sources, in the plan's order.
 pub struct Sources {
     readers: Vec<(String, Reader)>,
@@ -90,7 +109,9 @@ impl OpenSource {
             }
             _ => {}
         }
-        let want_headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
+        // A replay of dead letters sends the headers again.
+        let want_headers = source.dead_letter_topic.is_some()
+            || source.includes.iter().any(|include| matches!(include, IncludeKind::Header(_)));
         let wanted = SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true };
         let start: BTreeMap<i32, i64> = partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect();
         if held.is_some_and(|held| held.watermark_us == Some(i64::MAX)) {

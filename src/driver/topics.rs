@@ -84,9 +84,10 @@ impl TopicCheck {
         let ends = bounds.as_deref().map(partition_ends);
         let mut reached = Vec::new();
         if let Some(known) = self.known.get(topic) {
-            let same = match known.lost {
-                true => Err(ConnectorError::GoneTopic { topic: topic.clone() }),
-                false => verify_reached(topic, &known.reached, ends.as_deref()),
+            let same = if known.lost {
+                Err(ConnectorError::GoneTopic { topic: topic.clone() })
+            } else {
+                verify_reached(topic, &known.reached, ends.as_deref())
             };
             // With a resend ordered, a recreated or empty topic may have any number of partitions: no key is
             // in the wrong one yet.

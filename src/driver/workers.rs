@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 use connectors::DeadLetter;
+use connectors::dead_letter::KeptHeaders;
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::runtime::epoch::WorkerEpoch;
@@ -132,6 +133,7 @@ fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Reject
         schema_id: rejected.schema_id,
         key: records.keys.get(at).map(<[u8]>::to_vec),
         value: records.values.get(at).map(<[u8]>::to_vec),
+        headers: KeptHeaders::of_record(&records.headers, at),
     }
 }
 

@@ -1,17 +1,19 @@
 //! The table `herald.dead_letter`: rejected records, oldest first, each with its origin.
 //!
-//! Key and value are the record's bytes, unchanged; the other columns match the headers of the dead-letter
-//! topic.
+//! Key, value and headers are the record's, unchanged; the other columns match the headers that Herald writes to
+//! the dead-letter topic.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
     TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use connectors::DeadLetter;
+use connectors::dead_letter::KeptHeaders;
 use schemas::timestamptz;
 use state::{Order, Snapshot, StateError};
 
@@ -32,7 +34,23 @@ pub(super) fn table_schema() -> SchemaRef {
         Field::new("schema_id", DataType::Int64, true),
         Field::new("key", DataType::Binary, true),
         Field::new("value", DataType::Binary, true),
+        Field::new("headers", DataType::List(header_item()), false),
+        Field::new("headers_cut", DataType::Int64, false),
     ]))
+}
+
+/// The type of one header.
+fn header_item() -> FieldRef {
+    Arc::new(Field::new("item", DataType::Struct(header_fields()), true))
+}
+
+/// Name and value of a header: `value` if it is text, else `bytes`.
+fn header_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("name", DataType::Utf8, true),
+        Field::new("value", DataType::Utf8, true),
+        Field::new("bytes", DataType::Binary, true),
+    ])
 }
 
 /// Reads all dead letters of the state.
@@ -60,6 +78,8 @@ struct Columns {
     timestamp: TimestampMicrosecondBuilder,
     schema_id: Int64Builder,
     bytes: [BinaryBuilder; 2],
+    headers: HeaderColumn,
+    left_out: Int64Builder,
 }
 
 impl Columns {
@@ -72,6 +92,8 @@ impl Columns {
             timestamp: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             schema_id: Int64Builder::new(),
             bytes: Default::default(),
+            headers: HeaderColumn::default(),
+            left_out: Int64Builder::new(),
         }
     }
 
@@ -90,6 +112,8 @@ impl Columns {
         let [key, value] = &mut self.bytes;
         key.append_option(dead_letter.key.as_deref());
         value.append_option(dead_letter.value.as_deref());
+        self.headers.push(&dead_letter.headers);
+        self.left_out.append_value(i64::from(dead_letter.headers.left_out));
     }
 
     fn finish(mut self) -> Result<RecordBatch> {
@@ -108,8 +132,49 @@ impl Columns {
             Arc::new(self.schema_id.finish()),
             Arc::new(key.finish()),
             Arc::new(value.finish()),
+            self.headers.finish()?,
+            Arc::new(self.left_out.finish()),
         ];
         Ok(RecordBatch::try_new(table_schema(), columns)?)
+    }
+}
+
+/// Builder of the column of headers: its items, and how many each row has.
+#[derive(Default)]
+struct HeaderColumn {
+    names: StringBuilder,
+    values: StringBuilder,
+    bytes: BinaryBuilder,
+    counts: Vec<usize>,
+}
+
+impl HeaderColumn {
+    fn push(&mut self, headers: &KeptHeaders) {
+        for (name, value) in &headers.list {
+            self.names.append_value(name);
+            match value.as_deref().map(std::str::from_utf8) {
+                Some(Ok(text)) => {
+                    self.values.append_value(text);
+                    self.bytes.append_null();
+                }
+                Some(Err(_)) | None => {
+                    self.values.append_null();
+                    self.bytes.append_option(value.as_deref());
+                }
+            }
+        }
+        self.counts.push(headers.list.len());
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.names.finish()),
+            Arc::new(self.values.finish()),
+            Arc::new(self.bytes.finish()),
+        ];
+        let items = StructArray::try_new(header_fields(), columns, None)?;
+        let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.counts));
+        Ok(Arc::new(ListArray::try_new(header_item(), offsets, Arc::new(items), None)?))
     }
 }
 

@@ -4,6 +4,7 @@
 //! goes on; Ctrl-C gives it up. The history is a convenience: where it cannot be read or written, the shell does
 //! without it.
 
+mod ahead;
 mod completion;
 mod input;
 
@@ -26,6 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Place, query_over_http, write_from_state};
 use crate::cli::{OutputFormat, QueryLimits};
 use crate::exit::{Stopped, sentences};
+use ahead::TypedAhead;
 use completion::{RELATIONS_QUERY, Relation, Suggester, find_relation, relations};
 use input::{Backslash, COMMANDS, Entered, Input, RelationName};
 
@@ -51,8 +53,7 @@ pub(super) fn run(place: Place, format: OutputFormat, limits: &QueryLimits) -> R
     println!("herald {} at {}. \\? helps, \\q ends it.", env!("CARGO_PKG_VERSION"), asker.place_name());
     let mut shell = Shell::new(asker, known, format)?;
     loop {
-        let prompt = shell.prepare_prompt();
-        match shell.editor.readline(prompt) {
+        match shell.read_line() {
             Ok(typed) => {
                 if !shell.enter(&typed) {
                     return Ok(());
@@ -140,6 +141,7 @@ impl Asker {
 struct Shell {
     asker: Asker,
     editor: LineEditor,
+    ahead: TypedAhead,
     history: Option<PathBuf>,
     input: Input,
     /// Lines of the history's next entry.
@@ -160,8 +162,20 @@ impl Shell {
         }
         let expanded = format == OutputFormat::Expanded;
         let format = if expanded { OutputFormat::Table } else { format };
-        let (input, typed) = (Input::default(), String::new());
-        Ok(Shell { asker, editor, history, input, typed, format, expanded, timing: false })
+        let (ahead, input, typed) = (TypedAhead::open(), Input::default(), String::new());
+        Ok(Shell { asker, editor, ahead, history, input, typed, format, expanded, timing: false })
+    }
+
+    /// Reads a line: one that was typed ahead, which is printed behind the prompt as if it were typed there, else
+    /// the next of the editor.
+    fn read_line(&mut self) -> Result<String, ReadlineError> {
+        let prompt = self.prepare_prompt();
+        if let Some(line) = self.ahead.next_line()? {
+            println!("{prompt}{line}");
+            return Ok(line);
+        }
+        let begun = self.ahead.take_begun();
+        self.editor.readline_with_initial(prompt, (begun.as_str(), ""))
     }
 
     /// The prompt of the next line. Tells the completion which lines came before it.

@@ -66,9 +66,10 @@ impl Tables {
         let mut budget = TableBudget::new(limit);
         for entry in views {
             let schema = view_schema(entry)?;
-            let batches = match wanted.contains(&entry.name) {
-                true => Some(view_rows(snapshot, entry, &schema, &mut budget)?),
-                false => None,
+            let batches = if wanted.contains(&entry.name) {
+                Some(view_rows(snapshot, entry, &schema, &mut budget)?)
+            } else {
+                None
             };
             // The engine's own table of failed expressions is stored like a view.
             let (schema_name, name) = match entry.name.strip_prefix("herald.") {

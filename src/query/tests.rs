@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use connectors::DeadLetter;
+use connectors::dead_letter::KeptHeaders;
 use schemas::{Blobs, Outcome, RowCodec, Rows, schema_to_json, timestamptz};
 use state::{
     Catalogue, CatalogueEntry, Commit, Counts, Progress, StateTableKind, StoreOptions, ViewProgress, Writes,
@@ -82,6 +83,14 @@ fn dead_letter() -> DeadLetter {
         schema_id: None,
         key: None,
         value: Some(b"{".to_vec()),
+        headers: KeptHeaders {
+            list: vec![
+                ("trace".to_owned(), Some(b"7".to_vec())),
+                ("sum".to_owned(), Some(vec![255])),
+                ("none".to_owned(), None),
+            ],
+            left_out: 2,
+        },
     }
 }
 
@@ -179,6 +188,12 @@ fn system_tables_are_tables() -> Result<()> {
     assert_eq!(
         dead_letters,
         "source,outcome,offset,message,value\ns,decode,7,\"field \"\"n\"\": not a number\",ew==\n"
+    );
+    assert_eq!(
+        ask("SELECT headers, headers_cut AS n FROM herald.dead_letter", OutputFormat::Json)?,
+        "[\n{\"headers\":[{\"name\":\"trace\",\"value\":\"7\",\"bytes\":null},\
+         {\"name\":\"sum\",\"value\":null,\"bytes\":\"/w==\"},\
+         {\"name\":\"none\",\"value\":null,\"bytes\":null}],\"n\":2}\n]\n"
     );
     assert_eq!(ask("SELECT count(*) AS n FROM herald.errors", OutputFormat::Csv)?, "n\n0\n");
     Ok(())
@@ -329,6 +344,41 @@ fn the_only_state_is_found_and_several_are_named() -> Result<()> {
     std::fs::create_dir(dir.path().join("two"))?;
     let error = only_state(dir.path()).unwrap_err().to_string();
     assert!(error.contains("one") && error.contains("two"), "{error}");
+    assert_eq!(named_state(dir.path(), "two")?, dir.path().join("two"));
+    let error = named_state(dir.path(), "tow").unwrap_err();
+    assert_eq!(code(&error), 2);
+    assert!(
+        error.to_string().ends_with("has no state of this name\n  did you mean two? There are one, two"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_sources_of_a_topology_are_read_from_its_answer() -> Result<()> {
+    assert_eq!(served_sources(r#"{"sources":[{"name":"a","keyed":true},{"name":"b"}]}"#)?, ["a", "b"]);
+    assert!(served_sources("{}").is_err());
+    Ok(())
+}
+
+#[test]
+fn the_sources_of_a_state_are_known_before_its_first_commit() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let options = StoreOptions { create: true, ..StoreOptions::default() };
+    let store = Store::open(&dir.path().join("state"), &options)?;
+    let flags = Schema::new(vec![Field::new("on", DataType::Boolean, false)]);
+    let of = |kind, id, name| CatalogueEntry { kind, ..entry(id, name, &flags, None) };
+    store.put_catalogue(&Catalogue {
+        topology: "t".to_owned(),
+        entries: vec![
+            of(StateTableKind::Table, 1, "users"),
+            of(StateTableKind::Sink, 2, "source clicks"),
+            of(StateTableKind::View, 3, "flags"),
+            of(StateTableKind::Sink, 4, "flags_out"),
+        ],
+    })?;
+    let queries = InProcessQueries::open(&dir.path().join("state"))?;
+    assert_eq!(stored_sources(&queries.reader)?, ["clicks", "users"]);
     Ok(())
 }
 

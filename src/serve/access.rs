@@ -233,11 +233,10 @@ impl Gate {
         if held == Role::Reader {
             return failure(StatusCode::FORBIDDEN, "this token may read; the token to administer is needed");
         }
-        let why = match given {
-            true => "this token is not the one of this process: herald's commands send HERALD_READ_TOKEN",
-            false => {
-                "a token is needed: send the header Authorization: Bearer TOKEN, or set HERALD_READ_TOKEN for herald's commands"
-            }
+        let why = if given {
+            "this token is not the one of this process: herald's commands send HERALD_READ_TOKEN"
+        } else {
+            "a token is needed: send the header Authorization: Bearer TOKEN, or set HERALD_READ_TOKEN for herald's commands"
         };
         ([(header::WWW_AUTHENTICATE, "Bearer")], failure(StatusCode::UNAUTHORIZED, why)).into_response()
     }

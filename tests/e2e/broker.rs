@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -26,8 +26,10 @@ pub struct Read {
     pub key: Option<Vec<u8>>,
     /// Its value.
     pub value: Option<Vec<u8>>,
-    /// Its headers as text.
+    /// Its headers as text; of one name the last.
     pub headers: BTreeMap<String, String>,
+    /// Their number, also of those of one name.
+    pub header_count: usize,
 }
 
 /// A Kafka cluster, by its address.
@@ -124,6 +126,33 @@ impl Broker<'_> {
         producer.flush(PATIENCE).expect("the broker took all records");
     }
 
+    /// Produces a record with a key and headers.
+    pub fn produce_with_headers(
+        &self,
+        topic: &str,
+        (key, value): (&str, &str),
+        headers: &[(&str, Option<&str>)],
+    ) {
+        let producer: BaseProducer = self.config().create().expect("a producer");
+        let record = BaseRecord::to(topic).key(key).payload(value).headers(owned_headers(headers));
+        assert!(producer.send(record).is_ok(), "producing to {topic}");
+        producer.flush(PATIENCE).expect("the broker took the record");
+    }
+
+    /// Begins a transaction with one record, which stays open until the producer aborts it.
+    pub fn open_transaction(&self, topic: &str, headers: &[(&str, Option<&str>)]) -> BaseProducer {
+        let mut config = self.config();
+        config.set("transactional.id", format!("e2e-open-{topic}"));
+        config.set("transaction.timeout.ms", "180000");
+        let producer: BaseProducer = config.create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("the transactional id");
+        producer.begin_transaction().expect("a transaction");
+        let record = BaseRecord::to(topic).key("open").payload("{}").headers(owned_headers(headers));
+        assert!(producer.send(record).is_ok(), "producing to {topic}");
+        producer.flush(PATIENCE).expect("the broker took the record");
+        producer
+    }
+
     /// Produces records with keys in one transaction.
     pub fn produce_in_a_transaction<'r>(
         &self,
@@ -182,6 +211,7 @@ impl Broker<'_> {
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
                     headers: headers(&message),
+                    header_count: message.headers().map_or(0, Headers::count),
                 }),
             }
         }
@@ -221,6 +251,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
     metadata.topics()[0].partitions().iter().map(|p| p.id()).collect()
+}
+
+fn owned_headers(headers: &[(&str, Option<&str>)]) -> OwnedHeaders {
+    let mut owned = OwnedHeaders::new();
+    for (key, value) in headers {
+        owned = owned.insert(Header { key, value: *value });
+    }
+    owned
 }
 
 fn headers(message: &impl Message) -> BTreeMap<String, String> {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::broker;
@@ -119,6 +119,7 @@ fn the_ejected_demo_runs_as_its_readme_says() {
     let read = |name: &str| fs::read_to_string(project.join(name)).expect("a file");
     for topology in ["matches.sql", "matches_kafka.sql"] {
         child::succeed(&project, &["check", topology], &[], PATIENCE);
+        child::succeed(&project, &["fmt", "--check", topology], &[], PATIENCE);
     }
     for (script, found) in [
         ("duplicates", "\"accepted\":1,\"duplicate\":2,"),
@@ -177,7 +178,8 @@ fn the_ejected_demo_runs_as_its_readme_says() {
 fn init_writes_a_topology_that_runs() {
     let dir = tempfile::tempdir().expect("a directory");
     let records = r#"{"id":7,"select":"x","when":{"at":"2026-01-01T00:00:00Z"},"scores":[1,2.5],"tags":[],"mixed":1}
-{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b"}
+{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3"}
+{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3.10"}
 "#;
     fs::write(dir.path().join("Game-Events.jsonl"), records).expect("records");
     child::succeed(dir.path(), &["init", "--from", "Game-Events.jsonl"], &[], PATIENCE);
@@ -187,6 +189,8 @@ fn init_writes_a_topology_that_runs() {
         "\"select\" VARCHAR",
         "scores DOUBLE PRECISION[]",
         "mixed JSONB",
+        "price DECIMAL(18, 2)",
+        "-- PRIMARY KEY: 1 record has the id of an earlier one",
         "PRIMARY KEY (id)",
     ] {
         assert!(sql.contains(column), "{column}:\n{sql}");
@@ -194,6 +198,10 @@ fn init_writes_a_topology_that_runs() {
     child::succeed(dir.path(), &["check", "game_events.sql"], &[], PATIENCE);
     let tested = child::succeed(dir.path(), &["test", "game_events.test.sql"], &[], PATIENCE).stdout;
     assert!(tested.starts_with("ok "), "{tested}");
+    let test = fs::read_to_string(dir.path().join("game_events.test.sql")).expect("a test");
+    assert!(test.contains("{\"read\":3,\"accepted\":3,\"duplicate\":0,"), "{test}");
+    // It is laid out as `fmt` lays it out.
+    child::succeed(dir.path(), &["fmt", "--check", "game_events.sql"], &[], PATIENCE);
     // Nothing is overwritten.
     let again = child::herald(dir.path(), &["init", "--from", "Game-Events.jsonl"], &[], PATIENCE);
     assert_eq!(again.code, Some(2), "{}", again.stderr);
@@ -315,6 +323,13 @@ fn status_and_dead_letter_tell_of_rejected_records() {
     let shown =
         child::succeed(dir.path(), &["dead-letter", "show", &sequence, "--url", &url], &[], PATIENCE).stdout;
     assert!(shown.contains("positive"), "{shown}");
+    assert!(shown.contains("value (text) | {\"id\":2,\"cents\":-5}\n"), "{shown}");
+    // A source without such records is no mistake; one that is not there is.
+    let none = [&list[..], &["--source", "payments", "--outcome", "late"]].concat();
+    assert_eq!(child::succeed(dir.path(), &none, &[], PATIENCE).stdout, "[]\n");
+    let wrong = child::herald(dir.path(), &[&list[..], &["--source", "payment"]].concat(), &[], PATIENCE);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("did you mean payments?"), "{}", wrong.stderr);
     herald.terminate(PATIENCE);
     // The same from the state, with the topology at rest.
     let state = child::succeed(dir.path(), &["dead-letter", "list", "--format", "csv"], &[], PATIENCE).stdout;
@@ -345,6 +360,18 @@ fn programs_get_json() {
         (&1.into(), &20.into()),
         "{bad}"
     );
+    fs::write(
+        dir.path().join("gone.sql"),
+        "CREATE SOURCE s (a INT) WITH (connector = 'file', path = 'gone.jsonl') FORMAT PLAIN ENCODE JSON;\n\
+         CREATE MATERIALIZED VIEW v AS SELECT a FROM s;\n",
+    )
+    .expect("a topology");
+    let gone = json(&["check", "gone.sql", "--format", "json"], 0);
+    let warning = gone["warnings"][0]["message"].as_str().unwrap_or_default();
+    assert!(warning.starts_with("source s: /") && warning.ends_with("/gone.jsonl is not there"), "{gone}");
+    let connected = child::herald(dir.path(), &["check", "gone.sql", "--connect"], &[], PATIENCE);
+    assert_eq!(connected.code, Some(1), "{}", connected.stdout);
+    assert!(connected.stdout.contains("`herald run` would not start"), "{}", connected.stdout);
     assert!(json(&["explain", "matches.sql", "--format", "json"], 0).is_object());
     child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
     let state = json(&["state", "inspect", ".herald/matches", "--format", "json"], 0);
@@ -363,22 +390,7 @@ fn the_shell_answers_on_a_terminal() {
     let dir = tempfile::tempdir().expect("a directory");
     child::succeed(dir.path(), &["init"], &[], PATIENCE);
     child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
-    let shell = format!("{} query", quoted(env!("CARGO_BIN_EXE_herald")));
-    let mut terminal = Command::new("timeout")
-        .args(["60", "script", "-qec", &shell, "/dev/null"])
-        .current_dir(dir.path())
-        .env("TERM", "xterm")
-        .env("XDG_STATE_HOME", dir.path().join("home"))
-        .env_remove("HERALD_URL")
-        .env_remove("HERALD_STATE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script runs");
-    // The pipe stays open until the shell has ended: its end would be a Ctrl-D.
-    let mut typed = terminal.stdin.take().expect("a pipe");
-    let mut screen = terminal.stdout.take().expect("a pipe");
-    let mut said = String::new();
+    let mut shell = Shell::open(dir.path());
     let lines = [
         "SELECT sum(records)",
         "AS n FROM matches_totals; SELECT nothing FROM matches_totals;",
@@ -390,25 +402,13 @@ fn the_shell_answers_on_a_terminal() {
         "\\q",
     ];
     for line in lines {
-        // As a person would: each line after the prompt. What is typed ahead may be dropped with the mode of
-        // the terminal.
-        let mut since = String::new();
-        while !since.contains("herald=> ") && !since.contains("herald-> ") {
-            let mut bytes = [0; 4096];
-            let read = screen.read(&mut bytes).expect("a screen");
-            assert!(read > 0, "the shell has ended before {line}:\n{said}{since}");
-            since.push_str(&String::from_utf8_lossy(&bytes[..read]));
-        }
-        said.push_str(&since);
+        // As a person would: each line after the prompt.
+        shell.wait_for(&["herald=> ", "herald-> "]);
         // The prompt is written before the terminal is in its mode.
         std::thread::sleep(Duration::from_millis(50));
-        typed.write_all(format!("{line}\n").as_bytes()).expect("input");
+        shell.write(&format!("{line}\n"));
     }
-    screen.read_to_string(&mut said).expect("a screen");
-    let status = terminal.wait().expect("a status");
-    drop(typed);
-    let said = said.replace('\r', "");
-    assert!(status.success(), "{said}");
+    let said = shell.end();
     for part in [
         "herald=> ",
         "herald-> ",
@@ -430,6 +430,85 @@ fn the_shell_answers_on_a_terminal() {
     // Without a terminal and without a query there is no shell.
     let none = child::herald(dir.path(), &["query"], &[], PATIENCE);
     assert!(none.code == Some(2) && none.stderr.contains("there is no query"), "{}", none.stderr);
+}
+
+/// Lines that are pasted while a statement runs are answered after it, in their order.
+#[test]
+fn the_shell_keeps_what_is_typed_ahead() {
+    let dir = tempfile::tempdir().expect("a directory");
+    child::succeed(dir.path(), &["init"], &[], PATIENCE);
+    child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
+    let mut shell = Shell::open(dir.path());
+    shell.wait_for(&["herald=> "]);
+    std::thread::sleep(Duration::from_millis(50));
+    shell.write("SELECT count(*) AS n FROM generate_series(1, 3000) AS a, generate_series(1, 3000) AS b;\n");
+    // The editor has given the terminal back: the statement begins.
+    shell.wait_for(&["\u{1b}[?2004l"]);
+    shell.write("SELECT 123456 * sum(records)\nAS one FROM matches_totals;\n\\x\n");
+    shell.write("SELECT 7000 + sum(records) AS two FROM matches_totals;\n\\q\n");
+    let said = shell.end();
+    // None of the answers stands in a statement, which the terminal shows when it is typed.
+    let mut rest = said.as_str();
+    for answer in ["herald=> ", "370368", "Expanded output is on.", "two | 7003"] {
+        let Some((_, after)) = rest.split_once(answer) else {
+            panic!("{answer} is missing, or too early:\n{said}")
+        };
+        rest = after;
+    }
+}
+
+/// A shell of `herald query` on a pseudo terminal.
+struct Shell {
+    terminal: Child,
+    /// Its keyboard, open until the shell has ended: the pipe's end would be a Ctrl-D.
+    keys: ChildStdin,
+    screen: ChildStdout,
+    said: String,
+}
+
+impl Shell {
+    fn open(dir: &Path) -> Shell {
+        let shell = format!("{} query", quoted(env!("CARGO_BIN_EXE_herald")));
+        let mut terminal = Command::new("timeout")
+            .args(["60", "script", "-qec", &shell, "/dev/null"])
+            .current_dir(dir)
+            .env("TERM", "xterm")
+            .env("XDG_STATE_HOME", dir.join("home"))
+            .env_remove("HERALD_URL")
+            .env_remove("HERALD_STATE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script runs");
+        let (keys, screen) =
+            (terminal.stdin.take().expect("a pipe"), terminal.stdout.take().expect("a pipe"));
+        Shell { terminal, keys, screen, said: String::new() }
+    }
+
+    /// Waits until one of these texts is on the screen, behind what was waited for before.
+    fn wait_for(&mut self, texts: &[&str]) {
+        let mut since = String::new();
+        while !texts.iter().any(|text| since.contains(text)) {
+            let mut bytes = [0; 4096];
+            let read = self.screen.read(&mut bytes).expect("a screen");
+            assert!(read > 0, "the shell has ended before {texts:?}:\n{}{since}", self.said);
+            since.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        self.said.push_str(&since);
+    }
+
+    fn write(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).expect("input");
+    }
+
+    /// Waits until the shell has ended well. Returns all that was on the screen.
+    fn end(mut self) -> String {
+        self.screen.read_to_string(&mut self.said).expect("a screen");
+        let status = self.terminal.wait().expect("a status");
+        let said = self.said.replace('\r', "");
+        assert!(status.success(), "{said}");
+        said
+    }
 }
 
 /// Every package, made of this binary, is installed in a clean root and shows the demo there.

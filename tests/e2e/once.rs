@@ -117,6 +117,36 @@ fn a_bounded_source_closes_its_windows_at_its_end() {
     assert_eq!(sent(), first);
 }
 
+/// Kills of the last hour by the time of the records, and those before now.
+const RECENT: &str = "
+CREATE SOURCE kills (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at)
+WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW last_hour AS SELECT id FROM kills WHERE at > now() - INTERVAL '1 hour';
+CREATE MATERIALIZED VIEW until_now AS SELECT id FROM kills WHERE at <= now();
+";
+
+#[test]
+fn a_view_that_the_end_of_its_source_empties_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("recent.sql"), RECENT).expect("a file");
+    let kills = "{\"id\":1,\"at\":\"2026-01-31T09:10:00Z\"}\n{\"id\":2,\"at\":\"2026-01-31T12:20:00Z\"}\n";
+    fs::write(dir.join("kills.jsonl"), kills).expect("a file");
+    // The source ends in the first run, and has ended before the second.
+    for run in ["first", "second"] {
+        let told = child::succeed(dir, &["run", "recent.sql", "--once"], &[], PATIENCE).stderr;
+        let warned: Vec<&str> = told.lines().filter(|line| line.contains("no row passes")).collect();
+        assert_eq!(warned.len(), 1, "{run}: {told}");
+        assert!(warned[0].contains("last_hour") && !warned[0].contains("until_now"), "{run}: {told}");
+    }
+    let rows = |view: &str| {
+        let query = format!("SELECT count(*) AS n FROM {view}");
+        let args = ["query", query.as_str(), "--state", ".herald/recent", "--format", "csv"];
+        child::succeed(dir, &args, &[], PATIENCE).stdout
+    };
+    assert_eq!((rows("last_hour").trim(), rows("until_now").trim()), ("n\n0", "n\n2"));
+}
+
 /// Kills joined with the champions' names at their arrival.
 const NAMED: &str = "
 CREATE SOURCE kills (champion INT) WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;

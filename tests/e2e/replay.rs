@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rdkafka::producer::Producer;
 use serde_json::Value;
 
 use crate::broker::{self, Read};
@@ -32,21 +33,31 @@ impl Place {
     /// Two editions of a topology: the first has run, and has rejected most of the records; the fixed one
     /// accepts them, and reads what is sent from its start on.
     fn new(prefix: &'static str) -> Place {
+        let place = Place::empty(prefix);
+        let record = |n: usize, points: i64| (format!("k{n}"), format!("{{\"id\":{n},\"points\":{points}}}"));
+        let rejected = (0..REJECTED).map(|n| record(n, -1));
+        let records: Vec<(String, String)> = rejected.chain((0..10).map(|n| record(n, 1))).collect();
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
+        broker::shared().produce(&place.topic("plays"), records);
+        place.run_old();
+        assert_eq!(broker::shared().read_committed(&place.topic("rejected")).len(), REJECTED);
+        place
+    }
+
+    /// The two editions and a topic without records.
+    fn empty(prefix: &'static str) -> Place {
         let place = Place { prefix, dir: tempfile::tempdir().expect("a directory") };
         for (file, least, start) in [("old.sql", "0", "earliest"), ("new.sql", "-9", "latest")] {
             let text = PLAYS.replace("PREFIX", prefix).replace("LEAST", least).replace("START", start);
             std::fs::write(place.dir.path().join(file), text).expect("a file");
         }
         broker::shared().create_topic(&place.topic("plays"), 2);
-        let record = |n: usize, points: i64| (format!("k{n}"), format!("{{\"id\":{n},\"points\":{points}}}"));
-        let rejected = (0..REJECTED).map(|n| record(n, -1));
-        let records: Vec<(String, String)> = rejected.chain((0..10).map(|n| record(n, 1))).collect();
-        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
-        broker::shared().produce(&place.topic("plays"), records);
-        let run = ["run", "old.sql", "--once", "--name", prefix, "--state", "old", "--listen", "off"];
-        child::succeed(place.dir.path(), &run, &[("KAFKA_BOOTSTRAP", servers::kafka())], PATIENCE);
-        assert_eq!(broker::shared().read_committed(&place.topic("rejected")).len(), REJECTED);
         place
+    }
+
+    fn run_old(&self) {
+        let run = ["run", "old.sql", "--once", "--name", self.prefix, "--state", "old", "--listen", "off"];
+        child::succeed(self.dir.path(), &run, &[("KAFKA_BOOTSTRAP", servers::kafka())], PATIENCE);
     }
 
     fn topic(&self, name: &str) -> String {
@@ -144,6 +155,103 @@ fn rejected_records_come_again_once_and_the_fixed_topology_accepts_them() {
     assert_eq!(totals(), [REJECTED, REJECTED]);
     let ended = fixed.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn the_headers_of_a_rejected_record_are_kept_shown_and_sent_again() {
+    let place = Place::empty("replay-headers");
+    let (plays, rejected) = (place.topic("plays"), place.topic("rejected"));
+    let headers = [
+        ("trace", Some("00-af-01")),
+        ("herald.topology", Some("elsewhere")),
+        ("herald.replay", Some("old/0/1")),
+        ("nothing", None),
+        ("trace", Some("second")),
+    ];
+    let record = ("k", "{\"id\":1,\"points\":-1}");
+    broker::shared().produce_with_headers(&plays, record, &headers);
+    broker::shared().produce_with_headers(&plays, record, &[]);
+    let long = "x".repeat(20_000);
+    broker::shared().produce_with_headers(&plays, record, &[("long", Some(long.as_str())), ("trace", None)]);
+    place.run_old();
+
+    let read = broker::shared().read_committed(&rejected);
+    assert_eq!(read.len(), 3);
+    let header = |at: usize, name: &str| read[at].headers.get(name).map(String::as_str);
+    assert_eq!(header(0, "herald.topology"), Some("replay-headers"));
+    assert_eq!(header(0, "herald.header.herald.topology"), Some("elsewhere"));
+    assert_eq!(header(0, "herald.header.herald.replay"), Some("old/0/1"));
+    assert_eq!([header(0, "trace"), header(0, "herald.null.nothing")], [Some("second"), Some("")]);
+    assert_eq!(read[0].header_count, read[1].header_count + headers.len());
+    assert_eq!(header(2, "herald.cut"), Some("key 1, value 20, headers 2"));
+    assert_eq!([header(2, "long"), header(2, "herald.null.trace")], [None, Some("")]);
+
+    let show = |sequence: &str, format: &str| {
+        let args = ["dead-letter", "show", sequence, "--state", "old", "--format", format];
+        child::succeed(place.dir.path(), &args, &[], PATIENCE).stdout
+    };
+    let shown: Value = serde_json::from_str(&show("0", "json")).expect("JSON");
+    let mut expected = Vec::new();
+    for (name, value) in headers {
+        expected.push(serde_json::json!({"name": name, "value": value, "bytes": null}));
+    }
+    assert_eq!(shown[0]["headers"], Value::Array(expected));
+    assert_eq!(shown[0]["headers_cut"], 0);
+    let shown: Value = serde_json::from_str(&show("1", "json")).expect("JSON");
+    assert_eq!(shown[0]["headers"], serde_json::json!([]));
+    let shown: Value = serde_json::from_str(&show("2", "json")).expect("JSON");
+    assert_eq!(shown[0]["headers"], serde_json::json!([{"name": "trace", "value": null, "bytes": null}]));
+    assert_eq!(shown[0]["headers_cut"], 1);
+    let text = show("0", "table");
+    assert!(text.contains("header (text) | trace: 00-af-01\n"), "{text}");
+    assert!(text.contains("header        | nothing: NULL\n"), "{text}");
+
+    // A record that is not whole is not sent.
+    let ended = place.start(&[], "").wait(PATIENCE);
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.stdout, ended.stderr);
+    let printed: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let [replayed, cut] = ["replayed", "cut"].map(|name| printed["counts"][0][name].as_u64());
+    assert_eq!((replayed, cut), (Some(2), Some(1)), "{printed}");
+    let read = broker::shared().read_committed(&plays);
+    assert_eq!(read.len(), 5);
+    let sent: Vec<&Read> = read
+        .iter()
+        .filter(|read| read.headers.get("herald.replay").is_some_and(|at| at != "old/0/1"))
+        .collect();
+    let [full, bare] = sent[..] else { panic!("{sent:?}") };
+    // The place of an earlier replay has given way.
+    assert_eq!((full.header_count, bare.header_count), (headers.len(), 1));
+    let expected = [("trace", "second"), ("herald.topology", "elsewhere"), ("nothing", "")];
+    for (name, value) in expected {
+        assert_eq!(full.headers.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(full.headers["herald.replay"], format!("{plays}/{}/0", full.partition));
+}
+
+#[test]
+fn transactions_that_are_open_where_a_replay_sends_are_looked_at() {
+    let place = Place::new("replay-open");
+    let plays = place.topic("plays");
+    // One of another program holds nothing up.
+    let open = broker::shared().open_transaction(&plays, &[("trace", Some("1"))]);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, REJECTED, 0]);
+    open.abort_transaction(PATIENCE).expect("the abort");
+    drop(open);
+    // One that might be of a replay that died does, unless its record was committed.
+    for (offset, code) in [(0, 0), (999_999, 1)] {
+        let sent_for = format!("{plays}/0/{offset}");
+        let open = broker::shared().open_transaction(&plays, &[("herald.replay", Some(sent_for.as_str()))]);
+        let ended = place.start(&[], "").wait(PATIENCE);
+        assert_eq!(ended.code, Some(code), "{}\n{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.stderr.contains("is still open"), code == 1, "{}", ended.stderr);
+        open.abort_transaction(PATIENCE).expect("the abort");
+    }
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
+    let started = Instant::now();
+    while place.replayed().len() < REJECTED && started.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    place.assert_once();
 }
 
 #[cfg(feature = "failpoints")]

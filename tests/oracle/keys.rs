@@ -4,7 +4,7 @@
 //! group, number and deduplicate rows over columns of few values, so that a key which is none meets two
 //! rows of it. Views are kept by whole rows here, so that nothing is lost of what a key would hide. At
 //! several epochs, with rows corrected and deleted between, each proven key must tell all rows of its view
-//! apart, and each pair of columns must determine each other.
+//! apart, without its constant columns as well, and each pair of columns must determine each other.
 //!
 //! ```text
 //! $ HERALD_KEYS=500 HERALD_SEED=1 cargo test --release --test oracle keys
@@ -152,6 +152,11 @@ impl Draw {
             exprs.push(expr);
             columns.push((format!("c{at}"), kind));
         }
+        if self.rng.random_range(0..4) == 0 {
+            let literal = self.one(&["'a'", "'x'"]);
+            columns.push((format!("c{}", exprs.len()), Kind::Text));
+            exprs.push(literal.to_owned());
+        }
         (exprs, columns)
     }
 
@@ -161,8 +166,13 @@ impl Draw {
         let mut drawn = Drawn { from, exprs, columns };
         let body = match self.rng.random_range(0..13) {
             0 => {
-                let Drawn { from, .. } = &drawn;
-                format!("SELECT {} FROM {} WHERE {} IS NOT NULL", drawn.list(), from.name, from.columns[0].0)
+                let (column, kind) = self.one(&drawn.from.columns);
+                let condition = match kind {
+                    Kind::Number => self.one(&["= 1", "= 2", "IS NOT NULL"]),
+                    Kind::Text => self.one(&["= 'a'", "IS NOT NULL"]),
+                    _ => "IS NOT NULL",
+                };
+                format!("SELECT {} FROM {} WHERE {column} {condition}", drawn.list(), drawn.from.name)
             }
             1 => format!("SELECT DISTINCT {} FROM {}", drawn.list(), drawn.from.name),
             2 | 3 => {
@@ -371,6 +381,7 @@ fn determines(rows: &[Vec<Vec<u8>>], (a, b): (usize, usize)) -> bool {
 struct Held {
     keys: usize,
     pairs: usize,
+    constants: usize,
     /// Column sets that nobody claimed, and that are no keys indeed: the control.
     broken: usize,
 }
@@ -378,9 +389,17 @@ struct Held {
 fn hold(rel: &Rel, rows: &[Vec<Vec<u8>>], held: &mut Held) -> Result<(), String> {
     let name = |c: &usize| rel.schema.field(*c).name().clone();
     for key in &rel.unique {
-        held.keys += 1;
-        if !unique(rows, key) {
-            return Err(format!("({}) is no key", key.iter().map(name).collect::<Vec<_>>().join(", ")));
+        for key in [key.clone(), rel.telling_columns(key)] {
+            held.keys += 1;
+            if !unique(rows, &key) {
+                return Err(format!("({}) is no key", key.iter().map(name).collect::<Vec<_>>().join(", ")));
+            }
+        }
+    }
+    for column in rel.constants.keys() {
+        held.constants += 1;
+        if rows.iter().any(|row| row[*column] != rows[0][*column]) {
+            return Err(format!("{} is not constant", name(column)));
         }
     }
     for pair in &rel.paired {
@@ -451,6 +470,7 @@ fn every_proven_key_tells_all_rows_apart() {
         run(seed, &mut held);
     }
     println!("keys: seeds {first}..{}, {held:?}", first + topologies as u64);
-    // Keys and pairs were claimed, and data met what is no key.
-    assert!(held.keys > topologies * VIEWS && held.pairs > topologies && held.broken > topologies * VIEWS);
+    // Keys, pairs and constants were claimed, and data met what is no key.
+    assert!(held.keys > topologies * VIEWS && held.pairs > topologies && held.constants > topologies);
+    assert!(held.broken > topologies * VIEWS);
 }

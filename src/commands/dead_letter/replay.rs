@@ -12,11 +12,10 @@ use anyhow::{Error, Result, anyhow};
 use connectors::kafka::{KafkaSource, Replay, ReplayConfig, ReplayCount, ReplayCounts, ReplayFilter};
 use connectors::{ConnectorError, SourceConnector};
 use dataflows::plan::Source;
-use dataflows::plan::formats::IncludeKind;
 use schemas::Outcome;
 use schemas::types::time::parse_timestamp;
 
-use super::parse_outcome;
+use super::{parse_outcome, unknown_source};
 use crate::cli::{DeadLetterFilter, ReplayArgs, StatusFormat};
 use crate::commands::status::align_columns;
 use crate::exit::mistake;
@@ -35,7 +34,6 @@ pub fn command(args: &ReplayArgs) -> Result<()> {
     let filter = parse_filter(&args.filter)?;
     let plan = topology::plan_topology(&files, &variables, Network::Allowed)?;
     let sources = select_sources(&plan.sources, args.filter.source.as_deref())?;
-    warn_of_headers(&sources);
     let mut counts = ReplayCounts::new();
     for config in replay_configs(&sources, filter) {
         let topic = config.dead_letter_topic.clone();
@@ -118,7 +116,7 @@ fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<
     refuse_split_marks(sources)?;
     if let Some(named) = named {
         let Some(found) = sources.iter().find(|source| source.name == named) else {
-            return Err(unknown_source(sources, named));
+            return Err(unknown_source(named, sources.iter().map(|source| source.name.as_str()).collect()));
         };
         return Ok(vec![Replayed::new(found).map_err(mistake)?]);
     }
@@ -141,12 +139,6 @@ fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<
     Ok(found)
 }
 
-/// The error for the name of no source.
-fn unknown_source(sources: &[Source], named: &str) -> Error {
-    let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-    mistake(format!("--source {named}: the topology has no such source; it has {}", known.join(", ")))
-}
-
 /// Refuses two sources of one topic with dead-letter topics of their own: a record that both rejected would be
 /// sent once for each, since each topic has only its own marks.
 fn refuse_split_marks(sources: &[Source]) -> Result<()> {
@@ -163,18 +155,6 @@ fn refuse_split_marks(sources: &[Source]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Warns of sources with columns of headers, which dead letters do not keep.
-fn warn_of_headers(sources: &[Replayed<'_>]) {
-    for Replayed { source, .. } in sources {
-        if source.includes.iter().any(|include| matches!(include, IncludeKind::Header(_))) {
-            eprintln!(
-                "warning: source {} has columns of headers, which dead letters do not keep: its records are sent without",
-                source.name
-            );
-        }
-    }
 }
 
 /// One configuration per dead-letter topic.
@@ -254,7 +234,7 @@ fn counts_text(counts: &ReplayCounts, dry_run: bool) -> String {
     if cut > 0 {
         let _ = writeln!(
             out,
-            "Of {cut} the dead-letter topic holds only a part: `herald dead-letter show` has them whole."
+            "Of {cut} the dead-letter topic holds only a part: `herald dead-letter show` has key and value whole."
         );
     }
     if elsewhere > 0 {
@@ -346,7 +326,10 @@ mod tests {
         for (named, said) in [
             ("silent", "add dead_letter.topic = 'TOPIC'"),
             ("lines", "has the connector file"),
-            ("click", "no such source; it has clicks, views, orders, silent, lines"),
+            (
+                "click",
+                "no such source\n  did you mean clicks? There are clicks, views, orders, silent, lines",
+            ),
         ] {
             let error = topics(Some(named)).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
@@ -389,7 +372,7 @@ mod tests {
              clicks  decode         12         9        3    0\n\
              views   late            4         1        0    1\n\n\
              16 selected: 10 replayed, 3 already replayed, 1 cut.\n\
-             Of 1 the dead-letter topic holds only a part: `herald dead-letter show` has them whole.\n\
+             Of 1 the dead-letter topic holds only a part: `herald dead-letter show` has key and value whole.\n\
              2 came from a topic or partition that their source does not have, and are left out.\n"
         );
         let none = counts_text(&ReplayCounts::new(), true);

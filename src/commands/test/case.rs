@@ -227,9 +227,10 @@ impl Binder<'_> {
             found = names.iter().position(|name| *name == folded);
         }
         if found.is_none() {
-            let has = match names.is_empty() {
-                true => format!("the topology has no {kind}"),
-                false => format!("the topology has {}", names.join(", ")),
+            let has = if names.is_empty() {
+                format!("the topology has no {kind}")
+            } else {
+                format!("the topology has {}", names.join(", "))
             };
             let hint = did_you_mean(&word.text, names).unwrap_or(has);
             self.add_mistake(

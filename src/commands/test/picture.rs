@@ -241,9 +241,10 @@ fn held_texts(schema: &SchemaRef, keys: &[&Vec<u8>], held: &SinkContent) -> Resu
     let mut found = row_texts(schema, &rows)?.into_iter();
     let mut texts = Vec::with_capacity(keys.len());
     for key in keys {
-        texts.push(match held.keyed.contains_key(*key) {
-            true => found.next().unwrap_or_default(),
-            false => "null".to_owned(),
+        texts.push(if held.keyed.contains_key(*key) {
+            found.next().unwrap_or_default()
+        } else {
+            "null".to_owned()
         });
     }
     Ok(texts)

@@ -111,10 +111,7 @@ pub fn parse_script(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
     if reader.script.topologies.is_empty() && reader.mistakes.is_empty() {
         reader.add_mistake((1, 1), "the script names no topology", "begin with -- topology FILE");
     }
-    match reader.mistakes.is_empty() {
-        true => Ok(reader.script),
-        false => Err(reader.mistakes),
-    }
+    if reader.mistakes.is_empty() { Ok(reader.script) } else { Err(reader.mistakes) }
 }
 
 /// Splits a part of a line, which begins at byte `start`, into words with their places.

@@ -220,9 +220,10 @@ fn row_key(shape: &Shape, row: &str) -> Map<String, Value> {
 fn difference_lines(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<String> {
     let mut lines: Vec<(String, String)> = Vec::new();
     for row in missing {
-        let partner = match shape.key.is_empty() {
-            true => None,
-            false => extra.iter().position(|other| row_key(shape, other) == row_key(shape, row)),
+        let partner = if shape.key.is_empty() {
+            None
+        } else {
+            extra.iter().position(|other| row_key(shape, other) == row_key(shape, row))
         };
         let Some(partner) = partner else {
             lines.push((row.clone(), format!("  - {row}\n")));

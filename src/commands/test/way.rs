@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use dataflows::plan::Source;
-use dataflows::plan::formats::IncludeKind;
 use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::source::decoder;
 use schemas::Records;
@@ -147,10 +146,6 @@ impl Run<'_> {
             let (_, records) = batch.get_or_insert_with(|| (*source, Records::new(record.partition)));
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             records.push(*offset, record.timestamp_ms, key.map(str::as_bytes), value.map(str::as_bytes));
-            let includes = self.case.plan.sources.get(*source).map_or(&[][..], |s| &s.includes);
-            if includes.iter().any(|kind| matches!(kind, IncludeKind::Header(_))) {
-                records.headers.get_or_insert_default().push(vec![]);
-            }
             if cut == Cut::Row
                 && let Some((source, full)) = batch.take()
             {
@@ -162,10 +157,7 @@ impl Run<'_> {
             self.engine.feed(source, rest)?;
         }
         // Without new records there is no epoch: the step sees the content that the last one left.
-        match ends && self.engine.fed() {
-            true => self.commit_epoch(),
-            false => Ok(()),
-        }
+        if ends && self.engine.fed() { self.commit_epoch() } else { Ok(()) }
     }
 
     /// Closes the epoch, commits it, and accumulates its output.

@@ -105,10 +105,12 @@ impl Suggester {
     fn suggest(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
         let typed = line.get(..cursor).unwrap_or(line);
         let before = format!("{}{typed}", self.pending);
-        let words = match split(&before).open {
-            true => (typed.len(), BTreeSet::new()),
-            false if typed.starts_with('\\') => self.suggest_command(typed),
-            false => self.suggest_word(&format!("{}{line}", self.pending), &before, typed),
+        let words = if split(&before).open {
+            (typed.len(), BTreeSet::new())
+        } else if typed.starts_with('\\') {
+            self.suggest_command(typed)
+        } else {
+            self.suggest_word(&format!("{}{line}", self.pending), &before, typed)
         };
         (words.0, words.1.into_iter().take(MAX_WORDS).collect())
     }
