@@ -85,7 +85,8 @@ impl Store {
         if marker.is_some() && !layout.has_database() {
             return Err(StateError::Wiped { dir: dir.to_owned() });
         }
-        let store = Store::open_database(&layout, options, lock)?;
+        // A kill while RocksDB creates its families leaves some of them: they are created then, too.
+        let store = Store::open_database(&layout, (options, marker.is_none()), lock)?;
         fail_point!("store.open.after");
         // The marker is written last: a database without one is a creation that a crash interrupted.
         match marker {
@@ -105,10 +106,14 @@ impl Store {
     }
 
     /// Opens the database, initialises a new one, and checks identity, owner and family stamps.
-    fn open_database(layout: &Layout, options: &StoreOptions, lock: File) -> Result<Store, StateError> {
+    fn open_database(
+        layout: &Layout,
+        (options, create): (&StoreOptions, bool),
+        lock: File,
+    ) -> Result<Store, StateError> {
         let dir = layout.root.clone();
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let database = options::database_options(options, !layout.has_database());
+        let database = options::database_options(options, create);
         layout.close_database()?;
         let families = options::family_descriptors(options, &cache);
         let db = DB::open_cf_descriptors(&database, layout.database_dir(), families)
@@ -302,4 +307,34 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     File::open(to)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::{DB, Options};
+
+    use super::*;
+    use crate::Commit;
+    use crate::table::FAMILIES;
+
+    /// RocksDB creates one family after the other, and the marker comes after all.
+    #[test]
+    fn a_creation_may_end_after_any_family() -> Result<(), StateError> {
+        for created in 0..=FAMILIES.len() {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut options = Options::default();
+            options.create_if_missing(true);
+            options.create_missing_column_families(true);
+            let path = Layout::new(dir.path()).database_dir();
+            drop(DB::open_cf(&options, path, &FAMILIES[..created]).expect("a database"));
+            let topology = Some("games".to_owned());
+            let options = StoreOptions { create: true, topology, ..StoreOptions::default() };
+            let store = Store::open(dir.path(), &options)?;
+            store.commit(Commit { epoch: 1, ..Commit::default() })?;
+            drop(store);
+            let store = Store::open(dir.path(), &StoreOptions::default())?;
+            assert_eq!(store.meta().epoch, 1, "{created} families");
+        }
+        Ok(())
+    }
 }
