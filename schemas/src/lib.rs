@@ -28,7 +28,7 @@ pub use error::SchemaError;
 pub use json::{JsonDecoder, JsonOptions};
 pub use keyed::{DebeziumDecoder, Form, UpsertDecoder};
 pub use records::blobs::{Blobs, Rows};
-pub use records::headers::{BatchHeaders, Headers};
+pub use records::headers::{BatchHeaders, HEADER_BYTES, Headers};
 pub use records::memory;
 pub use records::memory::{MemoryPart, MemoryShare};
 pub use records::out::{OutChunk, OutRecord, digest};

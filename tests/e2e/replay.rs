@@ -90,6 +90,13 @@ impl Place {
         read
     }
 
+    /// The digest of the marker of the record at this place.
+    fn marker_digest(&self, place: &str) -> String {
+        let held = broker::shared().read_committed(&self.topic("rejected"));
+        let marker = held.iter().find(|read| read.key.as_deref() == Some(place.as_bytes()));
+        marker.expect("a marker").headers["herald.digest"].clone()
+    }
+
     /// Asserts that each rejected record was sent again once, with its bytes, to its partition.
     fn assert_once(&self) {
         let (all, replayed) = (broker::shared().read_committed(&self.topic("plays")), self.replayed());
@@ -220,12 +227,14 @@ fn the_headers_of_a_rejected_record_are_kept_shown_and_sent_again() {
         .collect();
     let [full, bare] = sent[..] else { panic!("{sent:?}") };
     // The place of an earlier replay has given way.
-    assert_eq!((full.header_count, bare.header_count), (headers.len(), 1));
+    assert_eq!((full.header_count, bare.header_count), (headers.len() + 1, 2));
     let expected = [("trace", "second"), ("herald.topology", "elsewhere"), ("nothing", "")];
     for (name, value) in expected {
         assert_eq!(full.headers.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert_eq!(full.headers["herald.replay"], format!("{plays}/{}/0", full.partition));
+    let digest = place.marker_digest(&full.headers["herald.replay"]);
+    assert_eq!(full.headers["herald.replay.marker"], format!("{rejected}/{digest}"));
 }
 
 #[test]
@@ -235,6 +244,13 @@ fn transactions_that_are_open_where_a_replay_sends_are_looked_at() {
     // One of another program holds nothing up.
     let open = broker::shared().open_transaction(&plays, &[("trace", Some("1"))]);
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, REJECTED, 0]);
+    open.abort_transaction(PATIENCE).expect("the abort");
+    drop(open);
+    // Nor does a replay of another dead-letter topic.
+    let sent_for = format!("{plays}/0/999999");
+    let other = [("herald.replay", Some(sent_for.as_str())), ("herald.replay.marker", Some("other/2a"))];
+    let open = broker::shared().open_transaction(&plays, &other);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
     open.abort_transaction(PATIENCE).expect("the abort");
     drop(open);
     // One that might be of a replay that died does, unless its record was committed.
@@ -252,6 +268,38 @@ fn transactions_that_are_open_where_a_replay_sends_are_looked_at() {
         std::thread::sleep(Duration::from_millis(50));
     }
     place.assert_once();
+}
+
+/// The record that hangs is another producer's here, so it hangs on until that one aborts it, and the one that was
+/// replayed is still there.
+#[test]
+fn a_record_of_a_committed_replay_that_hangs_is_sent_again() {
+    let place = Place::new("replay-hangs");
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, REJECTED, 0]);
+    let (plays, rejected) = (place.topic("plays"), place.topic("rejected"));
+    let sent_for = format!("{plays}/0/0");
+    let marker = format!("{rejected}/{}", place.marker_digest(&sent_for));
+    let headers =
+        [("herald.replay", Some(sent_for.as_str())), ("herald.replay.marker", Some(marker.as_str()))];
+    let open = broker::shared().open_transaction(&plays, &headers);
+    let ended = place.start(&[], "").wait(PATIENCE);
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("is still open"), "{}", ended.stderr);
+    open.abort_transaction(PATIENCE).expect("the abort");
+
+    // Its marker was taken back once, before the attempts to end it.
+    let held = broker::shared().read_committed(&rejected);
+    assert_eq!(held.iter().filter(|read| read.headers["herald.outcome"] == "recalled").count(), 1);
+    assert_counts(&place.replay(&["--dry-run"]), "to_replay", [REJECTED, 1, REJECTED - 1]);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 1, REJECTED - 1]);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
+    let started = Instant::now();
+    while place.replayed().len() <= REJECTED && started.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let replayed = place.replayed();
+    assert_eq!(replayed.len(), REJECTED + 1);
+    assert_eq!(replayed.iter().filter(|read| read.headers["herald.replay"] == sent_for).count(), 2);
 }
 
 #[cfg(feature = "failpoints")]

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -25,6 +25,9 @@ use crate::{ConnectorError, LastRecord};
 
 /// Interval at which a followed file is polled for more lines.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Pause after a look at the files, as a multiple of its duration: a look takes the time of the thread that reads all
+/// sources.
+const PAUSE_PER_LOOK: u32 = 20;
 /// Bytes before those that come new that must be as they were read.
 const TAIL_BYTES: usize = 4 << 10;
 
@@ -147,10 +150,23 @@ fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
+/// Time of a file's last modification, in seconds and nanoseconds since 1970.
+type Modified = (i64, i64);
+
+fn modified_at(file: &Metadata) -> Modified {
+    (file.mtime(), file.mtime_nsec())
+}
+
+/// The pause after a look at the files that took `look`.
+fn pause_after(look: Duration) -> Duration {
+    look.saturating_mul(PAUSE_PER_LOOK).max(POLL_INTERVAL)
+}
+
 /// Identity of a file that was opened, and the bytes read of it.
 #[derive(Clone, Copy, Debug)]
 struct FileProgress {
     inode: u64,
+    modified: Modified,
     bytes: u64,
 }
 
@@ -165,7 +181,7 @@ pub struct FileReader {
     open: Option<BufReader<File>>,
     /// Progress in each file before the current one, and in the current one.
     read: Vec<FileProgress>,
-    /// The last bytes read of the open file, [`TAIL_BYTES`] at least where there are as many.
+    /// The last bytes read of the open file: [`TAIL_BYTES`] at least where there are as many, and twice that at most.
     tail: Vec<u8>,
     /// True if the last line read of the open file had no end: more of it must not come.
     unended: bool,
@@ -177,7 +193,8 @@ pub struct FileReader {
     stop_at_end: bool,
     done: bool,
     caught_up: bool,
-    listed: Instant,
+    /// Time from which on the files may be looked at again.
+    next_look: Instant,
 }
 
 impl FileReader {
@@ -202,7 +219,7 @@ impl FileReader {
             stop_at_end: false,
             done: false,
             caught_up: false,
-            listed: Instant::now(),
+            next_look: Instant::now() + POLL_INTERVAL,
         };
         if !source.follow || reader.source.path.exists() {
             reader.open_current()?;
@@ -331,10 +348,10 @@ impl FileReader {
         let Some(path) = self.files.get(self.current) else { return Ok(false) };
         let failed = |error| ConnectorError::io(path, error);
         let file = File::open(path).map_err(failed)?;
-        let inode = file.metadata().map_err(failed)?.ino();
+        let found = file.metadata().map_err(failed)?;
         self.open = Some(BufReader::with_capacity(256 << 10, file));
         self.read.truncate(self.current);
-        self.read.push(FileProgress { inode, bytes: 0 });
+        self.read.push(FileProgress { inode: found.ino(), modified: modified_at(&found), bytes: 0 });
         self.tail.clear();
         self.unended = false;
         Ok(true)
@@ -373,12 +390,22 @@ impl FileReader {
                 self.unended |= rest;
                 return Ok(rest);
             }
-            self.current += 1;
-            self.open = None;
+            self.close_current()?;
             if rest {
                 return Ok(true);
             }
         }
+    }
+
+    /// Closes the open file, which was read to its end, and goes to the next one.
+    fn close_current(&mut self) -> Result<(), ConnectorError> {
+        if let Some(open) = self.open.take() {
+            let path = &self.files[self.current];
+            let found = open.get_ref().metadata().map_err(|error| ConnectorError::io(path, error))?;
+            self.read[self.current].modified = modified_at(&found);
+        }
+        self.current += 1;
+        Ok(())
     }
 
     /// Reads on in the open file, to the end of a line or of the file; true if a line is whole.
@@ -402,11 +429,15 @@ impl FileReader {
 
     /// Counts bytes of `line` as read of the open file, and keeps the last ones.
     fn note_bytes(&mut self, range: Range<usize>) {
-        self.read[self.current].bytes += range.len() as u64;
-        self.tail.extend_from_slice(&self.line[range]);
-        if self.tail.len() > 2 * TAIL_BYTES {
-            self.tail.drain(..self.tail.len() - TAIL_BYTES);
+        let bytes = &self.line[range];
+        self.read[self.current].bytes += bytes.len() as u64;
+        let last = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        if last.len() == TAIL_BYTES {
+            self.tail.clear();
+        } else if self.tail.len() + last.len() > 2 * TAIL_BYTES {
+            self.tail.drain(..self.tail.len() + last.len() - TAIL_BYTES);
         }
+        self.tail.extend_from_slice(last);
     }
 
     /// Takes bytes that come behind half a line that was read as a whole one. They may end it, but not go on with it.
@@ -430,10 +461,18 @@ impl FileReader {
             let waits = self.source.follow && self.source.pattern().is_none();
             return Ok(!waits || self.files[self.current].exists());
         }
-        if self.listed.elapsed() < POLL_INTERVAL {
+        let began = Instant::now();
+        if began < self.next_look {
             return Ok(false);
         }
-        self.listed = Instant::now();
+        let more = self.look_for_files()?;
+        let ended = Instant::now();
+        self.next_look = ended + pause_after(ended - began);
+        Ok(more)
+    }
+
+    /// Looks at the files that were read and at the directory; true when there are new files after those known.
+    fn look_for_files(&mut self) -> Result<bool, ConnectorError> {
         self.refuse_changed_files()?;
         if self.source.list()? == self.files {
             return Ok(false);
@@ -454,20 +493,27 @@ impl FileReader {
 impl FileReader {
     /// Refuses files that were replaced, or are shorter than what was read of them, and files before the current
     /// one that are longer: their new lines would need offsets that other lines have.
-    fn refuse_changed_files(&self) -> Result<(), ConnectorError> {
-        for (at, (path, read)) in self.files.iter().zip(&self.read).enumerate() {
+    ///
+    /// Some file systems (CIFS, sshfs) give a file that nobody has open another inode number now and then. So a file
+    /// before the current one with another number was replaced only if its length or its time are others, too.
+    fn refuse_changed_files(&mut self) -> Result<(), ConnectorError> {
+        for (at, (path, read)) in self.files.iter().zip(&mut self.read).enumerate() {
             let found = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?;
             let (length, bytes) = (found.len(), read.bytes);
-            let message = if found.ino() != read.inode {
+            let (inode, modified) = (found.ino(), modified_at(&found));
+            let is_earlier = at < self.current;
+            let is_unchanged = is_earlier && (length, modified) == (bytes, read.modified);
+            let message = if inode != read.inode && !is_unchanged {
                 "was replaced by another file since it was opened".to_owned()
             } else if length < bytes {
                 format!("has {length} bytes, of which {bytes} were read: it was cut short or replaced")
-            } else if length > bytes && at < self.current {
+            } else if length > bytes && is_earlier {
                 format!(
                     "grew by {} bytes after a later file was read: write new lines to a file that sorts last",
                     length - bytes
                 )
             } else {
+                (read.inode, read.modified) = (inode, modified);
                 continue;
             };
             return Err(ConnectorError::File { path: path.clone(), message });
@@ -508,8 +554,10 @@ mod tests {
         FileSource { path, follow, keyed: false, last: None }
     }
 
+    /// The lines that come within 300 ms. A look at the files is due.
     fn all(reader: &mut FileReader) -> Vec<(i64, String)> {
         let mut lines = Vec::new();
+        reader.next_look = Instant::now();
         for records in reader.poll(100, usize::MAX, Duration::from_millis(300)).unwrap() {
             for (i, offset) in records.offsets.iter().enumerate() {
                 let value = records.values.get(i).unwrap();
@@ -599,8 +647,7 @@ mod tests {
 
     /// Polls a reader whose next look at the directory is due.
     fn poll_and_look(reader: &mut FileReader) -> Result<Vec<Records>, String> {
-        let now = Instant::now();
-        reader.listed = now.checked_sub(POLL_INTERVAL).unwrap_or(now);
+        reader.next_look = Instant::now();
         reader.poll(100, usize::MAX, Duration::ZERO).map_err(|error| error.to_string())
     }
 
@@ -624,6 +671,79 @@ mod tests {
         assert_eq!(all(&mut reader).len(), 1);
         std::fs::write(&of.path, text.replace("67", "76") + "9\n").unwrap();
         assert!(poll_and_look(&mut reader).unwrap_err().contains("was written over"));
+    }
+
+    #[test]
+    fn of_a_long_line_the_last_bytes_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = source(dir.path().join("p"), true);
+        for length in [TAIL_BYTES - 1, TAIL_BYTES + 50, 10 * TAIL_BYTES] {
+            let line = "0123456789".repeat(TAIL_BYTES);
+            let mut text = format!("1\n{}\n", &line[..length]);
+            std::fs::write(&of.path, &text).unwrap();
+            let mut reader = FileReader::open(&of, 0).unwrap();
+            assert_eq!(all(&mut reader).len(), 2);
+            // Short lines come behind it, and what is kept is still what stands before the next.
+            for _ in 0..8 {
+                assert!(text.as_bytes().ends_with(&reader.tail), "a gap behind a line of {length}");
+                assert!((TAIL_BYTES..=2 * TAIL_BYTES).contains(&reader.tail.len()), "{}", reader.tail.len());
+                text.push_str(&"123\n".repeat(TAIL_BYTES / 8));
+                std::fs::write(&of.path, &text).unwrap();
+                while !poll_and_look(&mut reader).unwrap().is_empty() {}
+            }
+            assert!(reader.tail.capacity() <= 4 * TAIL_BYTES, "{}", reader.tail.capacity());
+            std::fs::write(&of.path, text.replace('3', "4") + "9\n").unwrap();
+            assert!(poll_and_look(&mut reader).unwrap_err().contains("was written over"));
+        }
+    }
+
+    /// Puts a copy of a file in its place, which is another file with the same bytes; `later` seconds newer.
+    fn put_copy(path: &Path, later: u64) {
+        let (copy, modified) = (path.with_extension("copy"), std::fs::metadata(path).unwrap().modified());
+        std::fs::copy(path, &copy).unwrap();
+        let file = File::options().write(true).open(&copy).unwrap();
+        file.set_modified(modified.unwrap() + Duration::from_secs(later)).unwrap();
+        std::fs::rename(&copy, path).unwrap();
+    }
+
+    #[test]
+    fn another_inode_number_is_another_file_if_it_is_open_or_was_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, last) = (dir.path().join("p1"), dir.path().join("p2"));
+        let of = source(dir.path().join("p?"), true);
+        let opened = || {
+            std::fs::write(&first, "1\n").unwrap();
+            std::fs::write(&last, "2\n").unwrap();
+            let mut reader = FileReader::open(&of, 0).unwrap();
+            assert_eq!(all(&mut reader), lines(&[(0, "1"), (1, "2")]));
+            put_copy(&first, 0);
+            assert!(poll_and_look(&mut reader).is_ok(), "the same length and time");
+            reader
+        };
+        let mut reader = opened();
+        put_copy(&first, 0);
+        assert!(poll_and_look(&mut reader).is_ok(), "and again");
+        put_copy(&first, 1);
+        assert!(poll_and_look(&mut reader).unwrap_err().contains("was replaced by another file"));
+        let mut reader = opened();
+        put_copy(&last, 0);
+        assert!(poll_and_look(&mut reader).unwrap_err().contains("was replaced by another file"));
+    }
+
+    #[test]
+    fn after_a_slow_look_the_files_are_left_alone_for_longer() {
+        assert_eq!(pause_after(Duration::from_micros(10)), POLL_INTERVAL);
+        assert_eq!(pause_after(Duration::from_millis(100)), Duration::from_secs(2));
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = FileReader::open(&source(dir.path().join("p*"), true), 0).unwrap();
+        let began = Instant::now();
+        assert!(poll_and_look(&mut reader).unwrap().is_empty());
+        assert!(reader.next_look >= began + POLL_INTERVAL);
+        // No look is due: the new file is not found.
+        std::fs::write(dir.path().join("p1"), "1\n").unwrap();
+        reader.next_look = Instant::now() + Duration::from_secs(3600);
+        assert!(reader.poll(9, usize::MAX, Duration::ZERO).unwrap().is_empty());
+        assert_eq!(all(&mut reader), lines(&[(0, "1")]));
     }
 
     #[test]
@@ -762,8 +882,7 @@ mod tests {
         std::fs::write(dir.path().join("a-2"), "2\n").unwrap();
         assert_eq!(all(&mut reader), lines(&[(2, "2")]));
         std::fs::write(dir.path().join("a-0"), "x\n").unwrap();
-        std::thread::sleep(POLL_INTERVAL);
-        assert!(reader.poll(9, 99, Duration::from_millis(200)).is_err());
+        assert!(poll_and_look(&mut reader).is_err());
     }
 
     #[test]

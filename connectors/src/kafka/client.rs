@@ -4,9 +4,10 @@
 //! first record that could not be delivered, and stores transport errors, because a session that saw
 //! one is not used again (see [`super::publisher::session`]). librdkafka logs no secrets.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake};
 
 use rdkafka::client::{Client, ClientContext};
@@ -23,6 +24,13 @@ use crate::dead_letter::HeaderRef;
 
 /// Header of a record that a replay has sent: the place of the rejected one.
 pub(crate) const REPLAY_HEADER: &str = "herald.replay";
+/// Header of a record that a replay has sent: its marker, as the name of the dead-letter topic and the marker's digest.
+pub(crate) const MARKER_HEADER: &str = "herald.replay.marker";
+
+thread_local! {
+    /// True while this thread reads a header.
+    static READS_HEADER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Offset that the broker gave to a marked record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,9 +243,24 @@ pub(crate) fn headers_of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<HeaderRef<
 }
 
 /// The header at an index; None if its name is not UTF-8. The client panics at such a name, which anybody may send:
-/// the panic ends here.
+/// the panic ends here, and nothing is printed of it.
 pub(crate) fn header_at<'h, H: Headers>(headers: &'h H, at: usize) -> Option<Header<'h, &'h [u8]>> {
-    catch_unwind(AssertUnwindSafe(|| headers.try_get(at))).ok().flatten()
+    static HOOK: Once = Once::new();
+    HOOK.call_once(silence_header_panics);
+    READS_HEADER.set(true);
+    let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(at)));
+    READS_HEADER.set(false);
+    header.ok().flatten()
+}
+
+/// Sets a panic hook that prints nothing while a header is read, and else does what the one before it does.
+fn silence_header_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !READS_HEADER.get() {
+            before(panic);
+        }
+    }));
 }
 
 /// A topic in the cluster's metadata, if it is there.
@@ -335,5 +358,23 @@ mod tests {
     fn a_header_that_cannot_be_read_ends_nothing() {
         assert_eq!(header_at(&Poisoned, 0), None);
         assert_eq!(header_at(&Poisoned, 1), Some(Header { key: "trace", value: Some(&b"7"[..]) }));
+    }
+
+    #[test]
+    fn nothing_is_printed_of_a_header_that_cannot_be_read() {
+        thread_local! {
+            static PRINTED: Cell<u32> = const { Cell::new(0) };
+        }
+        // The hook is set once: from here on by this test alone.
+        assert!(header_at(&Poisoned, 1).is_some());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PRINTED.set(PRINTED.get() + 1);
+            before(panic);
+        }));
+        silence_header_panics();
+        assert_eq!((header_at(&Poisoned, 0), PRINTED.get()), (None, 0));
+        assert!(catch_unwind(|| Poisoned.try_get(0).is_some()).is_err());
+        assert_eq!(PRINTED.get(), 1, "any other panic is printed");
     }
 }

@@ -9,7 +9,8 @@
 //! An open transaction of any producer hides the markers after it from read_committed. So the ends up to
 //! which a replay reads are those of read_uncommitted, taken after the takeover, and it first waits until no
 //! transaction below them is open. In the topics that it sends to, others may keep transactions open; there it ends
-//! what an earlier replay has left open ([`hanging`]).
+//! what an earlier replay has left open ([`hanging`]). What hangs of a committed one is lost by that: its markers are
+//! taken back first, and its records sent again.
 
 mod hanging;
 mod selection;
@@ -31,7 +32,7 @@ use super::offsets::{add_offset, await_offsets};
 use super::options::KafkaCluster;
 use super::topics::{Topics, partition_ends};
 use crate::{ConnectorError, DeadLetter};
-use selection::{Admitted, Selection, SourceTopic, is_marker, marked_id};
+use selection::{Admitted, MarkerKind, Selection, SourceTopic, marked_id, marker_kind};
 pub use selection::{ReplayCount, ReplayCounts, ReplayFilter};
 use sender::Sender;
 
@@ -127,9 +128,13 @@ impl Replay {
         DeadTopic::open(&self.config, &topics)?;
         let mut sender = Sender::open(&self.config, batch_limit(&self.config, &topics)?)?;
         // Only now no other replay can add a marker.
-        let dead = DeadTopic::open(&self.config, &topics)?;
+        let mut dead = DeadTopic::open(&self.config, &topics)?;
         dead.await_transactions()?;
-        hanging::end_hanging(&dead, &topics, &mut sender)?;
+        if hanging::end_hanging(&dead, &topics, &mut sender)? {
+            // The markers that were taken back are read as well.
+            dead = DeadTopic::open(&self.config, &topics)?;
+            dead.await_transactions()?;
+        }
         let selection = &mut self.selection;
         dead.scan(|message| note_marker(selection, message))?;
         let mut batch = PendingBatch::default();
@@ -202,10 +207,16 @@ fn batch_limit(config: &ReplayConfig, topics: &Topics) -> Result<i64, ConnectorE
 
 /// Notes the record of a marker; other messages are passed over.
 fn note_marker(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Result<(), ConnectorError> {
-    let header = |name: &str| header_of(message, name);
-    if !is_marker(header) {
-        return Ok(());
+    if let Some((kind, id)) = read_marker(message)? {
+        selection.note_marker(kind, id);
     }
+    Ok(())
+}
+
+/// The kind of a marker and the id of the record that it is of; None for any other message.
+fn read_marker(message: &BorrowedMessage<'_>) -> Result<Option<(MarkerKind, u128)>, ConnectorError> {
+    let header = |name: &str| header_of(message, name);
+    let Some(kind) = marker_kind(header) else { return Ok(None) };
     let Some(id) = marked_id(header) else {
         return Err(ConnectorError::Topic {
             topic: message.topic().to_string(),
@@ -216,8 +227,7 @@ fn note_marker(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Resu
             ),
         });
     };
-    selection.marked.insert(id);
-    Ok(())
+    Ok(Some((kind, id)))
 }
 
 /// The record of a dead letter that is to be sent.

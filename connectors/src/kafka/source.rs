@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use schemas::{MemoryPart, MemoryShare, Records};
+use schemas::{HEADER_BYTES, MemoryPart, MemoryShare, Records};
 
 use super::client::{Context, create_client, header_at, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
@@ -511,10 +511,11 @@ impl Drop for KafkaReader {
     }
 }
 
-/// Appends the headers of the last record, and returns their bytes.
+/// Appends the headers of the last record, and returns their bytes as [`schemas::BatchHeaders::bytes_len`] counts them.
 fn push_headers(records: &mut Records, headers: &BorrowedHeaders) -> usize {
-    let (record, mut bytes) = (records.len() - 1, 0);
-    for at in 0..headers.count() {
+    let (record, count) = (records.len() - 1, headers.count());
+    let mut bytes = count * HEADER_BYTES;
+    for at in 0..count {
         match header_at(headers, at) {
             Some(Header { key, value }) => {
                 records.headers.push(record, key, value);

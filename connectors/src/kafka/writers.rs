@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::{Context, header_of, to_connector_error};
+use super::client::{Context, REPLAY_HEADER, header_of, to_connector_error};
 use super::offsets::add_offset;
 use super::options::KafkaCluster;
 use crate::ConnectorError;
@@ -86,7 +86,36 @@ pub(crate) fn other_writer(
     Ok(last.into_values().flatten().find(|writer| writer != topology))
 }
 
+/// The topology that wrote a record, if it names one. A replay sends records with all the headers that they had, so
+/// that of a record that was read elsewhere may stand there, too.
 fn writer_of(message: &impl Message) -> Option<String> {
+    if header_of(message, REPLAY_HEADER).is_some() {
+        return None;
+    }
     let writer = header_of(message, "herald.topology")?;
     Some(String::from_utf8_lossy(writer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+
+    use super::*;
+
+    #[test]
+    fn a_replayed_record_names_no_writer() {
+        let of = |headers: &[(&str, &str)]| {
+            let mut owned = OwnedHeaders::new();
+            for (key, value) in headers {
+                owned = owned.insert(Header { key, value: Some(*value) });
+            }
+            let at = Timestamp::CreateTime(7);
+            writer_of(&OwnedMessage::new(None, None, "out".to_owned(), at, 0, 3, Some(owned)))
+        };
+        let topology = ("herald.topology", "elsewhere");
+        assert_eq!(of(&[topology, ("herald.epoch", "4")]), Some("elsewhere".to_owned()));
+        assert_eq!(of(&[topology, ("herald.replay", "in/0/7")]), None);
+        assert_eq!(of(&[("trace", "1")]), None);
+    }
 }

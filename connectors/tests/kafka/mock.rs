@@ -10,9 +10,12 @@ use connectors::kafka::{
     EpochOutput, KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics,
 };
 use connectors::{ConnectorError, MockKafka};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use schemas::HEADER_BYTES;
 
 use crate::support::{chunks, content, feed, open, read_all, values};
 
@@ -53,6 +56,29 @@ fn every_partition_is_read_in_order_and_bounded() {
     assert_eq!(reader.positions(), BTreeMap::from([(0, 500), (1, 500), (2, 500)]));
     assert!(reader.lag().values().all(|lag| *lag == 0));
     reader.commit_offsets(&reader.positions());
+}
+
+#[test]
+fn headers_without_content_fill_a_batch_as_well() {
+    let mock = mock("in", 1);
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", mock.bootstrap()).create().unwrap();
+    for _ in 0..3 {
+        let mut headers = OwnedHeaders::new();
+        for _ in 0..10 {
+            headers = headers.insert(Header { key: "h", value: None::<&str> });
+        }
+        let record = BaseRecord::to("in").partition(0).key("k").payload("v").headers(headers);
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let mut reader = open(&mock.cluster(), "in", &BTreeMap::new());
+    let mut first = Vec::new();
+    while first.is_empty() {
+        first = reader.poll(10, 200, Duration::from_secs(5)).unwrap();
+    }
+    assert_eq!((first[0].len(), first[0].bytes_len()), (1, 2 + 10 * (1 + HEADER_BYTES)));
+    assert_eq!(read_all(&mut reader).iter().map(|records| records.len()).sum::<usize>(), 2);
 }
 
 #[test]

@@ -6,6 +6,10 @@ use std::ops::Range;
 use super::blobs::{Blobs, Rows};
 use super::memory::{HeapBytes, vector_bytes};
 
+/// Bytes that a header is counted with beside its name and value: about what its places in a batch take. So headers
+/// without content are bounded, too.
+pub const HEADER_BYTES: usize = 24;
+
 /// The headers of one record: names and values.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
@@ -39,9 +43,10 @@ impl BatchHeaders {
         span_of(&self.records, record).map(|at| (self.names.get(at), self.values.get(at)))
     }
 
-    /// Bytes of all names and values together.
+    /// Bytes of all names and values together, and [`HEADER_BYTES`] for each header.
     pub fn bytes_len(&self) -> usize {
-        self.names.bytes_len() + self.values.bytes_len()
+        let count = self.records.len() + self.unreadable.len();
+        self.names.bytes_len() + self.values.bytes_len() + count * HEADER_BYTES
     }
 
     /// Number of the record's headers that could not be read.
@@ -88,7 +93,7 @@ mod tests {
             assert!(names(&headers, without).is_empty(), "{without}");
         }
         assert_eq!([0, 1, 2, 3, 4].map(|record| headers.unreadable_of(record)), [0, 1, 0, 2, 0]);
-        assert_eq!(headers.bytes_len(), 11);
+        assert_eq!(headers.bytes_len(), 11 + 6 * HEADER_BYTES);
     }
 
     #[test]

@@ -7,38 +7,55 @@
 //! sends a record to each such partition and is aborted. The record is a copy of the one that hangs, so that readers
 //! of uncommitted records meet nothing new.
 //!
-//! Other producers may have transactions open in these topics, for as long as they like. They are waited for a
-//! moment only; behind one that lasts longer, a record that hangs is not seen.
+//! Where the transaction of that replay was committed, its markers say that the records are sent, and the abort would
+//! lose those that hang. Nothing can commit them: that takes a record in their partition, and the transaction that
+//! sends it may fail. So their markers are taken back before the abort, in a transaction of its own, and the records
+//! are sent again. Whoever is killed between the two leaves records that hang and have no marker.
+//!
+//! A record that a replay has sent names its marker, and with it the dead-letter topic, so that a replay of another one
+//! in the same topics is not taken for this one. Other producers may have transactions open in these topics, for as
+//! long as they like. They are waited for a moment only; behind one that lasts longer, a record that hangs is not seen.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::selection::is_marker;
+use super::selection::{Marker, MarkerKind, named_id};
 use super::sender::Sender;
-use super::{DeadTopic, RETRY_PAUSE, ReplayConfig, open_consumer};
+use super::{DeadTopic, RETRY_PAUSE, ReplayConfig, open_consumer, read_marker};
 use crate::ConnectorError;
-use crate::kafka::client::{REPLAY_HEADER, header_of, to_connector_error};
+use crate::kafka::client::{MARKER_HEADER, REPLAY_HEADER, header_of, to_connector_error};
 use crate::kafka::offsets::{add_offset, await_offsets};
 use crate::kafka::topics::{Topics, partition_ends};
 
 /// Time that an open transaction may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A partition with an open transaction.
-struct OpenPartition {
+/// A part of a partition with an open transaction.
+#[derive(Clone, Copy)]
+struct OpenRange {
     partition: i32,
     /// Offset of the first record of its earliest open transaction.
     first: i64,
+    /// Offset up to which it is looked at.
+    end: i64,
+}
+
+impl OpenRange {
+    /// The first record alone.
+    fn first_only(self) -> OpenRange {
+        OpenRange { end: self.first + 1, ..self }
+    }
 }
 
 /// Ends the records of earlier replays that hang in the topics of the sources. No transaction may be open in the
-/// dead-letter topic up to its ends: its markers tell which records were committed.
+/// dead-letter topic up to its ends: its markers tell which records were committed. Returns true if markers were taken
+/// back, behind those ends.
 ///
 /// # Errors
 /// A record that hangs on; a broker that does not answer.
@@ -46,18 +63,24 @@ pub(super) fn end_hanging(
     dead: &DeadTopic<'_>,
     topics: &Topics,
     sender: &mut Sender,
-) -> Result<(), ConnectorError> {
+) -> Result<bool, ConnectorError> {
     let hanging = find_hanging(dead, topics)?;
     if hanging.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!(
         partitions = hanging.len(),
         "the broker has not ended the last replay everywhere; it is aborted"
     );
+    let ids = hanging_ids(dead, topics, &hanging)?;
+    let markers = find_markers(dead, |_, id| ids.contains(&id))?;
+    if !markers.is_empty() {
+        tracing::warn!(records = markers.len(), "records of a committed replay hang; they are sent again");
+        sender.recall(&markers)?;
+    }
     sender.abort_hanging(&hanging)?;
     match find_hanging(dead, topics)?.first() {
-        None => Ok(()),
+        None => Ok(!markers.is_empty()),
         Some(record) => Err(ConnectorError::Transaction(format!(
             "a replay's transaction on topic \"{}\" partition {} is still open: \
              kafka-transactions.sh find-hanging finds it, and its abort ends it",
@@ -67,24 +90,29 @@ pub(super) fn end_hanging(
     }
 }
 
-/// The first records of open transactions that are a replay's, and were not committed.
+/// The first records of open transactions that are a replay's. One of an earlier release, which names no marker, is
+/// left out if it was committed.
 fn find_hanging(dead: &DeadTopic<'_>, topics: &Topics) -> Result<Vec<OwnedMessage>, ConnectorError> {
-    let mut found = Vec::new();
+    let (mut hanging, mut unnamed, mut places) = (Vec::new(), Vec::new(), HashSet::new());
     for topic in dead.config.sources.values().collect::<BTreeSet<&String>>() {
-        let open = open_partitions(dead.config, topics, topic)?;
-        for record in first_records(dead.config, topic, &open)? {
-            if header_of(&record, REPLAY_HEADER).is_some() {
-                found.push(record);
+        let open = open_ranges(dead.config, topics, topic)?;
+        let first: Vec<OpenRange> = open.into_iter().map(OpenRange::first_only).collect();
+        visit_open(dead.config, topic, &first, |message| {
+            if own_id(&dead.config.dead_letter_topic, message).is_some() {
+                hanging.push(message.detach());
+            } else if let Some(place) = unnamed_place(message) {
+                places.insert(place.to_vec());
+                unnamed.push(message.detach());
             }
-        }
+        })?;
     }
-    if found.is_empty() {
-        return Ok(found);
+    if unnamed.is_empty() {
+        return Ok(hanging);
     }
-    let committed = committed_places(dead, &found)?;
-    let mut hanging = Vec::with_capacity(found.len());
-    for record in found {
-        if header_of(&record, REPLAY_HEADER).is_some_and(|place| committed.contains(place)) {
+    let markers = find_markers(dead, |place, _| places.contains(place))?;
+    for record in unnamed {
+        let place = unnamed_place(&record).unwrap_or_default();
+        if markers.iter().any(|marker| marker.place == place) {
             tracing::warn!(
                 topic = record.topic(),
                 partition = record.partition(),
@@ -98,12 +126,68 @@ fn find_hanging(dead: &DeadTopic<'_>, topics: &Topics) -> Result<Vec<OwnedMessag
     Ok(hanging)
 }
 
+/// The id of the record that a record was sent for, if a replay of this dead-letter topic has sent it.
+fn own_id<M: Message>(dead_letter_topic: &str, message: &M) -> Option<u128> {
+    named_id(dead_letter_topic, header_of(message, MARKER_HEADER)?)
+}
+
+/// The place of the record that a record was sent for, if a replay of an earlier release has sent it. Which one is not
+/// known.
+fn unnamed_place<M: Message>(message: &M) -> Option<&[u8]> {
+    if header_of(message, MARKER_HEADER).is_some() { None } else { header_of(message, REPLAY_HEADER) }
+}
+
+/// The ids of this topic's replays that hang: of these records, and of those behind them in their partitions. No
+/// transaction of the same producer has ended there since, else they would not hang.
+fn hanging_ids(
+    dead: &DeadTopic<'_>,
+    topics: &Topics,
+    hanging: &[OwnedMessage],
+) -> Result<HashSet<u128>, ConnectorError> {
+    let (mut ids, mut ranges) = (HashSet::new(), BTreeMap::<&str, Vec<OpenRange>>::new());
+    for record in hanging {
+        if own_id(&dead.config.dead_letter_topic, record).is_some() {
+            let range = OpenRange { partition: record.partition(), first: record.offset(), end: 0 };
+            ranges.entry(record.topic()).or_default().push(range);
+        }
+    }
+    for (topic, mut open) in ranges {
+        let Some(bounds) = topics.bounds(topic)? else { continue };
+        for range in &mut open {
+            range.end = bounds.get(range.partition as usize).map_or(0, |(_, end)| *end);
+        }
+        visit_open(dead.config, topic, &open, |message| {
+            ids.extend(own_id(&dead.config.dead_letter_topic, message));
+        })?;
+    }
+    Ok(ids)
+}
+
+/// The markers in the dead-letter topic whose key and id are wanted, without those that were taken back.
+fn find_markers(
+    dead: &DeadTopic<'_>,
+    is_wanted: impl Fn(&[u8], u128) -> bool,
+) -> Result<Vec<Marker>, ConnectorError> {
+    let mut found: BTreeMap<u128, Marker> = BTreeMap::new();
+    dead.scan(|message| {
+        let Some((kind, id)) = read_marker(message)? else { return Ok(()) };
+        let place = message.key().unwrap_or_default();
+        if kind == MarkerKind::Recalled {
+            found.remove(&id);
+        } else if is_wanted(place, id) {
+            found.insert(id, Marker { partition: message.partition(), place: place.to_vec(), id });
+        }
+        Ok(())
+    })?;
+    Ok(found.into_values().collect())
+}
+
 /// The partitions of a topic in which any producer's transaction is open that began before now.
-fn open_partitions(
+fn open_ranges(
     config: &ReplayConfig,
     topics: &Topics,
     topic: &str,
-) -> Result<Vec<OpenPartition>, ConnectorError> {
+) -> Result<Vec<OpenRange>, ConnectorError> {
     // A topic that is missing is told when records are sent to it.
     let Some(bounds) = topics.bounds(topic)? else { return Ok(Vec::new()) };
     let (ends, until) = (partition_ends(&bounds), Instant::now() + END_TIMEOUT);
@@ -114,7 +198,7 @@ fn open_partitions(
         let mut open = Vec::new();
         for (partition, (first, end)) in (0..).zip(stable.into_iter().zip(&ends)) {
             if first < *end {
-                open.push(OpenPartition { partition, first });
+                open.push(OpenRange { partition, first, end: *end });
             }
         }
         if open.is_empty() || Instant::now() > until {
@@ -124,75 +208,86 @@ fn open_partitions(
     }
 }
 
-/// The first record of the earliest open transaction of each of these partitions.
-fn first_records(
+/// Visits the records of these ranges, committed or not.
+fn visit_open(
     config: &ReplayConfig,
     topic: &str,
-    open: &[OpenPartition],
-) -> Result<Vec<OwnedMessage>, ConnectorError> {
-    let mut found = Vec::with_capacity(open.len());
+    open: &[OpenRange],
+    mut visit: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<(), ConnectorError> {
     if open.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let failed = |error| read_error(config, topic, error);
     let consumer = open_consumer(config, "read_uncommitted", true)?;
-    let (mut left, mut assignment) = (BTreeSet::new(), TopicPartitionList::new());
-    for OpenPartition { partition, first } in open {
-        left.insert(*partition);
+    let (mut left, mut assignment) = (BTreeMap::new(), TopicPartitionList::new());
+    for OpenRange { partition, first, end } in open {
+        left.insert(*partition, *end);
         add_offset(&mut assignment, topic, *partition, Offset::Offset(*first)).map_err(failed)?;
     }
     consumer.assign(&assignment).map_err(failed)?;
-    let until = Instant::now() + config.timeout;
+    let mut heard = Instant::now();
     while !left.is_empty() {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                let is_first = left.remove(&message.partition());
-                if is_first {
-                    found.push(message.detach());
-                }
-            }
-            // The transaction was ended, and its records are gone.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-            Some(Err(error)) => match failed(error) {
-                // The client reconnects by itself; the time limit below bounds the wait.
-                ConnectorError::Unreachable { .. } => {}
-                error => return Err(error),
-            },
-            None => {}
-        }
-        if Instant::now() > until {
+        if heard.elapsed() > config.timeout {
             return Err(ConnectorError::Unreachable {
                 bootstrap: config.cluster.bootstrap.clone(),
                 reason: format!("topic \"{topic}\" could not be read in time"),
             });
         }
-    }
-    Ok(found)
-}
-
-/// The places of these records that have a marker in the dead-letter topic.
-fn committed_places(
-    dead: &DeadTopic<'_>,
-    records: &[OwnedMessage],
-) -> Result<HashSet<Vec<u8>>, ConnectorError> {
-    let mut places = HashSet::new();
-    for record in records {
-        places.extend(header_of(record, REPLAY_HEADER));
-    }
-    let mut committed = HashSet::new();
-    dead.scan(|message| {
-        if is_marker(|name| header_of(message, name))
-            && let Some(place) = message.key()
-            && places.contains(place)
-        {
-            committed.insert(place.to_vec());
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let Some(end) = left.get(&message.partition()).copied() else { continue };
+                if message.offset() < end {
+                    visit(&message);
+                }
+                if message.offset() + 1 >= end {
+                    left.remove(&message.partition());
+                }
+                heard = Instant::now();
+            }
+            // Only ends of transactions are left, or the records are gone.
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+            Some(Err(error)) => match failed(error) {
+                // The client reconnects by itself; the time limit bounds the wait.
+                ConnectorError::Unreachable { .. } => {}
+                error => return Err(error),
+            },
+            None => {}
         }
-        Ok(())
-    })?;
-    Ok(committed)
+    }
+    Ok(())
 }
 
 /// Maps an error of reading a topic.
 fn read_error(config: &ReplayConfig, topic: &str, error: KafkaError) -> ConnectorError {
     to_connector_error(error, &config.cluster.bootstrap, &format!("to read topic \"{topic}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::{Header, OwnedHeaders};
+
+    use super::*;
+
+    #[test]
+    fn a_replay_of_another_dead_letter_topic_is_told_from_this_one() {
+        let sent = |headers: &[(&str, &str)]| {
+            let mut owned = OwnedHeaders::new();
+            for (key, value) in headers {
+                owned = owned.insert(Header { key, value: Some(*value) });
+            }
+            let at = Timestamp::CreateTime(7);
+            OwnedMessage::new(None, None, "plays".to_owned(), at, 0, 3, Some(owned))
+        };
+        let place = ("herald.replay", "plays/0/7");
+        let own = sent(&[place, ("herald.replay.marker", "plays.rejected/2a")]);
+        assert_eq!((own_id("plays.rejected", &own), unnamed_place(&own)), (Some(42), None));
+        assert_eq!((own_id("rejected", &own), unnamed_place(&own)), (None, None));
+        let earlier = sent(&[place]);
+        assert_eq!(own_id("plays.rejected", &earlier), None);
+        assert_eq!(unnamed_place(&earlier), Some(&b"plays/0/7"[..]));
+        let other = sent(&[("trace", "1")]);
+        assert_eq!((own_id("plays.rejected", &other), unnamed_place(&other)), (None, None));
+    }
 }

@@ -2,16 +2,14 @@
 //!
 //! A marker has the rejected record's `TOPIC/PARTITION/OFFSET` as its key and no value. Its header
 //! `herald.outcome` is `replayed`, which no dead letter has; `herald.digest` holds the record's id,
-//! `herald.replayed` the time.
+//! `herald.replayed` the time. A marker whose outcome is `recalled` takes the one before it back: the record that was
+//! sent is lost, and is sent again.
 
 use std::collections::{BTreeMap, HashSet};
 
 use schemas::Outcome;
 
 use crate::DeadLetter;
-
-/// Value of the header `herald.outcome` of a marker.
-const REPLAYED: &str = "replayed";
 
 /// Filters of the records of a replay.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +73,7 @@ pub(super) struct Selection {
     sources: BTreeMap<String, SourceTopic>,
     filter: ReplayFilter,
     /// Ids of the records that have a marker.
-    pub(super) marked: HashSet<u128>,
+    marked: HashSet<u128>,
     /// Ids of the records that this attempt admitted, or found sent by an attempt before.
     admitted: HashSet<u128>,
     /// Ids of the records that attempts before admitted: one with a marker was sent by them.
@@ -132,6 +130,15 @@ impl Selection {
         None
     }
 
+    /// Notes what a marker says of a record. Those of one record stand in one partition, and come in their order.
+    pub(super) fn note_marker(&mut self, kind: MarkerKind, id: u128) {
+        if kind == MarkerKind::Replayed {
+            self.marked.insert(id);
+        } else {
+            self.marked.remove(&id);
+        }
+    }
+
     /// Counts admitted records that are committed.
     pub(super) fn note_sent(&mut self, records: &[Admitted]) {
         for Admitted { letter, .. } in records {
@@ -145,23 +152,68 @@ pub(super) fn record_place(letter: &DeadLetter) -> String {
     format!("{}/{}/{}", letter.topic, letter.partition, letter.offset)
 }
 
-/// Headers of the marker of a record that is sent at `now_ms`.
-pub(super) fn marker_headers(id: u128, now_ms: i64) -> [(&'static str, String); 3] {
+/// Kind of a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkerKind {
+    /// The record is sent.
+    Replayed,
+    /// It is not sent after all.
+    Recalled,
+}
+
+impl MarkerKind {
+    /// Value of the header `herald.outcome`.
+    fn outcome(self) -> &'static str {
+        match self {
+            MarkerKind::Replayed => "replayed",
+            MarkerKind::Recalled => "recalled",
+        }
+    }
+}
+
+/// A marker that stands in the dead-letter topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) partition: i32,
+    /// Its key.
+    pub(super) place: Vec<u8>,
+    /// [`DeadLetter::record_id`].
+    pub(super) id: u128,
+}
+
+/// Headers of the marker of a record that is sent, or recalled, at `now_ms`.
+pub(super) fn marker_headers(kind: MarkerKind, id: u128, now_ms: i64) -> [(&'static str, String); 3] {
     [
-        ("herald.outcome", REPLAYED.to_owned()),
+        ("herald.outcome", kind.outcome().to_owned()),
         ("herald.replayed", now_ms.to_string()),
         ("herald.digest", format!("{id:032x}")),
     ]
 }
 
-/// Returns true for the headers of a marker.
-pub(super) fn is_marker<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> bool {
-    header("herald.outcome") == Some(REPLAYED.as_bytes())
+/// The kind of a marker, by its headers; None for any other record.
+pub(super) fn marker_kind<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Option<MarkerKind> {
+    let outcome = header("herald.outcome")?;
+    [MarkerKind::Replayed, MarkerKind::Recalled].into_iter().find(|kind| kind.outcome().as_bytes() == outcome)
 }
 
 /// The id of the record that a marker is of; None when it cannot be read.
 pub(super) fn marked_id<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Option<u128> {
-    u128::from_str_radix(std::str::from_utf8(header("herald.digest")?).ok()?, 16).ok()
+    parse_id(std::str::from_utf8(header("herald.digest")?).ok()?)
+}
+
+/// The name of a marker: the header `herald.replay.marker` of the record sent.
+pub(super) fn marker_name(dead_letter_topic: &str, id: u128) -> String {
+    format!("{dead_letter_topic}/{id:032x}")
+}
+
+/// The id of the record that a marker of this name is of; None if it stands in another topic.
+pub(super) fn named_id(dead_letter_topic: &str, name: &[u8]) -> Option<u128> {
+    let (topic, id) = std::str::from_utf8(name).ok()?.rsplit_once('/')?;
+    if topic == dead_letter_topic { parse_id(id) } else { None }
+}
+
+fn parse_id(digits: &str) -> Option<u128> {
+    u128::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -204,19 +256,27 @@ mod tests {
     #[test]
     fn markers_come_back_and_are_no_dead_letters() {
         let id = letter(7).record_id();
-        let headers = marker_headers(id, 1_700_000_000_001);
-        let header =
-            |name: &str| headers.iter().find(|(held, _)| *held == name).map(|(_, value)| value.as_bytes());
-        assert!(is_marker(header));
-        assert_eq!(marked_id(header), Some(id));
-        assert_eq!(header("herald.replayed"), Some(&b"1700000000001"[..]));
-        let all: Vec<HeaderRef<'_>> =
-            headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-        assert_eq!(DeadLetter::from_topic(&all, None, None), None);
+        for kind in [MarkerKind::Replayed, MarkerKind::Recalled] {
+            let headers = marker_headers(kind, id, 1_700_000_000_001);
+            let header = |name: &str| {
+                headers.iter().find(|(held, _)| *held == name).map(|(_, value)| value.as_bytes())
+            };
+            assert_eq!(marker_kind(header), Some(kind));
+            assert_eq!(marked_id(header), Some(id));
+            assert_eq!(header("herald.replayed"), Some(&b"1700000000001"[..]));
+            let all: Vec<HeaderRef<'_>> =
+                headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+            assert_eq!(DeadLetter::from_topic(&all, None, None), None);
+        }
         assert_eq!(record_place(&letter(7)), "orders/1/7");
+        let name = marker_name("orders.rejected", id);
+        assert_eq!(named_id("orders.rejected", name.as_bytes()), Some(id));
+        for (topic, name) in [("rejected", name.as_str()), ("orders", "orders"), ("orders", "orders/x")] {
+            assert_eq!(named_id(topic, name.as_bytes()), None, "{topic} {name}");
+        }
         let headers = letter(7).coordinates();
         let header = |name: &str| headers.iter().find(|(held, _)| *held == name).map(|(_, value)| &value[..]);
-        assert!(!is_marker(header));
+        assert_eq!(marker_kind(header), None);
         assert_eq!(marked_id(header), None);
     }
 
@@ -239,7 +299,7 @@ mod tests {
     #[test]
     fn each_record_is_sent_once_and_each_letter_counted_once() {
         let mut selection = selection(ReplayFilter::default());
-        selection.marked.insert(letter(0).record_id());
+        selection.note_marker(MarkerKind::Replayed, letter(0).record_id());
         assert_eq!(selection.admit(&letter(0), false), None, "an earlier replay sent it");
         assert_eq!(selection.admit(&letter(1), true), None, "cut");
         let elsewhere = [
@@ -260,6 +320,26 @@ mod tests {
         assert_eq!(count(&selection, "orders"), orders);
         let audits = ReplayCount { selected: 1, already: 1, ..ReplayCount::default() };
         assert_eq!(count(&selection, "audits"), audits);
+    }
+
+    #[test]
+    fn a_record_whose_marker_was_taken_back_is_sent_again() {
+        use MarkerKind::{Recalled, Replayed};
+        let (id, other) = (letter(1).record_id(), letter(2).record_id());
+        let mut selection = selection(ReplayFilter::default());
+        assert_eq!(selection.admit(&letter(1), false), Some(id));
+        selection.start(sources());
+        for (kind, id) in [(Replayed, id), (Replayed, other), (Recalled, id)] {
+            selection.note_marker(kind, id);
+        }
+        assert_eq!(selection.admit(&letter(1), false), Some(id));
+        assert_eq!(selection.admit(&letter(2), false), None);
+        // The next replay reads all of them.
+        selection.start(sources());
+        for kind in [Replayed, Recalled, Replayed] {
+            selection.note_marker(kind, id);
+        }
+        assert_eq!(selection.admit(&letter(1), false), None);
     }
 
     /// The first attempt commits record 1, then fails with record 2, whose transaction was committed all the

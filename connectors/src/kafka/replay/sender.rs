@@ -12,9 +12,11 @@ use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::ReplayConfig;
-use super::selection::{Admitted, marker_headers, record_place};
+use super::selection::{Admitted, Marker, MarkerKind, marker_headers, marker_name, record_place};
 use crate::clock::now_ms;
-use crate::kafka::client::{Context, REPLAY_HEADER, create_client, is_fenced, to_connector_error};
+use crate::kafka::client::{
+    Context, MARKER_HEADER, REPLAY_HEADER, create_client, is_fenced, to_connector_error,
+};
 use crate::{ConnectorError, DeadLetter};
 
 /// Duration from which a commit may have been retried.
@@ -23,6 +25,9 @@ const SLOW_COMMIT: Duration = Duration::from_secs(10);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval at which deliveries are polled before a commit.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Queues what belongs to an item of a transaction.
+type SendItem<T> = fn(&Sender, &T) -> Result<(), KafkaError>;
 
 /// A producer that owns the transactional id of a dead-letter topic's replays.
 pub(super) struct Sender {
@@ -71,13 +76,26 @@ impl Sender {
     /// Sends the records and their markers in one transaction. Ok means that it is committed; after an error
     /// the markers tell.
     pub(super) fn transact(&mut self, records: &[Admitted]) -> Result<(), ConnectorError> {
+        match self.commit(records, Sender::send_pair) {
+            Err(error) => Err(self.untimely_error(records).unwrap_or(error)),
+            committed => committed,
+        }
+    }
+
+    /// Takes markers back in one transaction: their records are sent again. Ok means that it is committed.
+    pub(super) fn recall(&mut self, markers: &[Marker]) -> Result<(), ConnectorError> {
+        self.commit(markers, Sender::send_recall)
+    }
+
+    /// Sends what belongs to each item in one transaction.
+    fn commit<T>(&mut self, items: &[T], send: SendItem<T>) -> Result<(), ConnectorError> {
         let began = self.begin()?;
-        if let Err(error) = self.try_transaction(records, began) {
+        if let Err(error) = self.try_transaction(items, send, began) {
             // An open transaction would delay readers of the topics until its timeout.
             if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
                 tracing::debug!(target: "kafka", %error, "the transaction was not aborted");
             }
-            return Err(self.untimely_error(records).unwrap_or(error));
+            return Err(error);
         }
         self.tainted = self.producer.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(())
@@ -136,11 +154,16 @@ impl Sender {
         Ok(())
     }
 
-    fn try_transaction(&self, records: &[Admitted], began: Instant) -> Result<(), ConnectorError> {
+    fn try_transaction<T>(
+        &self,
+        items: &[T],
+        send: SendItem<T>,
+        began: Instant,
+    ) -> Result<(), ConnectorError> {
         let failed = |error| self.classify_error(error, began);
         self.producer.begin_transaction().map_err(failed)?;
-        for record in records {
-            self.send_pair(record).map_err(failed)?;
+        for item in items {
+            send(self, item).map_err(failed)?;
         }
         self.await_deliveries(began)?;
         fail_point!("replay.commit.before");
@@ -160,26 +183,34 @@ impl Sender {
             key: letter.key.as_deref(),
             // 0 means now to the client.
             timestamp: letter.timestamp.map(|at| at.max(1)),
-            headers: Some(sent_headers(letter, &place)),
+            headers: Some(sent_headers(letter, &place, &marker_name(&self.dead_letter_topic, record.id))),
             delivery_opaque: 0,
         };
+        self.producer.send(again).map_err(|(error, _)| error)?;
+        let marker = Marker { partition: record.partition, place: place.into_bytes(), id: record.id };
+        self.send_marker(MarkerKind::Replayed, &marker)
+    }
+
+    /// Queues the marker that takes another one back, behind it.
+    fn send_recall(&self, marker: &Marker) -> Result<(), KafkaError> {
+        self.send_marker(MarkerKind::Recalled, marker)
+    }
+
+    fn send_marker(&self, kind: MarkerKind, marker: &Marker) -> Result<(), KafkaError> {
         let mut headers = OwnedHeaders::new();
-        for (key, value) in &marker_headers(record.id, now_ms()) {
+        for (key, value) in &marker_headers(kind, marker.id, now_ms()) {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let marker: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
+        let record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
             topic: &self.dead_letter_topic,
-            partition: Some(record.partition),
+            partition: Some(marker.partition),
             payload: None,
-            key: Some(place.as_bytes()),
+            key: Some(marker.place.as_slice()),
             timestamp: None,
             headers: Some(headers),
             delivery_opaque: 0,
         };
-        for queued in [again, marker] {
-            self.producer.send(queued).map_err(|(error, _)| error)?;
-        }
-        Ok(())
+        self.producer.send(record).map_err(|(error, _)| error)
     }
 
     /// The error for timestamps that the broker refuses, if it has refused one.
@@ -214,15 +245,17 @@ impl Sender {
     }
 }
 
-/// Headers of a record that is sent: its own, and the place of the rejected one instead of that of an earlier replay.
-fn sent_headers(letter: &DeadLetter, place: &str) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.list.len() + 1);
+/// Headers of a record that is sent: its own, and the place of the rejected one and the name of its marker instead of
+/// those of an earlier replay.
+fn sent_headers(letter: &DeadLetter, place: &str, marker: &str) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.list.len() + 2);
     for (name, value) in &letter.headers.list {
-        if name != REPLAY_HEADER {
+        if name != REPLAY_HEADER && name != MARKER_HEADER {
             headers = headers.insert(Header { key: name, value: value.as_deref() });
         }
     }
-    headers.insert(Header { key: REPLAY_HEADER, value: Some(place) })
+    let headers = headers.insert(Header { key: REPLAY_HEADER, value: Some(place) });
+    headers.insert(Header { key: MARKER_HEADER, value: Some(marker) })
 }
 
 #[cfg(test)]
@@ -238,6 +271,7 @@ mod tests {
         let list = vec![
             ("trace".to_owned(), Some(vec![255])),
             ("herald.replay".to_owned(), Some(b"orders/0/1".to_vec())),
+            ("herald.replay.marker".to_owned(), Some(b"other/1f".to_vec())),
             ("nothing".to_owned(), None),
         ];
         let letter = DeadLetter {
@@ -254,10 +288,14 @@ mod tests {
             value: None,
             headers: KeptHeaders { list, left_out: 0 },
         };
-        let sent = sent_headers(&letter, &record_place(&letter));
+        let sent = sent_headers(&letter, &record_place(&letter), "rejected/2a");
         let sent: Vec<(&str, Option<&[u8]>)> = sent.iter().map(|header| (header.key, header.value)).collect();
-        let expected: [(&str, Option<&[u8]>); 3] =
-            [("trace", Some(b"\xff")), ("nothing", None), ("herald.replay", Some(b"orders/0/7"))];
+        let expected: [(&str, Option<&[u8]>); 4] = [
+            ("trace", Some(b"\xff")),
+            ("nothing", None),
+            ("herald.replay", Some(b"orders/0/7")),
+            ("herald.replay.marker", Some(b"rejected/2a")),
+        ];
         assert_eq!(sent, expected);
     }
 }

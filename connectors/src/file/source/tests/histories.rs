@@ -13,14 +13,14 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use crate::LastRecord;
-use crate::file::source::{FileReader, FileSource, POLL_INTERVAL};
+use crate::file::source::{FileReader, FileSource};
 
 /// Number of histories.
 const HISTORIES: u64 = 2000;
@@ -144,6 +144,10 @@ impl Files {
         let (path, beside) = (self.path(slot), self.dir.path().join("new"));
         if renamed {
             fs::write(&beside, &content).unwrap();
+            // Files written at once may have one time, and another file of the same length is known by its time.
+            let changes = self.told.len() as u64;
+            let file = OpenOptions::new().write(true).open(&beside).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(changes)).unwrap();
             fs::rename(&beside, &path).unwrap();
         } else {
             fs::write(&path, &content).unwrap();
@@ -383,8 +387,7 @@ impl History {
     /// Polls the reader, whose next look at the directory is due or far away; false if it has refused.
     fn poll(&mut self, due: bool, most: usize, tally: &mut Tally) -> bool {
         let now = Instant::now();
-        let far = now + Duration::from_secs(3600);
-        self.reader.listed = if due { now.checked_sub(POLL_INTERVAL).unwrap_or(now) } else { far };
+        self.reader.next_look = if due { now } else { now + Duration::from_secs(3600) };
         self.files.tell(format!("poll for {most}, due {due}"));
         let ended = self.reader.done();
         let batches = match self.reader.poll(most, usize::MAX, Duration::ZERO) {
