@@ -212,6 +212,7 @@ pub fn vector_bytes<T>(vector: &Vec<T>) -> usize {
 
 /// Returns the bytes that an allocation of `requested` bytes takes. mimalloc rounds small ones up to classes,
 /// of which there are four for each doubling, and large ones up to pages.
+#[inline]
 pub const fn allocated_bytes(requested: usize) -> usize {
     match requested {
         0 => 0,
