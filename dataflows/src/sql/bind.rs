@@ -300,7 +300,7 @@ impl RelationBinder<'_> {
         }
         let of = self.find_column(schema, &def.of);
         if column.is_some() && of.is_some() {
-            let hint = format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", def.column.text);
+            let hint = columns::watermark_hint(&def.column.text);
             self.mistakes
                 .push(Mistake::new(def.of.pos, columns::watermark_form(&def.column.text)).hint(hint));
         }

@@ -143,6 +143,7 @@ impl<'a> Compiler<'a> {
         let bound = bind::relation(create, &self.catalog, self.columns_of);
         let (known, result) = match bound {
             Ok(source) => {
+                self.warn_of_null(create);
                 let schema = Arc::clone(&source.schema);
                 let id = self.plan.rels.len();
                 let op = Op::Source(self.plan.sources.len());
@@ -155,6 +156,22 @@ impl<'a> Compiler<'a> {
         };
         self.catalog.add(self.catalog_entry(known, &create.name));
         result
+    }
+
+    /// Warns of comparisons with NULL in the generated columns and CHECKs of a relation.
+    fn warn_of_null(&mut self, create: &CreateRelation) {
+        let site = Site { file: create.name.pos.file, pos: create.name.pos };
+        let mut warnings = Vec::new();
+        for column in &create.columns {
+            if let Some(expr) = &column.generated {
+                warnings.extend(null_comparisons(expr, site));
+            }
+        }
+        for check in &create.checks {
+            warnings.extend(null_comparisons(&check.expr, site));
+        }
+        parse::sort_mistakes(&mut warnings);
+        self.plan.warnings.extend(parse::name_mistakes(warnings, self.files));
     }
 
     /// Compiles CREATE VIEW. The name is catalogued even if that fails.

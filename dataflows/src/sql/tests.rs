@@ -270,11 +270,61 @@ fn a_comparison_with_null_is_warned_of() {
         [is(54, "write IS NOT NULL"), is(78, "write IS NOT NULL")]
     );
     assert_eq!(warned("SELECT id, CASE WHEN n = NULL THEN 1 END AS x FROM m"), [is(56, "write IS NULL")]);
+    assert_eq!(
+        warned("SELECT id, CASE n WHEN NULL THEN 1 END AS x FROM m"),
+        [is(54, "write CASE WHEN x IS NULL THEN ...")]
+    );
     // What compares with a value, or can be true of NULL, is not warned of.
     assert!(
         warned("SELECT id, nullif(n, 3) AS x FROM m WHERE n IS NULL OR n IS DISTINCT FROM NULL").is_empty()
     );
     assert!(warned("SELECT id FROM m WHERE id = 'NULL' AND (n, id) = (1, 'x')").is_empty());
+}
+
+#[test]
+fn a_comparison_with_null_in_a_relation_is_warned_of() {
+    let relation = |items: &str| {
+        format!(
+            "CREATE SOURCE x (a INT, {items}) WITH (connector = 'file', path = 'x') FORMAT PLAIN ENCODE JSON;"
+        )
+    };
+    for items in ["CHECK (a = NULL)", "b BOOLEAN AS (a = NULL)"] {
+        let text = relation(items);
+        let warnings = compiled(&text).unwrap().warnings;
+        let place = text.find("NULL").unwrap() as u64 + 1;
+        assert_eq!((warnings.len(), warnings[0].column), (1, place), "{text}");
+        assert_eq!(warnings[0].hint.as_deref(), Some("write IS NULL"));
+    }
+    assert!(compiled(&relation("CHECK (a IS NOT NULL)")).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_suggested_key_is_pasted_as_it_is() {
+    let table = "CREATE TABLE u (\"userId\" INT, \"order\" INT, PRIMARY KEY (\"userId\", \"order\")) WITH (connector = 'file', path = 'u') FORMAT PLAIN ENCODE JSON;\n";
+    let sink = |option: &str| {
+        format!(
+            "{table}CREATE SINK k FROM u WITH (connector = 'blackhole'{option}) FORMAT UPSERT ENCODE JSON;"
+        )
+    };
+    let told = shown(&compiled(&sink("")).unwrap_err());
+    let (_, option) = told.split_once("\n  write ").unwrap();
+    if let Err(errors) = compiled(&sink(&format!(", {option}"))) {
+        panic!("{told}\n{}", shown(&errors));
+    }
+}
+
+#[test]
+fn a_suggested_watermark_over_a_number_is_pasted_as_it_is() {
+    let table = |items: &str| {
+        format!(
+            "CREATE TABLE x (a INT, ts BIGINT, PRIMARY KEY (a){items}) WITH (connector = 'file', path = 'x', retention = '9 days') FORMAT PLAIN ENCODE JSON;"
+        )
+    };
+    let told = shown(&compiled(&table("")).unwrap_err());
+    let (_, items) = told.split_once("\n  add ").unwrap();
+    if let Err(errors) = compiled(&table(&format!(", {items}"))) {
+        panic!("{told}\n{}", shown(&errors));
+    }
 }
 
 #[test]

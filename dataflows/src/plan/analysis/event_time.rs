@@ -97,12 +97,22 @@ impl Bound {
 }
 
 /// Items of a column list that give a relation a watermark, for hints: over its first time, or over a column to
-/// add.
+/// add. That is computed from a column of numbers called `ts`, if there is one.
 pub(crate) fn watermark_items(schema: &Schema) -> String {
-    let Some(time) = schema.fields().iter().find(|field| is_time(field.data_type())) else {
-        return "ts TIMESTAMPTZ, WATERMARK FOR ts AS ts - INTERVAL '1 hour'".to_owned();
+    if let Some(time) = schema.fields().iter().find(|field| is_time(field.data_type())) {
+        return format!("WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", quote_identifier(time.name()));
+    }
+    let mut name = "ts".to_owned();
+    let mut tried = 0;
+    while schema.column_with_name(&name).is_some() {
+        name = if tried == 0 { "event_time".to_owned() } else { format!("event_time_{tried}") };
+        tried += 1;
+    }
+    let column = match schema.column_with_name("ts") {
+        Some((_, field)) if field.data_type().is_integer() => "TIMESTAMP AS (to_timestamp_millis(ts))",
+        _ => "TIMESTAMPTZ",
     };
-    format!("WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", quote_identifier(time.name()))
+    format!("{name} {column}, WATERMARK FOR {name} AS {name} - INTERVAL '1 hour'")
 }
 
 /// The bound of each of a relation's columns.

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::keyed::encoding_of_keys;
 use super::{check_connector, find_option, option_map, similar_column};
+use crate::functions::text::format::quote_identifier;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::properties::{covers_key, why_retracts};
 use crate::plan::formats::{Encoding, Format};
@@ -77,13 +78,19 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
             return None;
         }
         let why = why_retracts(plan, sink.rel);
-        let key = match rel.unique.iter().find(|k| !k.is_empty()) {
-            Some(k) => column_names(rel, &rel.telling_columns(k)),
-            None => "...".to_owned(),
+        let hint = match rel.unique.iter().find(|k| !k.is_empty()) {
+            Some(k) => {
+                let key = column_names(rel, &rel.telling_columns(k));
+                format!("write FORMAT UPSERT and primary_key = '{key}'")
+            }
+            None if rel.unique.is_empty() => "write FORMAT UPSERT and primary_key = '...'".to_owned(),
+            None => format!(
+                "{from} has one row: add a constant column, such as 'all' AS id, and write FORMAT UPSERT and primary_key = 'id'"
+            ),
         };
         return Some(
             Mistake::new(pos, format!("FORMAT PLAIN only adds rows, and {from} can take rows back: {why}"))
-                .hint(format!("write FORMAT UPSERT and primary_key = '{key}'")),
+                .hint(hint),
         );
     }
     let fixed: Vec<usize> = sink.key.iter().chain(rel.constants.keys()).copied().collect();
@@ -125,8 +132,13 @@ fn has_retention(source: &Source) -> bool {
     matches!(&source.keyed, Some(keyed) if keyed.retention_us.is_some())
 }
 
+/// Names of columns as the value of an option lists them: those that would fold stand in double quotes.
 fn column_names(rel: &Rel, key: &[usize]) -> String {
-    key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
+    let mut names = Vec::with_capacity(key.len());
+    for column in key {
+        names.push(quote_identifier(rel.schema.field(*column).name()).replace('\'', "''"));
+    }
+    names.join(",")
 }
 
 /// Resolves the columns of a `'a, b, "C"'` list.
@@ -135,7 +147,7 @@ fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) 
     for word in item.value.split(',').map(str::trim) {
         let quoted = word.strip_prefix('"').and_then(|w| w.strip_suffix('"'));
         let name = match quoted {
-            Some(name) => name.to_owned(),
+            Some(name) => name.replace("\"\"", "\""),
             None => fold(word, None),
         };
         match schema.column_with_name(&name) {

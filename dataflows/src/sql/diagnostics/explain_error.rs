@@ -307,7 +307,7 @@ fn of_call(text: &str, places: &ErrorPlaces<'_>) -> Option<Mistake> {
     if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
         let word = name.split(ends_name).next().unwrap_or(name);
         let mistake = Mistake::new(places.of(name), format!("there is no type {name}"));
-        return Some(mistake.maybe_hint(types::remedy(word)));
+        return Some(mistake.maybe_hint(types::remedy_in_cast(word)));
     }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(

@@ -9,6 +9,7 @@ use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::types;
+use crate::functions::text::format::quote_identifier;
 use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::ast::{CheckDef, ColumnDef, Name, WatermarkDef};
 use crate::sql::parse::cursor::{Cursor, Read};
@@ -100,7 +101,7 @@ fn read_item(cursor: &mut Cursor<'_>, items: &mut RelationItems, mistakes: &mut 
         cursor.bump();
         read_check(cursor, None, pos, items)?;
     } else if cursor.take_words(&["watermark", "for"]) {
-        let watermark = read_watermark(cursor)?;
+        let watermark = read_watermark(cursor, &items.columns)?;
         if items.watermark.replace(watermark).is_some() {
             mistakes.push(Mistake::new(pos, "WATERMARK is given twice"));
         }
@@ -179,10 +180,10 @@ fn read_column(cursor: &mut Cursor<'_>, items: &mut RelationItems, mistakes: &mu
     Ok(())
 }
 
-/// Reads `column AS column [- INTERVAL '...']`.
-fn read_watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
+/// Reads `column AS column [- INTERVAL '...']`; `columns` are those before it.
+fn read_watermark(cursor: &mut Cursor<'_>, columns: &[ColumnDef]) -> Read<WatermarkDef> {
     let column = cursor.take_name("a column name")?;
-    let hint = format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", column.text);
+    let hint = watermark_hint(&column.text);
     if !cursor.take_words(&["as"]) {
         return Err(cursor.expected("AS").hint(hint));
     }
@@ -198,8 +199,14 @@ fn read_watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
     let delay = match less {
         None => Ok(0),
         Some(Expr::Value(_)) => {
-            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
-                .hint(number_watermark_hint(&column.text)));
+            let known = columns.iter().find(|known| known.name.text == column.text);
+            let hint = match known {
+                Some(known) if known.data_type.data_type().is_integer() => {
+                    number_watermark_hint(&column.text)
+                }
+                _ => hint,
+            };
+            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number").hint(hint));
         }
         Some(length) => interval_us(length),
     };
@@ -216,11 +223,18 @@ pub fn watermark_form(column: &str) -> String {
     format!("a watermark is {column}, or {column} less a constant INTERVAL")
 }
 
+/// Hint with the usual WATERMARK on a column of times.
+pub fn watermark_hint(column: &str) -> String {
+    format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", quote_identifier(column))
+}
+
 /// Hint for a WATERMARK on a column of numbers.
 pub fn number_watermark_hint(column: &str) -> String {
+    let time = if column == "at" { "event_time" } else { "at" };
     format!(
-        "if {column} is of milliseconds, add the column `at TIMESTAMP AS (to_timestamp_millis({column}))` and \
-         write WATERMARK FOR at AS at - INTERVAL '5 seconds'"
+        "if {column} is of milliseconds, add the column `{time} TIMESTAMP AS (to_timestamp_millis({}))` and \
+         write WATERMARK FOR {time} AS {time} - INTERVAL '5 seconds'",
+        quote_identifier(column)
     )
 }
 

@@ -13,7 +13,7 @@ use crate::sql::diagnostics::did_you_mean::{did_you_mean, nearest};
 use crate::sql::parse::ast::OptionItem;
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::env::{Unresolved, substitute};
-use crate::sql::parse::tokens::{fold, is_word};
+use crate::sql::parse::tokens::{fold, is_any_word, is_word};
 
 /// Encoding, its options, and its position.
 pub type Encode = (Encoding, Vec<OptionItem>, Pos);
@@ -115,8 +115,8 @@ pub const ENCODINGS: [(&str, Encoding); 4] = [
     ("bytes", Encoding::Bytes),
 ];
 
-/// Reads the word after FORMAT.
-pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
+/// Reads the word after FORMAT; `before` are the clauses before it.
+fn read_format(cursor: &mut Cursor<'_>, before: &Tail) -> Read<(Format, Pos)> {
     let pos = cursor.pos();
     for (word, format) in FORMATS {
         if cursor.take_words(&[word]) {
@@ -124,18 +124,25 @@ pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
         }
     }
     let mistake = cursor.expected("PLAIN, UPSERT or DEBEZIUM after FORMAT");
-    let hint = order_hint(cursor).or_else(|| nearest_hint(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"]));
+    let hint = order_hint(cursor, before).or_else(|| nearest_hint(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"]));
     Err(mistake.maybe_hint(hint))
 }
 
-/// Reads the word after ENCODE and its options. TEXT and BYTES are for keys only.
-pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -> Read<Encode> {
+/// Reads the word after ENCODE, or after KEY ENCODE if `key`, and its options. TEXT and BYTES are for keys only.
+fn read_encode(
+    cursor: &mut Cursor<'_>,
+    key: bool,
+    before: &Tail,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<Encode> {
     let pos = cursor.pos();
     let Some((_, encoding)) = ENCODINGS.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
-        let what =
-            if key { "JSON, AVRO, TEXT or BYTES after KEY ENCODE" } else { "JSON or AVRO after ENCODE" };
-        let hint = order_hint(cursor).or_else(|| nearest_hint(cursor, &["JSON", "AVRO"]));
-        return Err(cursor.expected(what).maybe_hint(hint));
+        if key {
+            let hint = nearest_hint(cursor, &["JSON", "AVRO", "TEXT", "BYTES"]);
+            return Err(cursor.expected("JSON, AVRO, TEXT or BYTES after KEY ENCODE").maybe_hint(hint));
+        }
+        let hint = order_hint(cursor, before).or_else(|| nearest_hint(cursor, &["JSON", "AVRO"]));
+        return Err(cursor.expected("JSON or AVRO after ENCODE").maybe_hint(hint));
     };
     if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
         return Err(Mistake::new(
@@ -153,16 +160,36 @@ pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistak
 }
 
 /// Hint at the order of FORMAT and ENCODE where a word of one of them comes next in another place.
-pub fn order_hint(cursor: &Cursor<'_>) -> Option<String> {
-    let (mut format, mut encoding) = ("PLAIN".to_owned(), "JSON".to_owned());
-    if let Some((word, _)) = FORMATS.iter().find(|(word, _)| cursor.peek_words(&[word])) {
-        format = word.to_uppercase();
-    } else if let Some((word, _)) = ENCODINGS.iter().find(|(word, _)| cursor.peek_words(&[word])) {
-        encoding = word.to_uppercase();
-    } else {
+///
+/// It keeps the word of the other clause, which is among those `before` or behind the next word. None for TEXT
+/// and BYTES, which encode keys only.
+pub fn order_hint(cursor: &Cursor<'_>, before: &Tail) -> Option<String> {
+    let next = cursor.peek()?;
+    if format_of(next).is_none() && value_encoding_of(next).is_none() {
         return None;
     }
+    let mut format = before.format.as_ref().map(|(format, _)| *format);
+    let mut encoding = before.encode.as_ref().map(|(encoding, ..)| *encoding);
+    let clause = cursor.peek_at(1).is_some_and(|t| is_any_word(&t.token, &["format", "encode"]));
+    let behind = if clause { cursor.peek_at(2).map(|t| &t.token) } else { None };
+    for token in behind.into_iter().chain([next]) {
+        format = format.or(format_of(token));
+        encoding = encoding.or(value_encoding_of(token));
+    }
+    let format = format.unwrap_or(Format::Plain).word();
+    let encoding = encoding.unwrap_or(Encoding::Json).word();
     Some(format!("write FORMAT {format} ENCODE {encoding}, in this order"))
+}
+
+/// FORMAT of a word; None if it is no word of FORMAT.
+fn format_of(token: &Token) -> Option<Format> {
+    FORMATS.iter().find(|(word, _)| is_word(token, word)).map(|(_, format)| *format)
+}
+
+/// ENCODE of a word; None if it is no word of ENCODE, or one for keys only.
+fn value_encoding_of(token: &Token) -> Option<Encoding> {
+    let encoding = ENCODINGS.iter().find(|(word, _)| is_word(token, word))?.1;
+    matches!(encoding, Encoding::Json | Encoding::Avro).then_some(encoding)
 }
 
 /// Hint for a next word that is nearly one of `words`.
@@ -200,15 +227,18 @@ impl Tail {
                 mistakes.push(given_twice("WITH", pos));
             }
         } else if cursor.take_words(&["format"]) {
-            if self.format.replace(read_format(cursor)?).is_some() {
+            let format = read_format(cursor, self)?;
+            if self.format.replace(format).is_some() {
                 mistakes.push(given_twice("FORMAT", pos));
             }
         } else if cursor.take_words(&["key", "encode"]) {
-            if self.key_encode.replace(read_encode(cursor, true, mistakes)?).is_some() {
+            let encode = read_encode(cursor, true, self, mistakes)?;
+            if self.key_encode.replace(encode).is_some() {
                 mistakes.push(given_twice("KEY ENCODE", pos));
             }
         } else if cursor.take_words(&["encode"]) {
-            if self.encode.replace(read_encode(cursor, false, mistakes)?).is_some() {
+            let encode = read_encode(cursor, false, self, mistakes)?;
+            if self.encode.replace(encode).is_some() {
                 mistakes.push(given_twice("ENCODE", pos));
             }
         } else {

@@ -57,7 +57,7 @@ pub fn relation(
                 }
             }
         } else if !tail.read_clause(cursor, mistakes)? {
-            return Err(unexpected_clause(cursor));
+            return Err(unexpected_clause(cursor, &tail));
         }
     }
     let what = format!("{word} {}", name.text);
@@ -91,15 +91,15 @@ fn starts_clause(rest: &[TokenWithSpan]) -> bool {
         || begin_with(rest, &["key", "encode"])
 }
 
-/// Refusal of a word that begins no clause.
-fn unexpected_clause(cursor: &Cursor<'_>) -> Mistake {
+/// Refusal of a word that begins no clause; `before` are the clauses before it.
+fn unexpected_clause(cursor: &Cursor<'_>, before: &Tail) -> Mistake {
     let hint = match cursor.peek() {
         Some(Token::Word(w)) => {
             did_you_mean(&w.value, ["INCLUDE", "WITH", "FORMAT", "ENCODE", "ON CONFLICT"])
         }
         _ => None,
     };
-    let hint = hint.or_else(|| options::order_hint(cursor));
+    let hint = hint.or_else(|| options::order_hint(cursor, before));
     cursor.expected("ON CONFLICT, INCLUDE, WITH or FORMAT").maybe_hint(hint)
 }
 

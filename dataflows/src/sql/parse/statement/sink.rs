@@ -34,7 +34,7 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
                 .hint("write it at the end of CREATE MATERIALIZED VIEW"));
         }
         if !tail.read_clause(cursor, mistakes)? {
-            let hint = options::order_hint(cursor);
+            let hint = options::order_hint(cursor, &tail);
             return Err(cursor.expected("WITH, FORMAT or ENCODE").maybe_hint(hint));
         }
     }

@@ -125,6 +125,12 @@ pub fn remedy(name: &str) -> Option<String> {
     }
 }
 
+/// Remedy for a type in a cast, where a STRUCT cannot be written and a value cannot become two columns.
+pub fn remedy_in_cast(name: &str) -> Option<String> {
+    let hint = remedy(name)?;
+    if hint.contains('<') || hint == RANGE { None } else { Some(hint) }
+}
+
 /// Reads a type as the field `name`, nullable.
 pub fn read_field(cursor: &mut Cursor<'_>, name: &str) -> Read<Field> {
     read_nested(cursor, name, 0)
@@ -340,5 +346,18 @@ pub fn is_missing(cursor: &Cursor<'_>) -> bool {
     match cursor.peek() {
         None | Some(Token::Comma | Token::RParen) => true,
         Some(token) => is_any_word(token, &["not", "null", "as", "primary", "check"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{remedy, remedy_in_cast};
+
+    #[test]
+    fn a_cast_is_told_what_a_cast_can_be_written_with() {
+        assert_eq!(remedy("point").as_deref(), Some("write STRUCT<x DOUBLE, y DOUBLE>"));
+        assert_eq!(remedy_in_cast("POINT"), None);
+        assert_eq!(remedy_in_cast("INT4RANGE"), None);
+        assert_eq!(remedy_in_cast("MONEY").as_deref(), Some("write DECIMAL(19, 2)"));
     }
 }
