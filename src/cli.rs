@@ -85,7 +85,7 @@ pub enum Command {
     /// List the rejected records, show one with all of its bytes, or send them to their topics again.
     #[command(subcommand, name = "dead-letter")]
     DeadLetter(DeadLetterCommand),
-    /// Lay out SQL files: indentation and line breaks, nothing else.
+    /// Lay out SQL files: line breaks, indentation and spaces, nothing else.
     Fmt {
         /// SQL files.
         #[arg(required = true, value_name = "FILE")]

@@ -15,20 +15,23 @@ mod tokens;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use dataflows::sql::same_tokens;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
 use crate::exit::mistake;
+use crate::topology::read_text;
 
 /// Deepest nesting of brackets that is laid out.
 const MAX_DEPTH: usize = 200;
 
-/// `herald fmt`.
+/// `herald fmt`. A file that fails does not keep the others from being laid out.
 ///
 /// # Errors
-/// When a file cannot be read or written, or, with `check`, when one is laid out otherwise.
+/// All files that cannot be read, laid out or written, and, with `check`, those that are laid out otherwise.
 pub fn command(files: &[PathBuf], check: bool) -> Result<()> {
-    let mut other = Vec::new();
+    let (mut other, mut failed) = (Vec::new(), Vec::new());
     if files.iter().all(|path| is_script(path)) {
         return Err(mistake("test scripts are not formatted: their records and rows stand a line each"));
     }
@@ -36,23 +39,40 @@ pub fn command(files: &[PathBuf], check: bool) -> Result<()> {
         if is_script(path) {
             continue;
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| mistake(format!("cannot read {}: {error}", path.display())))?;
-        let formatted = layout(&text).map_err(|why| mistake(format!("{}: {why}", path.display())))?;
-        if formatted == text {
-            continue;
+        match format_file(path, check) {
+            Ok(false) => {}
+            Ok(true) if check => other.push(path.display().to_string()),
+            Ok(true) => println!("{}", path.display()),
+            Err(why) => failed.push(why),
         }
-        if check {
-            other.push(path.display().to_string());
-            continue;
-        }
-        std::fs::write(path, formatted).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
     }
-    match other.as_slice() {
-        [] => Ok(()),
-        files => Err(mistake(format!("not formatted: {}. Run herald fmt", files.join(", ")))),
+    if !other.is_empty() {
+        failed.push(format!("not formatted: {}. Run herald fmt", other.join(", ")));
     }
+    if failed.is_empty() { Ok(()) } else { Err(mistake(failed.join("\n"))) }
+}
+
+/// Lays a file out, unless `check` is set. Returns true if it was laid out otherwise.
+///
+/// # Errors
+/// The file, and the reason why it cannot be read, laid out or written.
+fn format_file(path: &Path, check: bool) -> Result<bool, String> {
+    let file = path.display();
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(why) => return Err(format!("cannot read {file}: {why}")),
+    };
+    let formatted = match layout(&text) {
+        Ok(formatted) => formatted,
+        Err(why) => return Err(format!("{file}: {why}")),
+    };
+    if formatted == text {
+        return Ok(false);
+    }
+    if !check && let Err(error) = std::fs::write(path, formatted) {
+        return Err(format!("cannot write {file}: {error}"));
+    }
+    Ok(true)
 }
 
 /// Tells whether a file is a test script. Its records and rows stand a line each: it is no SQL to lay out.
@@ -63,17 +83,26 @@ fn is_script(path: &Path) -> bool {
 /// Lays a text out. What is laid out stays as it is.
 ///
 /// # Errors
-/// The reason why the text is left as it is: its tokens would be others, or its brackets are nested too deeply.
+/// The reason why the text is left as it is: it has no tokens, with the place; its tokens would be others; or its
+/// brackets are nested too deeply.
 pub fn layout(text: &str) -> Result<String, String> {
     let (mut tokens, behind) = tokens::read(text);
     if tokens::pair(&mut tokens) > MAX_DEPTH {
         return Err(format!("it has more than {MAX_DEPTH} brackets within each other; it is left as it is"));
     }
     let formatted = lines::lay_out(&tokens, &behind);
-    if same_tokens(text, &formatted) {
-        Ok(formatted)
-    } else {
-        Err("its layout cannot be changed without changing its meaning; it is left as it is".to_owned())
+    if same_tokens(text, &formatted) { Ok(formatted) } else { Err(refusal(text)) }
+}
+
+/// The reason why a text cannot be laid out: the place at which it has no tokens, such as a quote that is not closed,
+/// if there is one.
+fn refusal(text: &str) -> String {
+    match Tokenizer::new(&PostgreSqlDialect {}, text).tokenize() {
+        Ok(_) => "its layout cannot be changed without changing its meaning; it is left as it is".to_owned(),
+        Err(error) => {
+            let (place, message) = (error.location, error.message);
+            format!("line {}, column {}: {message}", place.line, place.column)
+        }
     }
 }
 
@@ -174,7 +203,52 @@ FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;
         }
         let deep = format!("SELECT {}1{}", "(".repeat(MAX_DEPTH + 1), ")".repeat(MAX_DEPTH + 1));
         assert!(layout(&deep).is_err_and(|why| why.contains("left as it is")));
-        assert!(layout("SELECT 'open").is_err());
+        let why = layout("SELECT 1,\n  'open").unwrap_err();
+        assert!(why.starts_with("line 2, column 3: Unterminated string"), "{why}");
+    }
+
+    #[test]
+    fn comparisons_are_no_brackets() {
+        for text in [
+            "SELECT 1 FROM t WHERE map < 3 AND map > 1",
+            "SELECT array < a AND struct > b FROM t",
+            "SELECT map < a, b > 1 FROM t",
+            "SELECT CASE WHEN map < 3 THEN struct > 1 END FROM t",
+        ] {
+            assert_eq!(laid_out(text).split_whitespace().collect::<Vec<_>>().join(" "), text);
+        }
+        let types =
+            "CREATE TABLE t (\n  a STRUCT<end INT, q DECIMAL(18, 1)[], \"B\" STRUCT<c MAP<INT, INT>>>\n)\n";
+        assert_eq!(laid_out(&types.replace('<', "< ")), types);
+        assert_eq!(laid_out("SELECT a::STRUCT< /* x */ b INT>"), "SELECT a::STRUCT< /* x */ b INT>\n");
+    }
+
+    #[test]
+    fn long_texts_take_time_in_proportion() {
+        let begun = std::time::Instant::now();
+        assert!(layout(&format!("SELECT {}1", "a + ".repeat(50_000))).is_ok());
+        assert!(layout(&format!("SELECT {}{}", "CASE ".repeat(50_000), ") ".repeat(50_000))).is_err());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_file_that_fails_leaves_the_others_to_be_laid_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts = [("a.sql", "SELECT 'open"), ("b.sql", "\u{feff}SELECT  1"), ("c.sql", "SELECT  2")];
+        let mut files = vec![dir.path().join("none.sql")];
+        for (name, text) in texts {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            files.push(dir.path().join(name));
+        }
+        let said = command(&files, true).unwrap_err().to_string();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].starts_with("cannot read ") && lines[0].contains("none.sql"), "{said}");
+        assert!(lines[1].contains("a.sql: line 1, column 8: "), "{said}");
+        assert!(lines[2].starts_with("not formatted: ") && lines[2].contains("c.sql. Run"), "{said}");
+        assert!(command(&files, false).is_err());
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((read("b.sql"), read("c.sql")), ("SELECT 1\n".to_owned(), "SELECT 2\n".to_owned()));
+        assert_eq!(read("a.sql"), "SELECT 'open");
     }
 
     #[test]

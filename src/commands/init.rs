@@ -176,10 +176,13 @@ impl Origin {
 /// The topology: a source with the inferred columns, a view that counts its records, and a sink of the view.
 fn topology_sql(name: &str, origin: &Origin, sample: &Sample) -> String {
     let (what, from) = match origin {
-        Origin::Topic { topic, .. } => (format!("topic {topic}"), kafka_options(origin, topic, "")),
-        Origin::File(path) => {
-            (format!("file {}", path.display()), format!("connector = 'file', path = '{}'", quote_path(path)))
+        Origin::Topic { topic, .. } => {
+            (format!("topic {}", names::one_line(topic)), kafka_options(origin, topic, ""))
         }
+        Origin::File(path) => (
+            format!("file {}", names::one_line(&path.display().to_string())),
+            format!("connector = 'file', path = '{}'", quote_path(path)),
+        ),
     };
     // A column of the records that is called as a window's would be ambiguous.
     let windows = ["window_start", "window_end"];
@@ -251,6 +254,9 @@ fn sample_notes(sample: &Sample, what: &str) -> String {
         1 => "-- 1 more was no JSON object: it becomes a dead letter.\n".to_owned(),
         n => format!("-- {n} more were no JSON objects: they become dead letters.\n"),
     });
+    if sample.nameless {
+        notes.push_str("-- A field with an empty name is left out: a column must have one.\n");
+    }
     notes.push_str(&sample.record_key.as_ref().map(RecordKey::comment).unwrap_or_default());
     if sample.repeats > 0 {
         let records = if sample.repeats == 1 {
@@ -262,7 +268,7 @@ fn sample_notes(sample: &Sample, what: &str) -> String {
             "-- PRIMARY KEY: {records} the {} of an earlier one, as a duplicate or a later version of it,\n\
              -- and the last one counts. If each is a row of its own, write CREATE SOURCE without PRIMARY KEY\n\
              -- and ON CONFLICT.\n",
-            sample.key.join(", ")
+            names::one_line(&sample.key.join(", "))
         ));
     }
     notes
@@ -393,10 +399,12 @@ mod tests {
 
     #[test]
     fn an_id_that_comes_again_is_a_key() {
-        let order = |id: usize, price: &str| {
-            format!(r#"{{"order_id":{id},"customer":"anna","price":"{price}","at":"2026-01-01T00:00:00Z"}}"#)
+        let order = |id: usize, price: &str, at: &str| {
+            format!(r#"{{"order_id":{id},"customer":"anna","price":"{price}","updated_at":"{at}"}}"#)
         };
-        let values = [order(1, "12.50"), order(2, "3"), order(3, "4"), order(2, "3.25")];
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let values =
+            [order(1, "12.55", early), order(2, "3", early), order(3, "4", early), order(2, "3.25", late)];
         let records: Vec<(Option<&str>, Option<&str>)> =
             values.iter().map(|value| (None, Some(value.as_str()))).collect();
         let (sample, _) = sample_of(&records);
@@ -405,5 +413,22 @@ mod tests {
         assert!(sql.contains("\n  price DECIMAL(18, 2),\n"), "{sql}");
         assert_eq!(layout(&sql).as_ref(), Ok(&sql));
         assert!(plan(&sql).sources[0].keyed.is_some());
+    }
+
+    #[test]
+    fn names_from_outside_stay_within_their_comment() {
+        let (sample, _) = sample_of(&[(None, Some(r#"{"":1,"order_id":"a"}"#))]);
+        let sql = topology_sql("orders", &Origin::File(PathBuf::from("a\nb\rc.jsonl")), &sample);
+        let comments: Vec<&str> = sql.lines().take_while(|line| line.starts_with("--")).collect();
+        assert_eq!(
+            comments,
+            [
+                "-- Columns from 1 records of file a\\nb\\rc.jsonl. Look them over: a column that was never null may \
+                 still be so.",
+                "-- A field with an empty name is left out: a column must have one."
+            ],
+            "{sql}"
+        );
+        assert!(sql.contains("\nCREATE TABLE orders (\n  order_id VARCHAR NOT NULL,\n"), "{sql}");
     }
 }

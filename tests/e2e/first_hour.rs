@@ -178,8 +178,8 @@ fn the_ejected_demo_runs_as_its_readme_says() {
 fn init_writes_a_topology_that_runs() {
     let dir = tempfile::tempdir().expect("a directory");
     let records = r#"{"id":7,"select":"x","when":{"at":"2026-01-01T00:00:00Z"},"scores":[1,2.5],"tags":[],"mixed":1}
-{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3"}
-{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3.10"}
+{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3.00","version":1}
+{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b","price":"3.10","version":2}
 "#;
     fs::write(dir.path().join("Game-Events.jsonl"), records).expect("records");
     child::succeed(dir.path(), &["init", "--from", "Game-Events.jsonl"], &[], PATIENCE);

@@ -169,12 +169,17 @@ impl Lines<'_> {
         let mut at = begin;
         while at < end {
             let behind = skip(self.tokens, at);
+            if behind == at + 1 {
+                self.put(at, base + STEP);
+                at = behind;
+                continue;
+            }
             let mut tail = behind;
             while tail < end && skip(self.tokens, tail) == tail + 1 {
                 tail += 1;
             }
             let short = behind - at <= 3 && self.width((at, behind)).is_some();
-            if behind == at + 1 || short || self.fits((at, tail)) {
+            if short || self.fits((at, tail)) {
                 self.put_all((at, behind), base + STEP);
             } else {
                 self.broken(at, base);
@@ -337,10 +342,11 @@ impl Lines<'_> {
         let Some(token) = self.tokens.get(at) else { return false };
         let before = &self.tokens[before];
         let has_comment = token.text.len() > token.core.len();
-        if before.opens() {
-            false
-        } else if has_comment {
+        // A comment first: `</*` is another token than `<`.
+        if has_comment {
             true
+        } else if before.opens() {
+            false
         } else if token.closes() {
             // `> >` is another token than `>>`.
             token.spaced && token.core == ">" && before.core == ">"

@@ -3,6 +3,8 @@
 //! They are read leniently: a quote that is not closed reaches to the end of the text, a bracket without partner is a
 //! token like any other.
 
+use super::MAX_DEPTH;
+
 /// A comment that stands on lines of its own.
 #[derive(Debug)]
 pub struct Comment<'a> {
@@ -66,6 +68,26 @@ impl Token<'_> {
         }
     }
 
+    /// Tells whether it may stand between the `<` and the `>` of a type, outside of brackets within them; `before` is
+    /// the text before it. A column may be called map, array or struct, and compared.
+    fn may_stand_in_type(&self, before: &str) -> bool {
+        match self.word.as_str() {
+            "" => {
+                let is_mark = matches!(self.core, "," | "(" | ")" | "[" | "]" | "{" | "}" | "<" | ">" | ";");
+                is_mark || self.core.starts_with('"')
+            }
+            // Where the name of a field stands any word may.
+            _ if matches!(before, "<" | ",") => true,
+            word => !matches!(word, "AND" | "OR" | "THEN" | "WHEN" | "ELSE" | "END" | "FROM" | "WHERE"),
+        }
+    }
+
+    /// Tells whether it begins what stands behind a comparison, and behind no type.
+    fn begins_operand(&self) -> bool {
+        let is_value = self.core.starts_with(|c: char| c.is_numeric() || matches!(c, '\'' | '"' | '(' | '-'));
+        is_value || (self.core == "=" && !self.spaced)
+    }
+
     /// The text by which it may close another.
     fn closing(&self) -> &str {
         if self.word == "END" { "END" } else { self.core }
@@ -107,28 +129,43 @@ pub fn read(text: &str) -> (Vec<Token<'_>>, Vec<Comment<'_>>) {
     (tokens, pending)
 }
 
-/// Finds the partners of brackets, and of CASE. Returns how deeply they are nested.
+/// Finds the partners of brackets, and of CASE. Returns how deeply they are nested; beyond [`MAX_DEPTH`] it stops, and
+/// nothing has a partner.
 pub fn pair(tokens: &mut [Token<'_>]) -> usize {
     let mut open: Vec<(usize, &str)> = Vec::new();
     let (mut pairs, mut deepest) = (Vec::new(), 0);
-    let mut previous = "";
+    let (mut previous, mut before) = ("", "");
     for (at, token) in tokens.iter().enumerate() {
+        let compares = token.core == ">" && tokens.get(at + 1).is_some_and(Token::begins_operand);
+        if compares || !token.may_stand_in_type(before) {
+            drop_comparisons(&mut open);
+        }
         if token.core == ";" {
             open.clear();
         } else if let Some(closer) = token.closer(previous) {
             open.push((at, closer));
             deepest = deepest.max(open.len());
+            if deepest > MAX_DEPTH {
+                return deepest;
+            }
         } else if let Some(found) = opened_by(&open, token.closing()) {
             pairs.push((open[found].0, at));
             open.truncate(found);
         }
-        previous = &token.word;
+        (previous, before) = (token.word.as_str(), token.core);
     }
     for (begin, end) in pairs {
         tokens[begin].partner = Some(end);
         tokens[end].partner = Some(begin);
     }
     deepest
+}
+
+/// Drops each `<` that is open last: it compares.
+fn drop_comparisons(open: &mut Vec<(usize, &str)>) {
+    while matches!(open.last(), Some((_, ">"))) {
+        open.pop();
+    }
 }
 
 /// The place in `open` of what this text closes.

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::ids::{self, Id};
 use super::keys::{KeyedRecord, RecordKey, non_null};
-use super::kinds::{Kind, Tally, is_quoted_whole};
-use super::names::{identifier, is_id_name};
+use super::kinds::{Kind, Tally, has_nameless, is_quoted_whole};
+use super::names::{identifier, is_id_name, one_line};
 
 /// A record of the sample: the bytes of its key and of its value.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ pub struct Sample {
     pub misfits: usize,
     /// Number of records that are no JSON objects, without those that delete a row.
     pub others: usize,
+    /// Set if a record has a field without a name, which is in no column.
+    pub nameless: bool,
     /// The columns, in the order in which they were first seen.
     pub columns: Vec<Column>,
     /// The key columns: those of the records' keys, else the id of the records, else none.
@@ -71,6 +73,10 @@ impl Sample {
             return Err("no record has the types that most values of each field have".to_owned());
         }
         let sampled: Vec<&Map<String, Value>> = objects.iter().flatten().collect();
+        let mut nameless = false;
+        for fields in &sampled {
+            nameless |= has_nameless(fields, &kinds);
+        }
         let id = ids::find(&kinds, &sampled);
         let found = keyed_records(records, &objects).and_then(|keyed| RecordKey::find(&keyed, &kinds));
         let record_key = found.filter(|key| key.deletes > 0 || replaces_rows(key, id.as_ref()));
@@ -92,6 +98,7 @@ impl Sample {
             misfits: present - fitting.len(),
             others: records.len() - present - deletes,
             fitting,
+            nameless,
             columns,
             repeats,
             key: key.iter().map(|name| identifier(name)).collect(),
@@ -137,11 +144,12 @@ impl Column {
             1 => "  -- In 1 record of the sample it has another type.\n".to_owned(),
             n => format!("  -- In {n} records of the sample it has another type.\n"),
         };
-        if let Kind::Decimal { scale, .. } = self.kind {
+        let scales: Vec<String> = self.kind.scales().iter().map(ToString::to_string).collect();
+        if !scales.is_empty() {
             let comment = "Numbers in quotes. A record with more decimals than";
-            comments.push_str(&format!("  -- {comment} {scale} is rejected.\n"));
+            comments.push_str(&format!("  -- {comment} {} is rejected.\n", scales.join(" or ")));
         } else if self.numeral {
-            let name = identifier(&self.name);
+            let name = one_line(&identifier(&self.name));
             comments.push_str(&format!(
                 "  -- Numbers in quotes. Read them as numbers in a view: CAST({name} AS BIGINT).\n"
             ));
@@ -286,8 +294,8 @@ mod tests {
     #[test]
     fn numbers_in_quotes_are_told() {
         let sample = of_values(&[
-            r#"{"id":"1","price":"12.50","points":"7","zip":"01234","n":null}"#,
-            r#"{"id":"2","price":"3","points":"8","zip":"99999","n":null}"#,
+            r#"{"id":"1","price":"12.55","points":"7","zip":"01234","n":null,"l":{"q":["0.5"],"r":"1.25"}}"#,
+            r#"{"id":"2","price":"3","points":"8","zip":"99999","n":null,"l":{"q":[],"r":"2.25"}}"#,
         ])
         .unwrap();
         assert_eq!(
@@ -297,9 +305,23 @@ mod tests {
                 "-- Numbers in quotes. A record with more decimals than 2 is rejected.\n  price DECIMAL(18, 2)",
                 "-- Numbers in quotes. Read them as numbers in a view: CAST(points AS BIGINT).\n  points VARCHAR",
                 "zip VARCHAR",
-                "n VARCHAR"
+                "n VARCHAR",
+                "-- Numbers in quotes. A record with more decimals than 1 or 2 is rejected.\n  \
+                 l STRUCT<q DECIMAL(18, 1)[], r DECIMAL(18, 2)>"
             ]
         );
+    }
+
+    #[test]
+    fn a_field_without_a_name_is_no_column() {
+        let sample = of_values(&[r#"{"":1,"p":{"":2,"x":3}}"#]).unwrap();
+        assert_eq!((sql(&sample), sample.nameless), (vec!["p STRUCT<x BIGINT>".to_owned()], true));
+        assert!(of_values(&[r#"{"p":[{"":2,"x":3}]}"#]).unwrap().nameless);
+        assert!(!of_values(&[r#"{"p":{"x":3}}"#]).unwrap().nameless);
+        assert!(of_values(&[r#"{"":1}"#]).is_err());
+        // A key with such a field is in no columns either.
+        let keyed = [(Some(r#"{"":1,"x":2}"#), Some(r#"{"x":2}"#))];
+        assert_eq!(of_records(&keyed).unwrap().record_key, None);
     }
 
     #[test]

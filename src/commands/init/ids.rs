@@ -1,7 +1,8 @@
 //! Ids in records: the field that tells which row a record is about.
 //!
 //! A field that is named like an id may also refer to something else, to which many records refer. The id of a record
-//! comes again only where the record does: as a duplicate, or as a later version in which most fields are the same.
+//! comes again only where the record does: as a duplicate, or as a later version, which a field of its own tells and in
+//! which most fields are the same. A time alone proves nothing: each line of an order has one as well.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,23 @@ use super::names::is_id_name;
 
 /// One record in so many, at most, has the id of an earlier one.
 const RECORDS_PER_REPEAT: usize = 3;
+/// Names of fields that tell the versions of a record apart, in small letters and without `_`.
+const VERSION_FIELDS: [&str; 14] = [
+    "version",
+    "revision",
+    "rowversion",
+    "recordversion",
+    "updated",
+    "updatedat",
+    "modified",
+    "modifiedat",
+    "changedat",
+    "lastupdate",
+    "lastupdated",
+    "lastupdatedat",
+    "lastmodified",
+    "lastmodifiedat",
+];
 
 /// The field that identifies a row.
 #[derive(Debug, PartialEq)]
@@ -55,32 +73,34 @@ fn count_repeats(name: &str, columns: &[(String, Kind)], records: &[&Map<String,
     (repeats * RECORDS_PER_REPEAT <= records.len()).then_some(repeats)
 }
 
-/// Tells whether a record is an earlier one again, or a later version of it: at least half of its fields are the same,
-/// without the id and what tells versions apart.
+/// Tells whether a record is an earlier one again, or another version of it: a field says so, and at least half of the
+/// other fields are the same, without the id and times.
 fn is_version(
     record: &Map<String, Value>,
     earlier: &Map<String, Value>,
     id: &str,
     columns: &[(String, Kind)],
 ) -> bool {
-    let (mut same, mut fields) = (0, 0);
+    let (mut same, mut fields, mut says_so) = (0, 0, false);
     for (name, kind) in columns {
         let (before, now) = (non_null(earlier, name), non_null(record, name));
-        if name == id || tells_version(name, kind) || (before.is_none() && now.is_none()) {
+        if name == id || (before.is_none() && now.is_none()) {
             continue;
         }
-        fields += 1;
-        same += usize::from(before == now);
+        if tells_version(name) {
+            says_so |= before != now;
+        } else if *kind != Kind::Time {
+            fields += 1;
+            same += usize::from(before == now);
+        }
     }
-    record == earlier || (fields > 0 && 2 * same >= fields)
+    record == earlier || (says_so && fields > 0 && 2 * same >= fields)
 }
 
-/// Tells whether a field differs between the versions of a record.
-fn tells_version(name: &str, kind: &Kind) -> bool {
-    *kind == Kind::Time
-        || matches!(name, "version" | "revision")
-        || name.ends_with("_version")
-        || name.ends_with("_at")
+/// Tells whether a field is named like one that tells the versions of a record apart.
+fn tells_version(name: &str) -> bool {
+    let name = name.replace('_', "").to_ascii_lowercase();
+    VERSION_FIELDS.contains(&name.as_str())
 }
 
 #[cfg(test)]
@@ -118,9 +138,31 @@ mod tests {
         let corrected = json!({"order_id": "a", "customer": "anna", "cents": 9, "version": 2, "at": "later"});
         assert_eq!(orders(corrected), found(1));
         assert_eq!(orders(json!({"order_id": "d"})), found(0));
-        // Another record, and one without the id.
+        // A changed record whose version is the same, another record, and one without the id.
+        let changed = json!({"order_id": "a", "customer": "anna", "cents": 9, "version": 1, "at": "later"});
+        assert_eq!(orders(changed), None);
         assert_eq!(orders(json!({"order_id": "a", "customer": "ben", "cents": 9, "version": 1})), None);
         assert_eq!(orders(json!({"customer": "ben", "cents": 9, "version": 1})), None);
+    }
+
+    #[test]
+    fn a_changed_record_is_a_version_only_if_a_field_says_so() {
+        for (field, repeats) in [
+            ("updated_at", Some(1)),
+            ("lastModified", Some(1)),
+            ("revision", Some(1)),
+            ("at", None),
+            ("created_at", None),
+            ("app_version", None),
+        ] {
+            let columns =
+                [("order_id", Kind::Whole), ("shop", Kind::Text), (field, Kind::Time), ("sku", Kind::Text)];
+            // One order in four has two lines.
+            let line = |order: usize, at: &str| json!({"order_id": order, "shop": "s", field: at, "sku": at});
+            let lines = [line(1, "a"), line(2, "b"), line(3, "c"), line(4, "d"), line(4, "e")];
+            let found = id_of(&columns, &lines);
+            assert_eq!(found, repeats.map(|repeats| ("order_id".to_owned(), repeats)), "{field}");
+        }
     }
 
     #[test]

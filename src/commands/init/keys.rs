@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::kinds::{Kind, Tally};
-use super::names::{identifier, is_id_name};
+use super::names::{identifier, is_id_name, one_line};
 
 /// A record that has a key.
 #[derive(Debug)]
@@ -96,7 +96,10 @@ impl RecordKey {
                 "-- FORMAT UPSERT: every record has a key. It is in no column, so its bytes are one.\n"
                     .to_owned()
             }
-            _ => format!("-- FORMAT UPSERT: the key of every record is its {}.\n", columns.join(", ")),
+            _ => format!(
+                "-- FORMAT UPSERT: the key of every record is its {}.\n",
+                one_line(&columns.join(", "))
+            ),
         };
         let told = match (self.deletes, self.repeats) {
             (1, _) => "-- 1 record of the sample has no value: it deletes the row of its key.\n".to_owned(),
@@ -134,6 +137,10 @@ fn object_columns(records: &[KeyedRecord<'_>], columns: &[(String, Kind)]) -> Op
     let mut tally = Tally::default();
     for record in records {
         let key: Map<String, Value> = serde_json::from_slice(record.key).ok()?;
+        // No column has an empty name.
+        if key.contains_key("") {
+            return None;
+        }
         tally.add_object(&key);
         keys.push(key);
     }

@@ -3,7 +3,10 @@
 //! The share of [`MAJORITY_PERCENT`] decides, so that one odd record does not change a column. Whole numbers among
 //! others count as DOUBLE, and times among other texts as text. Below that share the field is JSONB, which holds
 //! every value. Numbers in quotes are DECIMAL, which sources read in quotes, if all are numbers and one has decimals:
-//! whole numbers in quotes are mostly names of things.
+//! whole numbers in quotes are mostly names of things. So are numbers of versions, of which 14.1 and 14.10 are two:
+//! they are told by the field's name, or by a last 0 where not all have as many decimals.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -17,6 +20,8 @@ const MAX_FIELDS: usize = 200;
 const USUAL_PRECISION: usize = 18;
 /// Greatest precision of DECIMAL.
 const MAX_PRECISION: usize = 38;
+/// Ends of the names of fields whose numbers in quotes are versions.
+const VERSION_NAMES: [&str; 4] = ["version", "patch", "release", "build"];
 /// Digits before the point by which later values may be longer than those of the sample.
 const SPARE_DIGITS: usize = 6;
 
@@ -90,6 +95,37 @@ impl Kind {
         }
     }
 
+    /// The digits behind the point of all DECIMALs in it.
+    pub fn scales(&self) -> BTreeSet<usize> {
+        match self {
+            Kind::Decimal { scale, .. } => BTreeSet::from([*scale]),
+            Kind::List(item) => item.scales(),
+            Kind::Struct(fields) => {
+                let mut scales = BTreeSet::new();
+                for (_, kind) in fields {
+                    scales.extend(kind.scales());
+                }
+                scales
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Tells whether a value has a field without a name, which is no part of this type.
+    fn leaves_out(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Kind::List(item), Value::Array(items)) => {
+                let mut left_out = false;
+                for value in items {
+                    left_out |= item.leaves_out(value);
+                }
+                left_out
+            }
+            (Kind::Struct(fields), Value::Object(object)) => has_nameless(object, fields),
+            _ => false,
+        }
+    }
+
     /// Tells whether a column of this type may be a key.
     pub fn may_be_key(&self) -> bool {
         matches!(self, Kind::Boolean | Kind::Whole | Kind::Text | Kind::Time)
@@ -109,6 +145,10 @@ pub struct Tally {
     whole_digits: usize,
     /// Most digits of them behind the point.
     fraction_digits: usize,
+    /// Fewest digits of them behind the point.
+    fewest_fraction_digits: usize,
+    /// Set if one has a 0 as its last digit behind the point.
+    padded: bool,
     times: usize,
     lists: usize,
     objects: usize,
@@ -145,16 +185,23 @@ impl Tally {
     fn add_text(&mut self, text: &str) {
         self.texts += 1;
         if let Some((whole, fraction)) = number_digits(text) {
+            let fewest =
+                if self.numerals == 0 { fraction } else { self.fewest_fraction_digits.min(fraction) };
+            self.fewest_fraction_digits = fewest;
+            self.padded |= fraction > 0 && text.ends_with('0');
             self.numerals += 1;
             self.whole_digits = self.whole_digits.max(whole);
             self.fraction_digits = self.fraction_digits.max(fraction);
         }
     }
 
-    /// Counts an object.
+    /// Counts an object. A field without a name is passed over: nothing in SQL may have an empty name.
     pub fn add_object(&mut self, fields: &Map<String, Value>) {
         self.objects += 1;
         for (name, value) in fields {
+            if name.is_empty() {
+                continue;
+            }
             match self.fields.iter().position(|(known, _)| known == name) {
                 Some(at) => self.fields[at].1.add(value),
                 None if self.fields.len() < MAX_FIELDS => {
@@ -170,7 +217,8 @@ impl Tally {
     /// The type of texts that are numbers, if one has decimals and a DECIMAL holds them all.
     fn decimal(&self) -> Option<Kind> {
         let (digits, scale) = (self.whole_digits + self.fraction_digits, self.fraction_digits);
-        if scale == 0 || digits > MAX_PRECISION {
+        let is_version = self.padded && self.fewest_fraction_digits < scale;
+        if scale == 0 || is_version || digits > MAX_PRECISION {
             return None;
         }
         let is_usual = digits + SPARE_DIGITS <= USUAL_PRECISION;
@@ -199,11 +247,45 @@ impl Tally {
                 Kind::List(Box::new(items))
             }
             _ if is_majority(self.objects, total) && !self.too_wide && !self.fields.is_empty() => {
-                Kind::Struct(self.fields.iter().map(|(name, field)| (name.clone(), field.kind())).collect())
+                Kind::Struct(self.field_kinds())
             }
             _ => Kind::Json,
         }
     }
+
+    /// The names and types of its fields.
+    fn field_kinds(&self) -> Vec<(String, Kind)> {
+        let mut kinds = Vec::with_capacity(self.fields.len());
+        for (name, field) in &self.fields {
+            let kind = match field.kind() {
+                Kind::Decimal { .. } if is_version_name(name) => Kind::Text,
+                kind => kind,
+            };
+            kinds.push((name.clone(), kind));
+        }
+        kinds
+    }
+}
+
+/// Tells whether an object has a field without a name, or one in it that is part of these fields has.
+pub fn has_nameless(object: &Map<String, Value>, fields: &[(String, Kind)]) -> bool {
+    if object.contains_key("") {
+        return true;
+    }
+    for (name, kind) in fields {
+        if let Some(value) = object.get(name)
+            && kind.leaves_out(value)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// Tells whether a field is named like one of versions.
+fn is_version_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    VERSION_NAMES.iter().any(|end| name.ends_with(end))
 }
 
 /// Number of digits before and behind the point of a text that is a number, written as numbers are: not 007, which
@@ -273,7 +355,7 @@ mod tests {
     #[test]
     fn numbers_in_quotes_are_decimals_if_one_has_decimals() {
         let decimal = |precision, scale| Kind::Decimal { precision, scale };
-        assert_eq!(kind_of(&[(9, json!("12.50")), (1, json!("-3")), (5, Value::Null)]), decimal(18, 2));
+        assert_eq!(kind_of(&[(9, json!("12.55")), (1, json!("-3")), (5, Value::Null)]), decimal(18, 2));
         assert_eq!(kind_of(&[(1, json!("1234567890123.50"))]), decimal(38, 2));
         assert_eq!(kind_of(&[(9, json!(["0.5", "1"]))]).sql(), "DECIMAL(18, 1)[]");
         // Whole numbers, numbers beside other texts, and numbers that no DECIMAL holds.
@@ -288,6 +370,34 @@ mod tests {
         assert!(fits("-999.25") && fits("1") && !fits("1000") && !fits("1.255") && !fits("x"));
         assert!(is_quoted_whole(&json!("-12")) && !is_quoted_whole(&json!("1.5")));
         assert!(!is_quoted_whole(&json!("01")) && !is_quoted_whole(&json!("9".repeat(19))));
+    }
+
+    #[test]
+    fn numbers_of_versions_stay_text() {
+        for texts in [["14.1", "14.10"], ["14", "14.10"], ["1.50", "2.125"]] {
+            assert_eq!(kind_of(&texts.map(|text| (1, json!(text)))), Kind::Text, "{texts:?}");
+        }
+        for texts in [["1.50", "2.10"], ["10", "1.5"], ["0.5", "2.125"]] {
+            let kind = kind_of(&texts.map(|text| (1, json!(text))));
+            assert!(matches!(kind, Kind::Decimal { .. }), "{texts:?}: {kind:?}");
+        }
+        for (name, sql) in [
+            ("patch", "STRUCT<patch VARCHAR>"),
+            ("game_version", "STRUCT<game_version VARCHAR>"),
+            ("gameVersion", "STRUCT<\"gameVersion\" VARCHAR>"),
+            ("price", "STRUCT<price DECIMAL(18, 1)>"),
+        ] {
+            assert_eq!(kind_of(&[(1, json!({name: "14.1"})), (1, json!({name: "14.2"}))]).sql(), sql);
+        }
+    }
+
+    #[test]
+    fn fields_without_a_name_are_left_out() {
+        let value = json!({"a": [{"": 1, "x": 2}]});
+        let kind = kind_of(&[(1, value.clone())]);
+        assert_eq!(kind.sql(), "STRUCT<a STRUCT<x BIGINT>[]>");
+        assert!(kind.leaves_out(&value) && !kind.leaves_out(&json!({"a": [{"x": 2}, null]})));
+        assert_eq!(kind_of(&[(1, json!({"": 1}))]), Kind::Json);
     }
 
     #[test]

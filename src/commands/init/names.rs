@@ -1,7 +1,7 @@
 //! Names of columns and relations as SQL reads them.
 
 /// Words that must be quoted as names of columns.
-const RESERVED: [&str; 72] = [
+const RESERVED: [&str; 82] = [
     "all",
     "and",
     "any",
@@ -18,6 +18,10 @@ const RESERVED: [&str; 72] = [
     "create",
     "cross",
     "current",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "current_user",
     "default",
     "desc",
     "distinct",
@@ -46,6 +50,8 @@ const RESERVED: [&str; 72] = [
     "left",
     "like",
     "limit",
+    "localtime",
+    "localtimestamp",
     "natural",
     "not",
     "null",
@@ -61,11 +67,14 @@ const RESERVED: [&str; 72] = [
     "row",
     "rows",
     "select",
+    "session_user",
     "set",
     "some",
     "table",
     "then",
     "to",
+    "top",
+    "trim",
     "true",
     "union",
     "unique",
@@ -74,11 +83,17 @@ const RESERVED: [&str; 72] = [
     "values",
     "when",
     "where",
+    "with",
 ];
 
 /// A name in SQL: quoted if it would otherwise be folded or misread.
 pub fn identifier(name: &str) -> String {
     if is_plain_name(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// A text on one line, for a comment, which a line break would end.
+pub fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n").replace('\r', "\\r")
 }
 
 /// Tells whether SQL reads a name as it is written, without quotes.
@@ -91,4 +106,19 @@ pub fn is_plain_name(name: &str) -> bool {
 /// Tells whether a column is named like one that identifies its record.
 pub fn is_id_name(name: &str) -> bool {
     name == "id" || name.ends_with("_id") || name.ends_with("Id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_sql_are_quoted() {
+        for word in ["with", "current_date", "current_user", "localtimestamp", "top", "trim", "Name", "a\nb"]
+        {
+            assert_eq!(identifier(word), format!("\"{word}\""));
+        }
+        assert_eq!(identifier("current_price"), "current_price");
+        assert_eq!(one_line("a\nb\rc"), "a\\nb\\rc");
+    }
 }
