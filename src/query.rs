@@ -1,7 +1,7 @@
 //! SQL over the views of one committed epoch: `herald query` and `/v1/query`.
 //!
-//! The views that a query names are read from a snapshot of the state into memory, all at one
-//! epoch, and DataFusion runs the query over them on one thread. Queries are read-only: statements
+//! DataFusion runs a query on one thread over a snapshot of the state, so that all views are of one epoch. Views are
+//! read by threads beside it, while the query runs and as far as it needs them. Queries are read-only: statements
 //! that change data are refused, and so is access to files. Each query runs in a process of its own with
 //! bounds on memory and time ([`process`]), so that none can bring down a topology or its machine.
 //! The state may be in use by a running process: it is read as a secondary, without the lock. Without a query,
@@ -10,6 +10,7 @@
 pub mod answer;
 pub(crate) mod budget;
 mod dead_letters;
+mod explain;
 pub mod format;
 mod information_schema;
 pub mod process;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use dataflows::sql::{SqlError, question};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -34,14 +35,16 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
-use state::{Reader, StateTableKind, Store};
+use state::{Reader, Snapshot, StateTableKind, Store};
 
 use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
 use crate::exit::{Stopped, mistake, unknown_name};
 use crate::serve::access;
+use explain::{Statement, Wanted};
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use process::Running;
 use tables::Tables;
+use tables::scans::{ScanRequest, ScanServer};
 
 /// Most bytes of the tables of a query in this process, and again of its own work.
 const IN_PROCESS_BYTES: usize = 1 << 30;
@@ -228,63 +231,117 @@ impl InProcessQueries {
         Ok(InProcessQueries { reader, new: true, _scratch: scratch })
     }
 
-    /// Refreshes to the newest epoch and reads the tables that `sql` names. The first call after opening
-    /// skips the refresh, because it opens all files again.
-    fn load_tables(&mut self, sql: &str) -> Result<Tables> {
+    /// Runs a query at the newest epoch. The first call after opening skips the refresh, because it opens all files
+    /// again.
+    pub fn answer(&mut self, sql: &str) -> Result<Answer> {
         if !std::mem::take(&mut self.new) {
             self.reader.refresh()?;
         }
-        Tables::load(&self.reader.snapshot(), sql, IN_PROCESS_BYTES)
-    }
-
-    /// Runs a query at the newest epoch.
-    pub fn answer(&mut self, sql: &str) -> Result<Answer> {
-        execute_within(self.load_tables(sql)?, sql, IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT)
+        answer_over(&self.reader.snapshot(), sql, IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT)
     }
 }
 
-/// Runs `sql` over tables that were loaded for it, within `memory` bytes and `time`, as far as the query
-/// engine accounts for them. Blocks: not to be called from async code.
-pub fn execute_within(tables: Tables, sql: &str, memory: usize, time: Duration) -> Result<Answer> {
+/// Runs `sql` over a snapshot within `memory` bytes, and as many again for system tables, and within `time`, as far as
+/// the query engine accounts for them. Blocks: not to be called from async code.
+///
+/// # Errors
+/// When the query cannot be run, or the state cannot be read.
+pub fn answer_over(snapshot: &Snapshot<'_>, sql: &str, memory: usize, time: Duration) -> Result<Answer> {
+    let (scans, requests) = unbounded();
+    let server = &ScanServer::new(snapshot);
+    let answered = std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("herald-scans".to_owned())
+            .spawn_scoped(scope, move || server.serve(scope, requests))
+            .context("the scans of the query cannot be started")?;
+        // The server ends when the query has dropped its tables, and with them all senders of requests.
+        answer_within(snapshot, scans, sql, memory, time)
+    });
+    match answered {
+        Ok(answer) => Ok(answer),
+        // The query engine tells that a scan failed, but not as which kind of error.
+        Err(error) => Err(server.take_failure().unwrap_or(error)),
+    }
+}
+
+/// Runs `sql` over the tables of a snapshot whose views are read by way of `scans`.
+fn answer_within(
+    snapshot: &Snapshot<'_>,
+    scans: Sender<ScanRequest>,
+    sql: &str,
+    memory: usize,
+    time: Duration,
+) -> Result<Answer> {
+    let statement = Statement::of(sql);
+    let tables = Tables::load(snapshot, &statement.text, memory, &scans)?;
+    drop(scans);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the query's runtime")?;
     runtime.block_on(async {
-        match tokio::time::timeout(time, execute_query(tables, sql, memory)).await {
+        match tokio::time::timeout(time, execute_query(tables, &statement, memory)).await {
             Ok(answer) => answer,
             Err(_) => Err(Stopped::Time(time).into()),
         }
     })
 }
 
-/// Runs `sql`: SELECT as a view's query would be planned, other statements as DataFusion plans them,
-/// read-only.
-async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
+/// Runs a statement: SELECT as a view's query would be planned, and EXPLAIN of it; other statements as DataFusion plans
+/// them, read-only.
+async fn execute_query(tables: Tables, statement: &Statement<'_>, memory: usize) -> Result<Answer> {
+    let context = create_session(memory)?;
+    if is_select(&statement.text) {
+        answer_select(&tables, statement, &context).await
+    } else {
+        answer_other(tables, &statement.text, &context).await
+    }
+}
+
+/// Runs a SELECT, or tells its plan.
+async fn answer_select(
+    tables: &Tables,
+    statement: &Statement<'_>,
+    context: &SessionContext,
+) -> Result<Answer> {
+    let plan = match (plan_select(tables, &statement.text), tables.unknown.first()) {
+        (Ok(plan), _) => plan,
+        (Err(error), Some(name))
+            if error.to_string().contains("there is no source, table or view called ") =>
+        {
+            return Err(unknown_view(name, &tables.names()));
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let state = context.state();
+    let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(query_mistake)?;
+    match statement.wanted {
+        Wanted::Rows => {
+            let schema = Arc::new(plan.schema().as_arrow().clone());
+            let batches = collect(physical, context.task_ctx()).await.map_err(query_mistake)?;
+            let schema = batches.first().map_or(schema, RecordBatch::schema);
+            Ok(Answer { epoch: tables.epoch, schema, batches })
+        }
+        Wanted::Plan => one_batch(tables.epoch, explain::plan_rows(&plan, physical.as_ref())?),
+        Wanted::Measured => {
+            collect(Arc::clone(&physical), context.task_ctx()).await.map_err(query_mistake)?;
+            one_batch(tables.epoch, explain::measured_rows(physical.as_ref())?)
+        }
+    }
+}
+
+/// An answer of one batch.
+fn one_batch(epoch: u64, batch: RecordBatch) -> Result<Answer> {
+    Ok(Answer { epoch, schema: batch.schema(), batches: vec![batch] })
+}
+
+/// Runs a statement that is no SELECT.
+async fn answer_other(tables: Tables, sql: &str, context: &SessionContext) -> Result<Answer> {
     let epoch = tables.epoch;
     let names = tables.names();
     let unknown = tables.unknown.clone();
-    let context = create_session(memory)?;
-    if is_select(sql) {
-        let plan = match (plan_select(&tables, sql), unknown.first()) {
-            (Ok(plan), _) => plan,
-            (Err(error), Some(name))
-                if error.to_string().contains("there is no source, table or view called ") =>
-            {
-                return Err(unknown_view(name, &names));
-            }
-            (Err(error), _) => return Err(error),
-        };
-        let schema = Arc::new(plan.schema().as_arrow().clone());
-        let state = context.state();
-        let physical =
-            state.query_planner().create_physical_plan(&plan, &state).await.map_err(query_mistake)?;
-        let batches = collect(physical, context.task_ctx()).await.map_err(query_mistake)?;
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
-        return Ok(Answer { epoch, schema, batches });
-    }
-    tables.register(&context)?;
-    let plan = match (plan_statement(&context, sql).await, unknown.first()) {
+    tables.register(context)?;
+    let plan = match (plan_statement(context, sql).await, unknown.first()) {
         (Ok(plan), _) => plan,
         (Err(error), Some(name)) if error.to_string().contains("not found") => {
             return Err(unknown_view(name, &names));
@@ -297,8 +354,7 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
         (Err(error), _) => return Err(query_mistake(error)),
     };
     if let LogicalPlan::DescribeTable(described) = &plan {
-        let batch = information_schema::describe(&described.schema)?;
-        return Ok(Answer { epoch, schema: batch.schema(), batches: vec![batch] });
+        return one_batch(epoch, information_schema::describe(&described.schema)?);
     }
     let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
     let frame = context.execute_logical_plan(plan).await.map_err(query_mistake)?;
@@ -317,7 +373,7 @@ fn unknown_view(name: &str, names: &[String]) -> anyhow::Error {
     mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
 }
 
-/// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE) or a plan (EXPLAIN).
+/// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE).
 fn is_select(sql: &str) -> bool {
     begins_with(sql, &["select", "with", "values"])
 }
@@ -366,6 +422,11 @@ fn create_session(memory: usize) -> Result<SessionContext> {
 
 /// DataFusion's error as a user's mistake: its message without the technical prefixes.
 fn query_mistake(error: DataFusionError) -> anyhow::Error {
+    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+        return mistake(
+            "the query needs more memory than it may take: ask for less, keep a view for this question, or grant --query-memory",
+        );
+    }
     let error = error.find_root().strip_backtrace();
     let mut text = error.as_str();
     for prefix in [

@@ -118,6 +118,38 @@ impl RowCodec {
         }
     }
 
+    /// Unpacks the columns at the indices `wanted`, in their order. The others are skipped, and bytes behind the last
+    /// wanted column are not looked at; otherwise as [`RowCodec::decode`].
+    pub fn decode_columns<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+        wanted: &[usize],
+    ) -> Result<Vec<ArrayRef>, SchemaError> {
+        let mut rest: Vec<&[u8]> = rows.collect();
+        let mut arrays: Vec<Option<ArrayRef>> = vec![None; self.types.len()];
+        let end = wanted.iter().max().map_or(0, |last| last + 1);
+        for (index, (data_type, kind)) in self.types.iter().zip(&self.kinds).enumerate().take(end) {
+            if wanted.contains(&index) {
+                let mut column = Column::new(data_type)?;
+                decode::unpack_column(&mut column, kind, &mut rest)?;
+                arrays[index] = Some(column.finish()?);
+            } else {
+                // Values delimit themselves: a column is found only by passing those before it.
+                for row in &mut rest {
+                    decode::skip_value(kind, row)?;
+                }
+            }
+        }
+        let mut columns = Vec::with_capacity(wanted.len());
+        for index in wanted {
+            match arrays.get(*index) {
+                Some(Some(column)) => columns.push(ArrayRef::clone(column)),
+                _ => return Err(SchemaError::Mismatch(format!("column {index} of {}", self.types.len()))),
+            }
+        }
+        Ok(columns)
+    }
+
     /// Returns the number of bytes that the first `columns` columns of a packed row take.
     pub fn prefix_len(&self, row: &[u8], columns: usize) -> Result<usize, SchemaError> {
         let Some(kinds) = self.kinds.get(..columns) else {

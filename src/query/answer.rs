@@ -9,8 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use state::Store;
 
 use super::process::{AnswerHead, MAX_TEXT_BYTES, QueryRequest};
-use super::tables::Tables;
-use super::{Answer, execute_within, format};
+use super::{Answer, answer_over, format};
 use crate::driver::Fate;
 use crate::exit::{RelayedFailure, mistake};
 
@@ -58,12 +57,10 @@ fn answer_request(asked: QueryRequest) -> Result<(Answer, QueryRequest)> {
 fn run_query(asked: &QueryRequest) -> Result<Answer> {
     check_bounds(&asked.sql)?;
     let reader = Store::open_secondary(&asked.state, asked.scratch())?;
-    // One third each for the tables and the query's work; the last is for the database, plans and the
-    // answer's text.
+    // One third each for system tables and the query's work; the last is for the database, rows on their way, plans
+    // and the answer's text.
     let share = (asked.memory / 3) as usize;
-    let tables = Tables::load(&reader.snapshot(), &asked.sql, share)?;
-    drop(reader);
-    execute_within(tables, &asked.sql, share, asked.time)
+    answer_over(&reader.snapshot(), &asked.sql, share, asked.time)
 }
 
 /// Refuses a query text that is too long or nested too deeply to be planned.

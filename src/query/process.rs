@@ -21,7 +21,8 @@ use crate::exit::{RelayedFailure, Stopped};
 
 /// Seconds of CPU beyond the query's time: the kernel's limit, should this process fail to end it.
 const SPARE_CPU_SECONDS: u64 = 10;
-/// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not.
+/// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not. Those of
+/// scans come when planning has given back its own.
 const STACKS_BYTES: u64 = 320 << 20;
 /// Most bytes of a query's text.
 pub const MAX_TEXT_BYTES: usize = 256 << 10;

@@ -1,8 +1,13 @@
 //! The tables of a query: materialized views, the system tables of schema `herald`, and `information_schema`.
 //!
-//! A table is read whole, and only if the query names it; the others are registered empty, so
-//! that they can be described. An entry of a keyed view maps its key to the packed row; an entry of an
-//! unkeyed view maps the packed row to its count. Both keys begin with the key group.
+//! A view is read while the query runs, and only what the query needs of it (`views`). An entry of a keyed view maps
+//! its key to the packed row; an entry of an unkeyed view maps the packed row to its count. Both keys begin with the
+//! key group. A system table is read whole before, and only if the query names it; the others are registered empty, so
+//! that they can be described.
+
+mod conditions;
+pub(super) mod scans;
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dataflows::runtime::retention::Served;
+use crossbeam_channel::Sender;
 use dataflows::sql::question;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
@@ -18,19 +23,19 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
-use schemas::{RowCodec, Rows, timestamptz};
-use state::{CatalogueEntry, Snapshot, StateTableKind, count_of};
+use schemas::timestamptz;
+use state::{CatalogueEntry, Snapshot, StateTableKind};
 
 use super::budget::TableBudget;
 use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
 use super::{dead_letters, information_schema};
+use scans::ScanRequest;
+use views::ViewTable;
 
-/// Rows of a batch.
-const BATCH_ROWS: usize = 8192;
 /// 9999-12-31T23:59:59.999999Z, as which a watermark at the maximum is shown.
 const END_OF_TIME_US: i64 = 253_402_300_799_999_999;
 
-/// The tables of one epoch; those that the query names have their rows.
+/// The tables of one epoch.
 pub struct Tables {
     /// The committed epoch.
     pub epoch: u64,
@@ -44,7 +49,17 @@ struct QueryTable {
     schema_name: Option<&'static str>,
     name: String,
     schema: SchemaRef,
-    batches: Option<Vec<RecordBatch>>,
+    rows: TableRows,
+}
+
+/// The rows of a table.
+enum TableRows {
+    /// None, as the query does not name the table.
+    Unread,
+    /// Those that were read before the query.
+    Held(RecordBatch),
+    /// Those of a view, which the query reads.
+    View(Arc<ViewTable>),
 }
 
 impl QueryTable {
@@ -54,11 +69,34 @@ impl QueryTable {
             None => self.name.clone(),
         }
     }
+
+    /// The table as the query engine reads it.
+    ///
+    /// # Errors
+    /// When rows do not fit the table.
+    fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        let schema = self.schema.clone();
+        let provider: Arc<dyn TableProvider> = match &self.rows {
+            TableRows::Unread => Arc::new(EmptyTable::new(schema)),
+            TableRows::Held(rows) => Arc::new(MemTable::try_new(schema, vec![vec![rows.clone()]])?),
+            TableRows::View(view) => view.clone(),
+        };
+        Ok(provider)
+    }
 }
 
 impl Tables {
-    /// Reads the tables that `sql` names, taking no more memory than `limit`.
-    pub fn load(snapshot: &Snapshot<'_>, sql: &str, limit: usize) -> Result<Tables> {
+    /// The tables of a snapshot for the query `sql`: its system tables are read, taking no more memory than `limit`;
+    /// scans of its views will be requests to `scans`.
+    ///
+    /// # Errors
+    /// When the query cannot be read, or the state.
+    pub(super) fn load(
+        snapshot: &Snapshot<'_>,
+        sql: &str,
+        limit: usize,
+        scans: &Sender<ScanRequest>,
+    ) -> Result<Tables> {
         let wanted = named_tables(sql, limit)?;
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         let views = catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::View);
@@ -66,26 +104,23 @@ impl Tables {
         let mut budget = TableBudget::new(limit);
         for entry in views {
             let schema = view_schema(entry)?;
-            let batches = if wanted.contains(&entry.name) {
-                Some(view_rows(snapshot, entry, &schema, &mut budget)?)
-            } else {
-                None
-            };
+            let view = ViewTable::new(snapshot, entry, schema.clone(), scans.clone())?;
             // The engine's own table of failed expressions is stored like a view.
             let (schema_name, name) = match entry.name.strip_prefix("herald.") {
                 Some(name) => (Some("herald"), name),
                 None => (None, entry.name.as_str()),
             };
-            tables.push(QueryTable { schema_name, name: name.to_owned(), schema, batches });
+            let rows = TableRows::View(Arc::new(view));
+            tables.push(QueryTable { schema_name, name: name.to_owned(), schema, rows });
         }
         let mut views = system_table("views", views_schema());
         if wanted.contains(&views.full_name()) {
-            views.batches = Some(vec![system_views(snapshot, &mut budget)?]);
+            views.rows = TableRows::Held(system_views(snapshot, &mut budget)?);
         }
         tables.push(views);
         let mut dead_letter = system_table("dead_letter", dead_letters::table_schema());
         if wanted.contains(&dead_letter.full_name()) {
-            dead_letter.batches = Some(vec![dead_letters::read_all(snapshot, &mut budget)?]);
+            dead_letter.rows = TableRows::Held(dead_letters::read_all(snapshot, &mut budget)?);
         }
         tables.push(dead_letter);
         let lists = information_tables(&tables)?;
@@ -113,12 +148,7 @@ impl Tables {
     pub fn table_sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
         let mut sources = BTreeMap::new();
         for table in &self.tables {
-            let schema = table.schema.clone();
-            let rows: Arc<dyn TableProvider> = match &table.batches {
-                Some(batches) => Arc::new(MemTable::try_new(schema, vec![batches.clone()])?),
-                None => Arc::new(EmptyTable::new(schema)),
-            };
-            sources.insert(table.full_name(), provider_as_source(rows));
+            sources.insert(table.full_name(), provider_as_source(table.provider()?));
         }
         Ok(sources)
     }
@@ -132,19 +162,12 @@ impl Tables {
                 .context("the query engine takes no schema")?;
         }
         for table in self.tables {
+            let provider = table.provider()?;
             let name = match table.schema_name {
                 Some(schema) => TableReference::partial(schema, table.name),
                 None => TableReference::bare(table.name),
             };
-            match table.batches {
-                Some(batches) => {
-                    context
-                        .register_table(name, Arc::new(MemTable::try_new(table.schema, vec![batches])?))?;
-                }
-                None => {
-                    context.register_table(name, Arc::new(EmptyTable::new(table.schema)))?;
-                }
-            }
+            context.register_table(name, provider)?;
         }
         Ok(())
     }
@@ -172,7 +195,7 @@ fn information_table(name: &str, rows: RecordBatch) -> QueryTable {
         schema_name: Some(INFORMATION_SCHEMA),
         name: name.to_owned(),
         schema: rows.schema(),
-        batches: Some(vec![rows]),
+        rows: TableRows::Held(rows),
     }
 }
 
@@ -205,68 +228,9 @@ fn view_schema(entry: &CatalogueEntry) -> Result<SchemaRef> {
     Ok(Arc::new(schemas::schema_from_json(json)?))
 }
 
-/// Every row of a view.
-fn view_rows(
-    snapshot: &Snapshot<'_>,
-    entry: &CatalogueEntry,
-    schema: &SchemaRef,
-    budget: &mut TableBudget,
-) -> Result<Vec<RecordBatch>> {
-    let codec = RowCodec::of(schema)?;
-    let (mut batches, mut rows) = (Vec::new(), Rows::new());
-    let mut scan = snapshot.iter(entry.id, &[])?;
-    let served = Served::of(entry, &snapshot.committed().progress)?;
-    while let Some((key, value)) = scan.next_entry()? {
-        let row = if entry.key.is_some() { value } else { schemas::without_group(key) };
-        if let Some(served) = &served
-            && !served.is_served(row)?
-        {
-            // Expired, and not deleted from the state yet.
-            continue;
-        }
-        if entry.key.is_some() {
-            rows.push(value);
-        } else {
-            let copies = count_of(value)
-                .filter(|count| *count > 0)
-                .with_context(|| format!("view {} holds a row without a count", entry.name))?;
-            for _ in 0..copies {
-                rows.push(row);
-                if rows.len() >= BATCH_ROWS {
-                    batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
-                }
-            }
-        }
-        if rows.len() >= BATCH_ROWS {
-            batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
-        }
-    }
-    if !rows.is_empty() {
-        batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
-    }
-    Ok(batches)
-}
-
-/// Unpacks the collected rows into a batch, and clears them.
-fn take_batch(
-    codec: &RowCodec,
-    schema: &SchemaRef,
-    rows: &mut Rows,
-    name: &str,
-    budget: &mut TableBudget,
-) -> Result<RecordBatch> {
-    let columns =
-        codec.decode(rows.iter()).with_context(|| format!("the rows of view {name} cannot be read"))?;
-    rows.clear();
-    let batch = RecordBatch::try_new(schema.clone(), columns)
-        .with_context(|| format!("the rows of view {name} do not fit its columns"))?;
-    budget.take(batch.get_array_memory_size(), name)?;
-    Ok(batch)
-}
-
 /// A table of schema `herald` without its rows, which are read only if the query names it.
 fn system_table(name: &str, schema: SchemaRef) -> QueryTable {
-    QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, batches: None }
+    QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, rows: TableRows::Unread }
 }
 
 /// The system tables: name, meaning and columns.
@@ -328,3 +292,6 @@ fn system_views(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<Rec
     budget.take(batch.get_array_memory_size(), "herald.views")?;
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@
 //!
 //! `herald query` reads the views of a committed epoch. Its text goes through the same parser, refusals, type
 //! coercion and conversions as a view's query, so that the same text gives the same rows in both. The result
-//! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Unlike
-//! a view, such a query may sort its rows.
+//! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Each scan is
+//! offered the conditions right above it, and asked for the columns that the query reads. Unlike a view, such a query
+//! may sort its rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Result, TableReference};
-use datafusion_expr::TableSource;
 use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, TableScan};
-use datafusion_expr::utils::conjunction;
+use datafusion_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion_expr::{Expr, TableProviderFilterPushDown, TableSource};
+use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_sql::parser::Statement;
 use datafusion_sql::resolve::resolve_table_references;
@@ -105,8 +107,9 @@ fn plan_question(
         .map_err(|error| vec![explain_error::explain_query(&error, &catalog, &query, site)])
 }
 
-/// Makes a plan runnable by DataFusion's engine: scans get rows, fences become filters, and arithmetic is
-/// checked.
+/// Makes a plan runnable by DataFusion's engine: scans get rows, and conditions and columns that they can use; fences
+/// become filters, and arithmetic is checked. The fences have done their work by then: no condition moves any more,
+/// but for those that a scan takes from the filter above it.
 fn to_runnable(
     plan: LogicalPlan,
     rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>,
@@ -114,6 +117,7 @@ fn to_runnable(
     let plan = query::optimise(plan, vec![Arc::new(ReplaceDistinctWithAggregate::new())])?;
     let done = plan.transform_up(|node| match node {
         LogicalPlan::TableScan(scan) => scan_rows(scan, rows).map(Transformed::yes),
+        LogicalPlan::Filter(filter) => offer_conditions(filter).map(Transformed::yes),
         LogicalPlan::Extension(extension) => replace_fence(extension),
         other => Ok(Transformed::no(other)),
     })?;
@@ -123,7 +127,7 @@ fn to_runnable(
             None => Transformed::no(expr),
         })
     })?;
-    Ok(checked.data)
+    query::optimise(checked.data, vec![Arc::new(OptimizeProjections::new())])
 }
 
 /// Replaces a fence by its input, below a filter if it has a condition.
@@ -138,7 +142,7 @@ fn replace_fence(extension: Extension) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-/// Scan of a table's rows, with the scan's conditions in a filter above it.
+/// Scan of a table's rows, with the scan's conditions in a filter above it, as far as the table does not take them.
 fn scan_rows(
     mut scan: TableScan,
     rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>,
@@ -149,8 +153,34 @@ fn scan_rows(
     };
     scan.source = source;
     let filters = std::mem::take(&mut scan.filters);
+    filtered_scan(scan, filters)
+}
+
+/// Offers the conditions of a filter right above a scan to its table.
+fn offer_conditions(filter: Filter) -> Result<LogicalPlan> {
+    match filter.input.as_ref() {
+        LogicalPlan::TableScan(scan) => {
+            filtered_scan(scan.clone(), split_conjunction_owned(filter.predicate))
+        }
+        _ => Ok(LogicalPlan::Filter(filter)),
+    }
+}
+
+/// A scan with the conditions that its table takes, below a filter with the others.
+fn filtered_scan(mut scan: TableScan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
+    let offered: Vec<&Expr> = conditions.iter().collect();
+    let support = scan.source.supports_filters_pushdown(&offered)?;
+    let mut above = Vec::new();
+    for (condition, support) in conditions.into_iter().zip(support) {
+        if support != TableProviderFilterPushDown::Exact {
+            above.push(condition.clone());
+        }
+        if support != TableProviderFilterPushDown::Unsupported {
+            scan.filters.push(condition);
+        }
+    }
     let scan = LogicalPlan::TableScan(scan);
-    Ok(match conjunction(filters) {
+    Ok(match conjunction(above) {
         Some(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(scan))?),
         None => scan,
     })

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, PrefixRange, ReadOptions};
+use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, PrefixRange, Range, ReadOptions};
 
 use crate::catalogue::StateTableKinds;
 use crate::error::{StateError, hex};
@@ -111,7 +111,16 @@ impl Reads<'_> {
         let family = self.family_of_table(table_id)?;
         let mut full = Vec::with_capacity(4 + from.len());
         table::key_into(&mut full, table_id, from);
-        Ok(Scan { skip: 4, ..self.scan_family_from(family, &table_id.to_be_bytes(), &full) })
+        let table = table_id.to_be_bytes();
+        Ok(Scan { head: table.to_vec(), ..self.scan_family_from(family, &table, &full) })
+    }
+
+    /// Estimates the bytes of a state table in files. What is only in memory and logs does not count.
+    pub fn estimated_bytes(&self, table_id: u32) -> Result<u64, StateError> {
+        let family = self.family_of_table(table_id)?;
+        let (from, to) = (table_id.to_be_bytes(), table_id.saturating_add(1).to_be_bytes());
+        let sizes = self.db.get_approximate_sizes_cf(family, &[Range::new(&from, &to)]);
+        Ok(sizes.first().copied().unwrap_or(0))
     }
 
     /// Visits the keys of a state table that begin with `prefix`, in order, as of now or of the snapshot.
@@ -229,7 +238,8 @@ impl Reads<'_> {
 
     /// Scans all entries whose key begins with `prefix`, and cuts `skip` bytes off each key.
     pub(crate) fn scan_family(&self, family: &ColumnFamily, prefix: &[u8], skip: usize) -> Scan<'_> {
-        Scan { skip, ..self.scan_family_from(family, prefix, prefix) }
+        let head = prefix.get(..skip).unwrap_or_default().to_vec();
+        Scan { head, ..self.scan_family_from(family, prefix, prefix) }
     }
 
     /// Scans all entries at or above `from` whose key begins with `prefix`.
@@ -242,7 +252,7 @@ impl Reads<'_> {
         }
         let mut iterator = self.db.raw_iterator_cf_opt(family, options);
         iterator.seek(from);
-        Scan { iterator, dir: self.dir.clone(), skip: 0, started: false }
+        Scan { iterator, dir: self.dir.clone(), head: Vec::new(), started: false }
     }
 }
 
@@ -253,8 +263,8 @@ pub type Entry<'a> = (&'a [u8], &'a [u8]);
 pub struct Scan<'a> {
     iterator: DBRawIterator<'a>,
     dir: PathBuf,
-    /// The bytes cut off each key.
-    skip: usize,
+    /// The bytes with which every key begins and which are cut off: the id of a table.
+    head: Vec<u8>,
     /// Set once the first entry was returned: from then on the iterator is advanced first.
     started: bool,
 }
@@ -272,8 +282,14 @@ impl Scan<'_> {
             self.iterator.status().map_err(StateError::database_in(&self.dir))?;
             return Ok(None);
         }
-        let skip = self.skip;
+        let skip = self.head.len();
         Ok(self.iterator.item().map(|(key, value)| (key.get(skip..).unwrap_or_default(), value)))
+    }
+
+    /// Moves to the first key at or above `from`, forwards or backwards, within the bounds of the scan.
+    pub fn seek(&mut self, from: &[u8]) {
+        self.iterator.seek([self.head.as_slice(), from].concat());
+        self.started = false;
     }
 
     /// Calls `visit` with each remaining entry.

@@ -70,6 +70,31 @@ fn scans_keep_to_prefix_and_space() {
 }
 
 #[test]
+fn a_scan_moves_both_ways_within_its_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let pairs = [("a", Some("1")), ("c", Some("3")), ("e", Some("5"))];
+    let all = vec![writes(TABLE, &pairs), writes(OTHER, &[("d", Some("other"))])];
+    store.commit(Commit { writes: all, ..epoch(1) }).unwrap();
+    for flushed in [false, true] {
+        if flushed {
+            store.flush().unwrap();
+        }
+        let mut walk = store.iter(TABLE, b"").unwrap();
+        for (from, found) in
+            [("d", Some("e")), ("b", Some("c")), ("c", Some("c")), ("f", None), ("", Some("a"))]
+        {
+            walk.seek(from.as_bytes());
+            let next = walk.next_entry().unwrap().map(|(key, _)| key);
+            assert_eq!(next, found.map(str::as_bytes), "{from}");
+        }
+        assert_eq!(walk.next_entry().unwrap(), Some((&b"c"[..], &b"3"[..])), "and goes on from there");
+    }
+    assert!(store.estimated_bytes(TABLE).is_ok());
+    assert!(matches!(store.estimated_bytes(9), Err(StateError::UnknownStateTable(9))));
+}
+
+#[test]
 fn a_snapshot_stands_still() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

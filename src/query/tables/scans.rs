@@ -1,0 +1,338 @@
+//! Scans of views while a query runs: the threads that read the snapshot, and the requests to them.
+//!
+//! The query engine keeps its tables as long as it likes, and a snapshot borrows its reader. So tables do not hold the
+//! snapshot: they send requests to [`ScanServer`], which lives in a scope of threads beside the query. Each scan has a
+//! thread of its own that sends batches through a bounded channel and ends when nobody receives them any more. A scan
+//! that fails sends its failure, which the server keeps as well: the query engine's errors lose what kind it was.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope};
+
+use anyhow::{Context, Error, Result};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use crossbeam_channel::Receiver;
+use dataflows::runtime::retention::Served;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::metrics::Count;
+use schemas::{KEY_GROUPS, RowCodec, Rows, stored_group, without_group};
+use state::{CatalogueEntry, Scan, Snapshot, count_of};
+use tokio::sync::mpsc::Sender;
+
+use super::conditions::Bounds;
+use crate::exit::mistake;
+
+/// Rows of a batch.
+pub(super) const BATCH_ROWS: usize = 8192;
+/// Bytes of packed rows after which a batch is full, however few they are.
+const BATCH_BYTES: usize = 4 << 20;
+/// Batches that wait until the query takes them.
+pub(super) const BATCHES_AHEAD: usize = 2;
+/// Most scans of a query at a time.
+pub(super) const MAX_SCANS: usize = 64;
+/// Stack bytes of a scan's thread.
+const STACK_BYTES: usize = 1 << 20;
+/// Entries from which the size of a view is estimated.
+const SAMPLED_ENTRIES: u64 = 256;
+/// Entries after which a scan looks whether somebody still receives.
+const ENTRIES_BETWEEN_LOOKS: usize = 1024;
+
+/// A view in the state.
+#[derive(Debug)]
+pub(super) struct StoredView {
+    /// Its entry in the catalogue.
+    pub entry: CatalogueEntry,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// About its size.
+    pub size: ViewSize,
+}
+
+/// Estimated size of a view, by which a join chooses the side that it holds in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ViewSize {
+    /// Bytes of its entries.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+}
+
+impl ViewSize {
+    /// Estimates from the size of the files and from the first entries; a small view is counted.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn estimate(snapshot: &Snapshot<'_>, table_id: u32) -> Result<ViewSize> {
+        let (mut rows, mut bytes) = (0, 0);
+        let mut scan = snapshot.iter(table_id, &[])?;
+        while rows < SAMPLED_ENTRIES {
+            let Some((key, value)) = scan.next_entry()? else { return Ok(ViewSize { bytes, rows }) };
+            rows += 1;
+            bytes += (key.len() + value.len()) as u64;
+        }
+        // Entries that are in no file yet are not in the estimate.
+        let in_files = snapshot.estimated_bytes(table_id)?.max(bytes);
+        Ok(ViewSize { bytes: in_files, rows: in_files * rows / bytes.max(1) })
+    }
+
+    /// The size of at most so many rows.
+    pub fn at_most(self, rows: u64) -> ViewSize {
+        let rows = self.rows.min(rows);
+        ViewSize { bytes: self.bytes / self.rows.max(1) * rows, rows }
+    }
+}
+
+/// Counters of a scan, which EXPLAIN ANALYZE shows.
+#[derive(Debug)]
+pub(super) struct Counters {
+    /// Entries that were read from the state.
+    pub entries: Count,
+    /// Places in the state that were looked up.
+    pub seeks: Count,
+    /// Rows that were sent.
+    pub rows: Count,
+}
+
+/// A request for the rows of a view.
+#[derive(Debug)]
+pub(in crate::query) struct ScanRequest {
+    /// The view.
+    pub(super) view: Arc<StoredView>,
+    /// The wanted columns, by index.
+    pub(super) columns: Vec<usize>,
+    /// The schema of the batches.
+    pub(super) schema: SchemaRef,
+    /// The entries to read.
+    pub(super) bounds: Arc<Bounds>,
+    /// Most rows to send.
+    pub(super) limit: Option<usize>,
+    /// Its counters.
+    pub(super) counters: Counters,
+    /// The receiver's other end.
+    pub(super) rows: Sender<datafusion::error::Result<RecordBatch>>,
+}
+
+/// Server of a query's scans over one snapshot.
+pub(in crate::query) struct ScanServer<'a, 's> {
+    snapshot: &'a Snapshot<'s>,
+    running: AtomicUsize,
+    /// The first failure of a scan.
+    failure: Mutex<Option<Error>>,
+}
+
+impl<'a, 's> ScanServer<'a, 's> {
+    /// A server without scans.
+    pub(in crate::query) fn new(snapshot: &'a Snapshot<'s>) -> ScanServer<'a, 's> {
+        ScanServer { snapshot, running: AtomicUsize::new(0), failure: Mutex::new(None) }
+    }
+
+    /// Starts a scan for each request, until all their senders are gone.
+    pub(in crate::query) fn serve<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        requests: Receiver<ScanRequest>,
+    ) {
+        for request in requests {
+            if self.running.load(Ordering::Acquire) >= MAX_SCANS {
+                let mistake = mistake(format!(
+                    "the query cannot be run: it reads views in more than {MAX_SCANS} places. Ask it in parts"
+                ));
+                self.fail_scan(&request.rows, mistake);
+                continue;
+            }
+            let rows = request.rows.clone();
+            if let Err(error) = self.start_scan(scope, request) {
+                // Without this, the end of the channel would pass for the end of the rows.
+                self.fail_scan(&rows, Error::from(error).context("a scan cannot be started"));
+            }
+        }
+    }
+
+    /// The first failure of a scan, if one failed.
+    pub(in crate::query) fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Starts the thread of a scan.
+    fn start_scan<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        request: ScanRequest,
+    ) -> io::Result<()> {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        let thread = Builder::new().name("herald-scan".to_owned()).stack_size(STACK_BYTES);
+        let started = thread.spawn_scoped(scope, move || self.run_scan(request));
+        if started.is_err() {
+            self.running.fetch_sub(1, Ordering::AcqRel);
+        }
+        started.map(drop)
+    }
+
+    /// Runs a scan to its end.
+    fn run_scan(&self, request: ScanRequest) {
+        if let Err(error) = send_rows(self.snapshot, &request) {
+            self.fail_scan(&request.rows, error);
+        }
+        // Before the channel ends: who has read to the end may start another scan.
+        self.running.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Keeps the failure of a scan, and tells it to the receiver.
+    fn fail_scan(&self, rows: &Sender<datafusion::error::Result<RecordBatch>>, error: Error) {
+        let told = DataFusionError::Execution(format!("{error:#}"));
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        // Nobody is left to be told if the receiver is gone.
+        let _ = rows.blocking_send(Err(told));
+    }
+}
+
+/// Sends the rows that a request asks for.
+fn send_rows(snapshot: &Snapshot<'_>, request: &ScanRequest) -> Result<()> {
+    let entry = &request.view.entry;
+    let mut output = ScanOutput {
+        request,
+        codec: RowCodec::of(&request.view.schema)?,
+        served: Served::of(entry, &snapshot.committed().progress)?,
+        packed: Rows::new(),
+        wanted: request.limit.unwrap_or(usize::MAX),
+        read: 0,
+    };
+    if output.wanted == 0 {
+        return Ok(());
+    }
+    match request.bounds.as_ref() {
+        Bounds::All => {
+            request.counters.seeks.add(1);
+            let mut scan = snapshot.iter(entry.id, &[])?;
+            while let Some((key, value)) = scan.next_entry()? {
+                if !output.take_entry(key, value)? {
+                    break;
+                }
+            }
+        }
+        Bounds::Points(keys) => {
+            request.counters.seeks.add(keys.len());
+            let found = snapshot.multi_get(entry.id, keys.iter().map(Vec::as_slice))?;
+            for (key, value) in keys.iter().zip(&found) {
+                if let Some(value) = value
+                    && !output.take_entry(key, value)?
+                {
+                    break;
+                }
+            }
+        }
+        Bounds::Range { from, to } => read_groups(snapshot, from, to, &mut output)?,
+    }
+    output.send_batch()?;
+    Ok(())
+}
+
+/// Reads the entries of every key group whose packed key is at or above `from` and below `to`.
+fn read_groups(snapshot: &Snapshot<'_>, from: &[u8], to: &[u8], output: &mut ScanOutput<'_>) -> Result<()> {
+    let mut scan = snapshot.iter(output.request.view.entry.id, &[])?;
+    let mut group: u16 = 0;
+    while usize::from(group) < KEY_GROUPS && !output.request.rows.is_closed() {
+        output.request.counters.seeks.add(1);
+        scan.seek(&[&group.to_be_bytes()[..], from].concat());
+        let Some(next) = read_group(&mut scan, group, to, output)? else { break };
+        group = next;
+    }
+    Ok(())
+}
+
+/// Reads the entries of one key group below `to`, from where the scan stands. Returns the next group that has entries
+/// or may have some; None at the end.
+fn read_group(
+    scan: &mut Scan<'_>,
+    group: u16,
+    to: &[u8],
+    output: &mut ScanOutput<'_>,
+) -> Result<Option<u16>> {
+    while let Some((key, value)) = scan.next_entry()? {
+        match stored_group(key) {
+            Some(found) if found > group => return Ok(Some(found)),
+            _ if without_group(key) >= to => return Ok(Some(group + 1)),
+            _ => {}
+        }
+        if !output.take_entry(key, value)? {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Rows of a scan on their way into batches.
+struct ScanOutput<'r> {
+    request: &'r ScanRequest,
+    codec: RowCodec,
+    /// Predicate of a view with retention.
+    served: Option<Served>,
+    /// Rows of the next batch.
+    packed: Rows,
+    /// Rows that are still wanted.
+    wanted: usize,
+    /// Entries that were read.
+    read: usize,
+}
+
+impl ScanOutput<'_> {
+    /// Takes an entry; false if no more are wanted.
+    fn take_entry(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
+        let request = self.request;
+        request.counters.entries.add(1);
+        self.read += 1;
+        if self.read.is_multiple_of(ENTRIES_BETWEEN_LOOKS) && request.rows.is_closed() {
+            return Ok(false);
+        }
+        // An entry of a keyed view is a key and its row; of another, a row and its count.
+        let keyed = request.view.entry.key.is_some();
+        let row = if keyed { value } else { without_group(key) };
+        if let Some(served) = &self.served
+            && !served.is_served(row)?
+        {
+            // Expired, and not deleted from the state yet.
+            return Ok(true);
+        }
+        let copies = if keyed { 1 } else { self.copies_of(value)? };
+        for _ in 0..copies {
+            self.packed.push(row);
+            self.wanted -= 1;
+            let full = self.packed.len() >= BATCH_ROWS || self.packed.bytes_len() >= BATCH_BYTES;
+            if full && !self.send_batch()? {
+                return Ok(false);
+            }
+            if self.wanted == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The number of copies of a row, as its entry holds it.
+    fn copies_of(&self, value: &[u8]) -> Result<i64> {
+        let count = count_of(value).filter(|count| *count > 0);
+        count.with_context(|| format!("view {} holds a row without a count", self.request.view.entry.name))
+    }
+
+    /// Unpacks the collected rows and sends them; false if nobody receives them.
+    fn send_batch(&mut self) -> Result<bool> {
+        if self.packed.is_empty() {
+            return Ok(true);
+        }
+        let (request, rows) = (self.request, self.packed.len());
+        let name = &request.view.entry.name;
+        let columns = self
+            .codec
+            .decode_columns(self.packed.iter(), &request.columns)
+            .with_context(|| format!("the rows of view {name} cannot be read"))?;
+        // Without columns, a batch is its number of rows: count(*) asks for nothing else.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(request.schema.clone(), columns, &options)
+            .with_context(|| format!("the rows of view {name} do not fit its columns"))?;
+        self.packed.clear();
+        request.counters.rows.add(rows);
+        Ok(request.rows.blocking_send(Ok(batch)).is_ok())
+    }
+}

@@ -1,0 +1,269 @@
+//! Views as tables of the query engine: nothing is read before the query runs, and then only what it needs.
+//!
+//! A table takes conditions on its key ([`ViewKey`]), wanted columns and a limit, and plans a [`ViewScan`], which asks
+//! the [server of scans](super::scans) for the rows. EXPLAIN shows what it took, EXPLAIN ANALYZE what it read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::util::display::array_value_to_string;
+use async_trait::async_trait;
+use crossbeam_channel::Sender;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::expr::{Between, InList};
+use datafusion::logical_expr::{BinaryExpr, Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+    Statistics, StatisticsArgs,
+};
+use datafusion::scalar::ScalarValue;
+use state::{CatalogueEntry, Snapshot};
+
+use super::conditions::{Bounds, ViewKey};
+use super::scans::{BATCHES_AHEAD, Counters, ScanRequest, StoredView, ViewSize};
+
+/// Literals of an IN list that EXPLAIN shows.
+const SHOWN_LITERALS: usize = 5;
+
+/// A view as a table whose rows are read by the query.
+#[derive(Debug)]
+pub(super) struct ViewTable {
+    view: Arc<StoredView>,
+    key: ViewKey,
+    scans: Sender<ScanRequest>,
+}
+
+impl ViewTable {
+    /// A view of the snapshot, with the way to the server of its scans.
+    ///
+    /// # Errors
+    /// When the state does not know the view as its entry has it.
+    pub(super) fn new(
+        snapshot: &Snapshot<'_>,
+        entry: &CatalogueEntry,
+        schema: SchemaRef,
+        scans: Sender<ScanRequest>,
+    ) -> anyhow::Result<ViewTable> {
+        let key = ViewKey::new(&schema, entry.key.as_deref())?;
+        let size = ViewSize::estimate(snapshot, entry.id)?;
+        Ok(ViewTable { view: Arc::new(StoredView { entry: entry.clone(), schema, size }), key, scans })
+    }
+}
+
+#[async_trait]
+impl TableProvider for ViewTable {
+    fn schema(&self) -> SchemaRef {
+        self.view.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let mut support = Vec::with_capacity(filters.len());
+        for taken in self.key.bound(filters).taken {
+            support.push(match taken {
+                Some(_) => TableProviderFilterPushDown::Exact,
+                None => TableProviderFilterPushDown::Unsupported,
+            });
+        }
+        Ok(support)
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let offered: Vec<&Expr> = filters.iter().collect();
+        let bounded = self.key.bound(&offered);
+        // The filters come from one or several calls of `supports_filters_pushdown`. Each took those of leading
+        // columns, so together they are of leading columns again, and all are taken.
+        let mut conditions = Vec::with_capacity(filters.len());
+        for (filter, taken) in filters.iter().zip(bounded.taken) {
+            let Some(place) = taken else {
+                let message = format!("a condition on the key of view {} was lost", self.view.entry.name);
+                return Err(DataFusionError::Internal(message));
+            };
+            conditions.push((place, condition_text(filter)));
+        }
+        // In the order of the key; the optimiser leaves them in any.
+        conditions.sort_by_key(|(place, _)| *place);
+        let columns = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.view.schema.fields().len()).collect(),
+        };
+        let schema = Arc::new(self.view.schema.project(&columns)?);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Arc::new(ViewScan {
+            view: self.view.clone(),
+            columns,
+            schema,
+            bounds: Arc::new(bounded.bounds),
+            conditions: conditions.into_iter().map(|(_, text)| text).collect(),
+            limit,
+            scans: self.scans.clone(),
+            // Its channel takes part in the runtime's turns by itself.
+            properties: Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }))
+    }
+}
+
+/// Plan of a scan of a view.
+#[derive(Clone, Debug)]
+struct ViewScan {
+    view: Arc<StoredView>,
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    bounds: Arc<Bounds>,
+    /// The conditions that the bounds stand for, as text.
+    conditions: Vec<String>,
+    limit: Option<usize>,
+    scans: Sender<ScanRequest>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl DisplayAs for ViewScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(f, "ViewScan: view={}, columns=[{}]", self.view.entry.name, columns.join(", "))?;
+        if !self.conditions.is_empty() {
+            write!(f, ", key=({})", self.conditions.join(", "))?;
+            if let Bounds::Points(keys) = self.bounds.as_ref() {
+                write!(f, ", points={}", keys.len())?;
+            }
+            write!(f, ", groups={}", self.bounds.groups())?;
+        }
+        match self.limit {
+            Some(limit) => write!(f, ", limit={limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for ViewScan {
+    fn name(&self) -> &str {
+        "ViewScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let stream = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), BATCHES_AHEAD);
+        let counters = Counters {
+            entries: MetricBuilder::new(&self.metrics).counter("entries_read", partition),
+            seeks: MetricBuilder::new(&self.metrics).counter("seeks", partition),
+            rows: MetricBuilder::new(&self.metrics).output_rows(partition),
+        };
+        let request = ScanRequest {
+            view: self.view.clone(),
+            columns: self.columns.clone(),
+            schema: self.schema.clone(),
+            bounds: self.bounds.clone(),
+            limit: self.limit,
+            counters,
+            rows: stream.tx(),
+        };
+        if self.scans.send(request).is_err() {
+            return Err(DataFusionError::Internal("the scans of the query have ended".to_owned()));
+        }
+        Ok(stream.build())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let size = match self.bounds.as_ref() {
+            Bounds::Points(keys) => self.view.size.at_most(keys.len() as u64),
+            Bounds::All | Bounds::Range { .. } => self.view.size,
+        };
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        // A join holds its smaller side in memory.
+        statistics.total_byte_size = Precision::Inexact(usize::try_from(size.bytes).unwrap_or(usize::MAX));
+        statistics.num_rows = Precision::Inexact(usize::try_from(size.rows).unwrap_or(usize::MAX));
+        Ok(Arc::new(statistics))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(ViewScan { limit, ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+}
+
+/// A condition on a key as SQL, without the types that the query engine prints.
+fn condition_text(condition: &Expr) -> String {
+    match condition {
+        Expr::Column(column) => column.name().to_owned(),
+        Expr::Cast(cast) => condition_text(&cast.expr),
+        Expr::Literal(value, _) => literal_text(value),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            format!("{} {op} {}", condition_text(left), condition_text(right))
+        }
+        Expr::Between(Between { expr, low, high, .. }) => {
+            let (expr, low, high) = (condition_text(expr), condition_text(low), condition_text(high));
+            format!("{expr} BETWEEN {low} AND {high}")
+        }
+        Expr::InList(InList { expr, list, .. }) => {
+            let mut shown: Vec<String> = list.iter().take(SHOWN_LITERALS).map(condition_text).collect();
+            if list.len() > SHOWN_LITERALS {
+                shown.push(format!("{} more", list.len() - SHOWN_LITERALS));
+            }
+            format!("{} IN ({})", condition_text(expr), shown.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A literal as SQL: text and times in quotes.
+fn literal_text(value: &ScalarValue) -> String {
+    let text = match value.to_array() {
+        Ok(array) => array_value_to_string(&array, 0).unwrap_or_default(),
+        Err(_) => value.to_string(),
+    };
+    if value.data_type().is_numeric() || value.data_type() == DataType::Boolean {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
