@@ -26,6 +26,11 @@ impl Mistake {
         Mistake { pos, message: message.into(), hint: None }
     }
 
+    /// Tells whether both are one mistake, whatever their hints are.
+    pub(crate) fn is_like(&self, other: &Mistake) -> bool {
+        self.pos == other.pos && self.message == other.message
+    }
+
     /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Mistake {

@@ -338,7 +338,9 @@ fn add_mistakes_of_parts(
     for part in &parts {
         let Err(mistakes) = query::plan(catalog, part, site) else { continue };
         for mistake in mistakes {
-            if !all.contains(&mistake) {
+            // The hint of the whole query knows more, as the names of the SELECT list.
+            let mistake = if mistake.is_like(first) { first.clone() } else { mistake };
+            if !all.iter().any(|other| other.is_like(&mistake)) {
                 all.push(mistake);
             }
         }

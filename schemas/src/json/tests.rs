@@ -110,6 +110,8 @@ fn values_that_do_not() {
         (of(DataType::Float64), "\"x\"", "field c: a string does not fit DOUBLE"),
         (of(DataType::Decimal128(4, 2)), "123.4", "field c: 123.4 does not fit DECIMAL(4, 2)"),
         (of(DataType::Decimal128(4, 2)), "1.234", "field c: 1.234 does not fit DECIMAL(4, 2)"),
+        (of(DataType::Decimal128(4, 2)), "\"\"", "field c: \"\" does not fit DECIMAL(4, 2)"),
+        (of(DataType::Decimal128(4, 2)), "\"1 0\"", "field c: \"1 0\" does not fit DECIMAL(4, 2)"),
         (of(DataType::Decimal128(4, 2)), "true", "field c: a boolean does not fit DECIMAL(4, 2)"),
         (of(DataType::Utf8), "1", "field c: a number does not fit VARCHAR"),
         (of(DataType::Utf8), "{}", "field c: an object does not fit VARCHAR"),

@@ -263,7 +263,7 @@ fn read_integer(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail
 fn parse_units(text: &[u8], scale: i32, excess: Excess, sql: &str) -> Result<i64, Fail> {
     match decimal::parse(text, scale, excess).map(i64::try_from) {
         Some(Ok(value)) => Ok(value),
-        _ => Err(does_not_fit(text, sql)),
+        _ => Err(does_not_fit(text, false, sql)),
     }
 }
 
@@ -271,9 +271,12 @@ fn narrow_integer<T: TryFrom<i64>>(sql: &str, value: i64) -> Result<T, Fail> {
     T::try_from(value).map_err(|_| Fail::new(format!("{value} does not fit {sql}")))
 }
 
-fn does_not_fit(text: &[u8], sql: &str) -> Fail {
+/// Error of a number that its type does not hold. The text of a string stands in quotes, which show an empty one
+/// and blanks.
+fn does_not_fit(text: &[u8], quoted: bool, sql: &str) -> Fail {
     let shown = String::from_utf8_lossy(&text[..text.len().min(64)]);
-    Fail::new(format!("{shown} does not fit {sql}"))
+    let quote = if quoted { "\"" } else { "" };
+    Fail::new(format!("{quote}{shown}{quote} does not fit {sql}"))
 }
 
 fn read_float(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<f64, Fail> {
@@ -306,7 +309,7 @@ fn read_decimal(
         _ => return Err(mismatch_error(sql, peek)),
     };
     let value = decimal::parse(text, scale.into(), Excess::Refuse);
-    decimal::within(value, precision).ok_or_else(|| does_not_fit(text, sql))
+    decimal::within(value, precision).ok_or_else(|| does_not_fit(text, peek == Peek::String, sql))
 }
 
 fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {

@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::dialects;
 use super::did_you_mean::did_you_mean;
 use super::name_search::{
-    AGGREGATE, DISTINCT_ON, ErrorPlaces, SUBQUERY, UNION, argument_of, bare_name, window_time,
+    AGGREGATE, DISTINCT_ON, ErrorPlaces, SUBQUERY, UNION, argument_of, bare_name, group_position, window_time,
 };
 use super::site::Site;
 use super::text::{clean_message, first_quoted, text_between, text_constant};
@@ -187,7 +187,7 @@ fn rephrase(text: &str, places: &ErrorPlaces<'_>) -> Mistake {
         return Mistake::new(places.of(&value), format!("{value} does not fit {of}"))
             .hint(format!("a DECIMAL may hold it: CAST('{value}' AS DECIMAL(38, 0))"));
     }
-    for translate in [of_call, of_jsonb, of_aggregate] {
+    for translate in [of_position, of_call, of_jsonb, of_aggregate] {
         if let Some(mistake) = translate(text, places) {
             return mistake;
         }
@@ -201,6 +201,16 @@ fn rephrase(text: &str, places: &ErrorPlaces<'_>) -> Mistake {
     let constant = quoted.as_deref().map(text_constant);
     let words = [constant, quoted, named_function(text)];
     Mistake::new(places.of_first(words.iter().flatten().map(String::as_str)), text.to_owned())
+}
+
+/// Errors about a number in GROUP BY that is no position in the SELECT list.
+fn of_position(text: &str, places: &ErrorPlaces<'_>) -> Option<Mistake> {
+    let position = text_between(text, "Cannot find column with position ", " in SELECT clause")?;
+    let (_, columns) = text.rsplit_once(" to ")?;
+    let plural = if columns == "1" { "" } else { "s" };
+    let message = format!("GROUP BY {position}: the SELECT list has {columns} column{plural}");
+    let hint = "write the expression, or its place in the SELECT list, from 1";
+    Some(Mistake::new(places.of(&group_position(&position)), message).hint(hint))
 }
 
 /// Operators of which types that do not go together are told.
@@ -375,6 +385,16 @@ fn schema_mistake(schema: &SchemaError, places: &ErrorPlaces<'_>) -> Mistake {
 
 /// Mistake of a column that is not among those in sight, `valid`.
 fn unknown_column(field: &Column, valid: &[Column], places: &ErrorPlaces<'_>) -> Mistake {
+    let message = match &field.relation {
+        Some(relation) => format!("there is no column {} in {relation}", field.name),
+        None => format!("there is no column {}", field.name),
+    };
+    if field.relation.is_none() && places.is_alias(&field.name) {
+        return Mistake::new(places.of(&bare_name(&field.name)), message).hint(format!(
+            "{} is a name of the SELECT list, not known here: repeat its expression, or select from a subquery",
+            field.name
+        ));
+    }
     let mut names: Vec<&str> = Vec::new();
     for column in valid {
         if field.relation.is_none() || column.relation == field.relation {
@@ -391,19 +411,38 @@ fn unknown_column(field: &Column, valid: &[Column], places: &ErrorPlaces<'_>) ->
             .hint("name it in FROM; in FROM a, b JOIN c ON ... the condition sees only b and c")
             .maybe_hint(near);
     }
-    names.dedup();
     let mut hint = did_you_mean(&field.name, names.iter().copied());
     if hint.is_none() && field.relation.is_none() && places.is_quoted(&field.name) {
         hint = Some(format!("write '{}' for text: \" stands around names", field.name));
     }
-    if hint.is_none() && !names.is_empty() && names.len() <= 12 {
-        hint = Some(format!("the columns are {}", names.join(", ")));
+    let shown = distinct_names(field, valid);
+    if hint.is_none() && !shown.is_empty() && shown.len() <= 12 {
+        hint = Some(format!("the columns are {}", shown.join(", ")));
     }
-    let message = match &field.relation {
-        Some(relation) => format!("there is no column {} in {relation}", field.name),
-        None => format!("there is no column {}", field.name),
-    };
-    Mistake::new(places.of(&field.name), message).maybe_hint(hint)
+    let alone = field.relation.is_none().then(|| bare_name(&field.name));
+    let words = alone.as_deref().into_iter().chain([field.name.as_str()]);
+    Mistake::new(places.of_first(words), message).maybe_hint(hint)
+}
+
+/// Names of the columns in sight of `field`, each once: one that several tables have stands behind its table.
+fn distinct_names(field: &Column, valid: &[Column]) -> Vec<String> {
+    let mut shown = Vec::with_capacity(valid.len());
+    for column in valid {
+        if field.relation.is_some() && column.relation != field.relation {
+            continue;
+        }
+        let same_name = |other: &Column| other.name == column.name && other.relation != column.relation;
+        let name = match &column.relation {
+            Some(relation) if field.relation.is_none() && valid.iter().any(same_name) => {
+                format!("{relation}.{}", column.name)
+            }
+            _ => column.name.clone(),
+        };
+        if !shown.contains(&name) {
+            shown.push(name);
+        }
+    }
+    shown
 }
 
 /// Sentence of an error, without the prefix of its kind.

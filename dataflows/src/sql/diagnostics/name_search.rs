@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use datafusion_common::DataFusionError;
 use datafusion_sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Visitor,
+    GroupByExpr, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
+    Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -37,6 +38,16 @@ pub(super) fn bare_name(name: &str) -> String {
     format!("{name} alone")
 }
 
+/// Placeholder for the expression that a SELECT list names `name`, in a search for a name.
+fn named_by(name: &str) -> String {
+    format!("AS {name}")
+}
+
+/// Placeholder for a position among the expressions of GROUP BY, in a search for a name.
+pub(super) fn group_position(position: &str) -> String {
+    format!("GROUP BY {position}")
+}
+
 /// Placeholder for the time column of a window, in a search for a name.
 pub(super) fn window_time(window: &str, column: &str) -> String {
     format!("{window} over {column}")
@@ -64,6 +75,12 @@ impl<'a> ErrorPlaces<'a> {
     /// Tells whether the text has `name` in quotes.
     pub(super) fn is_quoted(&self, name: &str) -> bool {
         !self.find_spans(&format!("\"{name}\"")).is_empty()
+    }
+
+    /// Tells whether a SELECT list names an expression `name`, other than the one that the error is in.
+    pub(super) fn is_alias(&self, name: &str) -> bool {
+        let at = self.of(&bare_name(name));
+        self.find_spans(&named_by(name)).iter().any(|span| !surrounds(span, at))
     }
 
     /// Place of the statement.
@@ -202,11 +219,19 @@ impl Visitor for NameSearch<'_> {
         }
         for item in &select.projection {
             match item {
-                SelectItem::ExprWithAlias { alias, .. } => self.record_match(&alias.value, alias.span),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    self.record_match(&alias.value, alias.span);
+                    self.record_match(&named_by(&alias.value), expr.span());
+                }
                 SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
                     self.record_excluded(options.opt_exclude.as_ref());
                 }
                 _ => {}
+            }
+        }
+        if let GroupByExpr::Expressions(exprs, _) = &select.group_by {
+            for expr in exprs {
+                self.record_match(&group_position(&expr.to_string()), expr.span());
             }
         }
         for join in select.from.iter().flat_map(|from| &from.joins) {

@@ -4,6 +4,7 @@
 //! reported together. `lower` can express every query that passes here, except for faults that only
 //! types or equalities show (a join without an equality, an aggregate over an interval).
 
+mod arguments;
 pub(crate) mod order;
 
 use std::ops::ControlFlow;
@@ -201,6 +202,9 @@ impl UnsupportedCheck {
             );
         }
         if let Some((span, message, hint)) = order::refuse_not_over(f, &name) {
+            return self.refuse(span, message, hint);
+        }
+        if let Some((span, message, hint)) = arguments::refuse_arguments(f, &name) {
             return self.refuse(span, message, hint);
         }
         if f.over.is_some() {

@@ -16,7 +16,8 @@ use crate::plan::AggFunc;
 /// Refusal: its place, message and hint.
 pub(super) type Refusal = (Span, String, String);
 
-fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> Option<Refusal> {
+/// Refusal of what stands at `span`.
+pub(super) fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> Option<Refusal> {
     Some((span, message.into(), hint.into()))
 }
 
