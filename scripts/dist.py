@@ -30,7 +30,10 @@ DOCUMENTS = {".md", ".svg", ".csv", ".sql", ".yaml"}
 # The README at the top of the tarball.
 TARBALL_README = """# Herald {version}
 
-A stream processor: SQL in, exact results out. One binary, which needs glibc {glibc} or newer, OpenSSL 3 and zlib.
+A stream processor: SQL in, exact results out. One binary, which needs glibc {glibc} or newer, OpenSSL 3, libstdc++, zlib
+and, for brokers with TLS, the certificates of the authorities. A minimal Debian or Ubuntu lacks some of them:
+
+    sudo apt install libssl3 libstdc++6 zlib1g ca-certificates
 
 To install it, put `bin` on the `PATH`, or copy it with the manual page and completions:
 

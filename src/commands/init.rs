@@ -7,16 +7,19 @@
 //! | file | content |
 //! | --- | --- |
 //! | `columns` | the sample: columns, key, event time, records that fit |
+//! | `disorder` | the distance by which records come out of order, and the watermark for it |
 //! | `ids` | the field that identifies a row |
 //! | `kinds` | the type of a field, by the majority of its values |
 //! | `keys` | the records' own keys: columns, form, deletes |
 //! | `names` | quotes around names |
 
 mod columns;
+mod disorder;
 mod ids;
 mod keys;
 mod kinds;
 mod names;
+mod record;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,8 +31,10 @@ use connectors::{Reader, SourceConfig, SourceConnector};
 use crate::cli::InitArgs;
 use crate::commands::fmt::layout;
 use crate::exit::mistake;
-use columns::{Column, Sample, SampleRecord};
+use columns::{Column, Sample};
+use ids::NearId;
 use keys::RecordKey;
+use record::SampleRecord;
 
 /// Most records of the sample.
 const SAMPLE_RECORDS: usize = 1000;
@@ -39,6 +44,8 @@ const POLL_BYTES: usize = 16 << 20;
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most records that the test feeds.
 const TEST_RECORDS: usize = 5;
+/// File of the sample if the user names none.
+const STARTER_FILE: &str = "matches.jsonl";
 /// Sample records if the user names none.
 const STARTER_RECORDS: &str = r#"{"match_id":"m1","player":"anna","champion":"Ahri","kills":7,"win":true,"ended_at":"2026-01-01T10:05:00Z"}
 {"match_id":"m2","player":"ben","champion":"Annie","kills":2,"win":false,"ended_at":"2026-01-01T10:20:00Z"}
@@ -57,12 +64,14 @@ pub fn command(args: &InitArgs) -> Result<()> {
             Origin::Topic { topic: topic.clone(), bootstrap: args.bootstrap.clone().unwrap_or_default() }
         }
         (None, Some(file)) => {
-            Origin::File(file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?)
+            file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+            Origin::File(file.clone())
         }
         (None, None) => {
-            let file = dir.join("matches.jsonl");
+            let file = dir.join(STARTER_FILE);
             write_new(&file, STARTER_RECORDS)?;
-            Origin::File(file.canonicalize()?)
+            // Nobody named the path: in a directory of its own it must be found from everywhere.
+            Origin::File(if args.dir.is_none() { PathBuf::from(STARTER_FILE) } else { file.canonicalize()? })
         }
     };
     let records = origin.read_sample()?;
@@ -147,6 +156,7 @@ impl Origin {
                     found.push(SampleRecord {
                         key: records.keys.get(at).map(<[u8]>::to_vec),
                         value: records.values.get(at).map(<[u8]>::to_vec),
+                        partition: records.partition,
                     });
                 }
             }
@@ -220,7 +230,7 @@ fn source_sql(name: &str, sample: &Sample, from: &str) -> String {
         lines.push(format!("  PRIMARY KEY ({})", sample.key.join(", ")));
     }
     if let Some(time) = &sample.time {
-        lines.push(format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'"));
+        lines.push(format!("  WATERMARK FOR {time} AS {time} - INTERVAL '{}'", sample.disorder.interval()));
     }
     let create = if sample.key.is_empty() { "SOURCE" } else { "TABLE" };
     let (before, format) = match &sample.record_key {
@@ -271,6 +281,10 @@ fn sample_notes(sample: &Sample, what: &str) -> String {
             names::one_line(&sample.key.join(", "))
         ));
     }
+    notes.push_str(&sample.near_id.as_ref().map(NearId::comment).unwrap_or_default());
+    if sample.time.is_some() {
+        notes.push_str(&sample.disorder.comment(sample.key.is_empty()));
+    }
     notes
 }
 
@@ -319,7 +333,7 @@ mod tests {
         let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec());
         let records: Vec<SampleRecord> = records
             .iter()
-            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value) })
+            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value), partition: 0 })
             .collect();
         (Sample::of(&records).unwrap(), records)
     }
@@ -392,7 +406,12 @@ mod tests {
         let (sample, _) = sample_of(&records);
         let sql = topology_sql("numbers", &topic(), &sample);
         assert!(sql.contains("-- 1 more has a value of another type"), "{sql}");
-        assert!(sql.contains("  -- In 1 record of the sample it has another type.\n  n BIGINT\n"), "{sql}");
+        assert!(
+            sql.contains(
+                "  -- In 1 record of the sample it has another type: that record is rejected.\n  n BIGINT\n"
+            ),
+            "{sql}"
+        );
         assert_eq!(layout(&sql).as_ref(), Ok(&sql));
         assert!(plan(&sql).sources[0].keyed.is_none());
     }
@@ -413,6 +432,38 @@ mod tests {
         assert!(sql.contains("\n  price DECIMAL(18, 2),\n"), "{sql}");
         assert_eq!(layout(&sql).as_ref(), Ok(&sql));
         assert!(plan(&sql).sources[0].keyed.is_some());
+    }
+
+    #[test]
+    fn records_out_of_order_widen_the_watermark() {
+        let at = |minute: usize| format!(r#"{{"at":"2026-01-01T00:{minute:02}:00Z"}}"#);
+        let values = [at(50), at(20), at(55)];
+        let records: Vec<(Option<&str>, Option<&str>)> =
+            values.iter().map(|value| (None, Some(value.as_str()))).collect();
+        let (sample, _) = sample_of(&records);
+        let sql = topology_sql("events", &topic(), &sample);
+        for part in [
+            "-- WATERMARK: measured on 3 records",
+            "are counted as late",
+            "WATERMARK FOR at AS at - INTERVAL '1 hour'\n",
+        ] {
+            assert!(sql.contains(part), "{part}: {sql}");
+        }
+        assert_eq!(layout(&sql).as_ref(), Ok(&sql));
+        assert_eq!(plan(&sql).sources.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_left_out_is_told() {
+        let values = [r#"{"id":1,"x":1}"#, r#"{"id":2,"x":2}"#, r#"{"id":1,"x":3}"#];
+        let (sample, _) = sample_of(&values.map(|value| (None::<&str>, Some(value))));
+        let sql = topology_sql("events", &Origin::File(PathBuf::from("data/events.jsonl")), &sample);
+        let comment = "-- No PRIMARY KEY: id nearly is one, but 1 record of the sample has the id of an earlier one.\n\
+                       -- If later records correct earlier ones, write CREATE TABLE with PRIMARY KEY (id) and\n\
+                       -- ON CONFLICT OVERWRITE.\nCREATE SOURCE events (";
+        assert!(sql.contains(comment), "{sql}");
+        assert!(sql.contains("path = 'data/events.jsonl'"), "{sql}");
+        assert_eq!(layout(&sql).as_ref(), Ok(&sql));
     }
 
     #[test]

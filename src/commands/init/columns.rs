@@ -2,19 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::ids::{self, Id};
+use super::disorder::Disorder;
+use super::ids::{self, Id, NearId};
 use super::keys::{KeyedRecord, RecordKey, non_null};
 use super::kinds::{Kind, Tally, has_nameless, is_quoted_whole};
 use super::names::{identifier, is_id_name, one_line};
-
-/// A record of the sample: the bytes of its key and of its value.
-#[derive(Clone, Debug, Default)]
-pub struct SampleRecord {
-    /// The key, if it has one.
-    pub key: Option<Vec<u8>>,
-    /// The value; None for a null.
-    pub value: Option<Vec<u8>>,
-}
+use super::record::SampleRecord;
 
 /// A column.
 #[derive(Clone, Debug)]
@@ -27,6 +20,8 @@ pub struct Column {
     numeral: bool,
     /// Number of records with a value of another type.
     misfits: usize,
+    /// Notes on the types of its values, if there are several.
+    notes: Vec<String>,
 }
 
 /// Columns that fit a sample of records.
@@ -46,10 +41,14 @@ pub struct Sample {
     pub key: Vec<String>,
     /// Number of records with the id of an earlier one, if the id is the key.
     pub repeats: usize,
+    /// The field that nearly is a key, if there is no key.
+    pub near_id: Option<NearId>,
     /// The records' keys, if they are the table's.
     pub record_key: Option<RecordKey>,
     /// A column of timestamps that are all present.
     pub time: Option<String>,
+    /// The disorder of the records by that column.
+    pub disorder: Disorder,
 }
 
 impl Sample {
@@ -67,6 +66,9 @@ impl Sample {
             return Err("the records have no fields, or too many for columns".to_owned());
         };
         let mut columns: Vec<Column> = kinds.iter().map(Column::new).collect();
+        for column in &mut columns {
+            column.notes = tally.field_notes(&column.name, &column.kind);
+        }
         let present = objects.iter().flatten().count();
         let fitting = keep_fitting(&mut objects, &mut columns);
         if fitting.is_empty() {
@@ -94,6 +96,11 @@ impl Sample {
             column.required = key.contains(&column.name) || time.as_ref() == Some(&column.name);
             column.numeral = !column.required && column.has_numerals(&sampled);
         }
+        let near_id = if key.is_empty() { ids::find_near(&kinds, &sampled) } else { None };
+        let disorder = match &time {
+            Some(time) => Disorder::measure(time, records, &objects),
+            None => Disorder::default(),
+        };
         Ok(Sample {
             misfits: present - fitting.len(),
             others: records.len() - present - deletes,
@@ -102,7 +109,9 @@ impl Sample {
             columns,
             repeats,
             key: key.iter().map(|name| identifier(name)).collect(),
+            near_id,
             record_key,
+            disorder,
             time: time.as_deref().map(identifier),
         })
     }
@@ -110,7 +119,14 @@ impl Sample {
 
 impl Column {
     fn new((name, kind): &(String, Kind)) -> Column {
-        Column { name: name.clone(), kind: kind.clone(), required: false, numeral: false, misfits: 0 }
+        Column {
+            name: name.clone(),
+            kind: kind.clone(),
+            required: false,
+            numeral: false,
+            misfits: 0,
+            notes: Vec::new(),
+        }
     }
 
     fn own_name(&self) -> String {
@@ -137,16 +153,22 @@ impl Column {
         format!("{}  {} {}{required}", self.comments(), identifier(&self.name), self.kind.sql())
     }
 
-    /// Comments on records that do not fit it, and on numbers in quotes.
+    /// Comments on records that do not fit it, on several types, and on numbers in quotes.
     fn comments(&self) -> String {
         let mut comments = match self.misfits {
             0 => String::new(),
-            1 => "  -- In 1 record of the sample it has another type.\n".to_owned(),
-            n => format!("  -- In {n} records of the sample it has another type.\n"),
+            1 => "  -- In 1 record of the sample it has another type: that record is rejected.\n".to_owned(),
+            n => format!(
+                "  -- In {n} records of the sample it has another type: those records are rejected.\n"
+            ),
         };
+        for note in &self.notes {
+            comments.push_str(&format!("  -- {note}\n"));
+        }
         let scales: Vec<String> = self.kind.scales().iter().map(ToString::to_string).collect();
         if !scales.is_empty() {
-            let comment = "Numbers in quotes. A record with more decimals than";
+            let quoted = if self.notes.is_empty() { "Numbers in quotes. " } else { "" };
+            let comment = format!("{quoted}A record with more decimals than");
             comments.push_str(&format!("  -- {comment} {} is rejected.\n", scales.join(" or ")));
         } else if self.numeral {
             let name = one_line(&identifier(&self.name));
@@ -249,7 +271,7 @@ mod tests {
         let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec());
         let records: Vec<SampleRecord> = records
             .iter()
-            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value) })
+            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value), partition: 0 })
             .collect();
         Sample::of(&records)
     }
@@ -313,6 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn several_types_are_told_above_their_column() {
+        let sample = of_values(&[
+            r#"{"price":12.5,"points":7,"mixed":1}"#,
+            r#"{"price":"3.25","points":"8","mixed":true}"#,
+        ])
+        .unwrap();
+        assert_eq!(
+            sql(&sample),
+            [
+                "-- DECIMAL reads numbers both ways. Seen: 1 number, 1 number in quotes.\n  \
+                 -- A record with more decimals than 2 is rejected.\n  price DECIMAL(18, 2)",
+                "-- DECIMAL reads numbers both ways. Seen: 1 number, 1 number in quotes.\n  \
+                 -- A record with more decimals than 0 is rejected.\n  points DECIMAL(18, 0)",
+                "-- JSONB holds the several types that were seen: 1 number, 1 boolean.\n  mixed JSONB"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_id_that_nearly_is_a_key_is_told() {
+        let near = |values: &[&str]| of_values(values).unwrap().near_id;
+        let (one, two) = (r#"{"id":1,"x":1}"#, r#"{"id":2,"x":2}"#);
+        let found = near(&[one, two, r#"{"id":1,"x":3}"#, r#"{"id":3}"#, r#"{"id":4}"#, r#"{"x":3}"#]);
+        let Some(found) = found else { panic!("no column") };
+        assert_eq!((found.name.as_str(), found.repeats, found.missing), ("id", 1, 1));
+        assert_eq!(near(&[one, two]), None);
+        assert_eq!(near(&[one, r#"{"id":1,"x":3}"#]), None);
+    }
+
+    #[test]
     fn a_field_without_a_name_is_no_column() {
         let sample = of_values(&[r#"{"":1,"p":{"":2,"x":3}}"#]).unwrap();
         assert_eq!((sql(&sample), sample.nameless), (vec!["p STRUCT<x BIGINT>".to_owned()], true));
@@ -336,7 +388,7 @@ mod tests {
         assert_eq!(
             sql(&sample),
             [
-                "-- In 1 record of the sample it has another type.\n  id BIGINT NOT NULL",
+                "-- In 1 record of the sample it has another type: that record is rejected.\n  id BIGINT NOT NULL",
                 "at TIMESTAMPTZ NOT NULL"
             ]
         );

@@ -4,13 +4,13 @@
 //! comes again only where the record does: as a duplicate, or as a later version, which a field of its own tells and in
 //! which most fields are the same. A time alone proves nothing: each line of an order has one as well.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::keys::non_null;
 use super::kinds::Kind;
-use super::names::is_id_name;
+use super::names::{identifier, is_id_name, one_line};
 
 /// One record in so many, at most, has the id of an earlier one.
 const RECORDS_PER_REPEAT: usize = 3;
@@ -39,6 +39,65 @@ pub struct Id {
     pub name: String,
     /// Number of records with the id of an earlier one.
     pub repeats: usize,
+}
+
+/// A field that would be the id, were it not for a few records.
+#[derive(Debug, PartialEq)]
+pub struct NearId {
+    /// Its name.
+    pub name: String,
+    /// Number of records with the id of an earlier one.
+    pub repeats: usize,
+    /// Number of records without it.
+    pub missing: usize,
+}
+
+impl NearId {
+    /// The reason why it is no key, and the way to make it one, as lines of a comment.
+    pub fn comment(&self) -> String {
+        let name = one_line(&identifier(&self.name));
+        let mut reasons = Vec::new();
+        match self.repeats {
+            0 => {}
+            1 => reasons.push(format!("1 record of the sample has the {name} of an earlier one")),
+            n => reasons.push(format!("{n} records of the sample have the {name} of an earlier one")),
+        }
+        match self.missing {
+            0 => {}
+            1 => reasons.push("1 lacks it".to_owned()),
+            n => reasons.push(format!("{n} lack it")),
+        }
+        let rejected = if self.missing > 0 { " Records without it\n-- are rejected then." } else { "" };
+        format!(
+            "-- No PRIMARY KEY: {name} nearly is one, but {}.\n\
+             -- If later records correct earlier ones, write CREATE TABLE with PRIMARY KEY ({name}) and\n\
+             -- ON CONFLICT OVERWRITE.{rejected}\n",
+            reasons.join(", and ")
+        )
+    }
+}
+
+/// Finds the field with the name of an id that the fewest records repeat or lack, provided that they are few.
+pub fn find_near(columns: &[(String, Kind)], records: &[&Map<String, Value>]) -> Option<NearId> {
+    let mut best: Option<NearId> = None;
+    for (name, kind) in columns {
+        if !is_id_name(name) || !matches!(kind, Kind::Text | Kind::Whole) {
+            continue;
+        }
+        let (mut seen, mut repeats, mut missing) = (HashSet::new(), 0, 0);
+        for record in records {
+            match non_null(record, name) {
+                Some(value) => repeats += usize::from(!seen.insert(value.to_string())),
+                None => missing += 1,
+            }
+        }
+        let others = repeats + missing;
+        let is_few = others * RECORDS_PER_REPEAT <= records.len();
+        if is_few && best.as_ref().is_none_or(|best| others < best.repeats + best.missing) {
+            best = Some(NearId { name: name.clone(), repeats, missing });
+        }
+    }
+    best
 }
 
 /// Finds the id: a field with the name of one and a value in every record, of which few come again, each in duplicates
@@ -143,6 +202,29 @@ mod tests {
         assert_eq!(orders(changed), None);
         assert_eq!(orders(json!({"order_id": "a", "customer": "ben", "cents": 9, "version": 1})), None);
         assert_eq!(orders(json!({"customer": "ben", "cents": 9, "version": 1})), None);
+    }
+
+    #[test]
+    fn what_nearly_is_an_id_is_told() {
+        let columns = [("user_id".to_owned(), Kind::Text), ("event_id".to_owned(), Kind::Whole)];
+        let event = |id: Value| json!({"user_id": "u", "event_id": id});
+        let values = [event(json!(1)), event(json!(2)), event(json!(3)), event(json!(1)), event(Value::Null)];
+        let near = |values: &[Value]| {
+            let records: Vec<&Map<String, Value>> = values.iter().filter_map(Value::as_object).collect();
+            find_near(&columns, &records)
+        };
+        // Two of five are too many.
+        assert_eq!(near(&values), None);
+        let found = near(&[&values[..], &[event(json!(4))]].concat());
+        let Some(found) = found else { panic!("no column") };
+        assert_eq!((found.name.as_str(), found.repeats, found.missing), ("event_id", 1, 1));
+        let comment = found.comment();
+        for part in
+            ["1 record of the sample has the event_id of an earlier one, and 1 lacks it.", "(event_id)"]
+        {
+            assert!(comment.contains(part), "{part}: {comment}");
+        }
+        assert!(comment.lines().all(|line| line.starts_with("-- ")), "{comment}");
     }
 
     #[test]

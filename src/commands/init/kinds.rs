@@ -1,8 +1,10 @@
 //! Types of JSON values: a tally of the values of each field, and the type that almost all of them have.
 //!
-//! The share of [`MAJORITY_PERCENT`] decides, so that one odd record does not change a column. Whole numbers among
-//! others count as DOUBLE, and times among other texts as text. Below that share the field is JSONB, which holds
-//! every value. Numbers in quotes are DECIMAL, which sources read in quotes, if all are numbers and one has decimals:
+//! A share above [`MAJORITY_PERCENT`] decides, so that one odd record does not change a column. Whole numbers among
+//! others count as DOUBLE, and times among other texts as text. Without such a share the field is JSONB, which holds
+//! every value; numbers of which some stand in quotes are DECIMAL, which sources read both ways.
+//!
+//! Numbers that all stand in quotes are DECIMAL if one has decimals:
 //! whole numbers in quotes are mostly names of things. So are numbers of versions, of which 14.1 and 14.10 are two:
 //! they are told by the field's name, or by a last 0 where not all have as many decimals.
 
@@ -10,10 +12,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::names::identifier;
+use super::names::{identifier, one_line};
 
-/// Smallest share of a field's values that decides the field's type against the others.
-const MAJORITY_PERCENT: usize = 99;
+/// Share of a field's values above which they decide the field's type against the others.
+const MAJORITY_PERCENT: usize = 98;
 /// Most fields of an object; one with more becomes a JSONB column.
 const MAX_FIELDS: usize = 200;
 /// Precision of DECIMAL columns whose values leave [`SPARE_DIGITS`] of it.
@@ -36,7 +38,7 @@ pub enum Kind {
     Whole,
     /// DOUBLE PRECISION.
     Double,
-    /// DECIMAL, of numbers in quotes.
+    /// DECIMAL, of numbers that stand in quotes, all or some.
     Decimal {
         /// Most digits.
         precision: usize,
@@ -87,11 +89,11 @@ impl Kind {
             (Kind::Struct(fields), Value::Object(object)) => {
                 fields.iter().all(|(name, kind)| kind.fits(object.get(name).unwrap_or(&Value::Null)))
             }
-            (Kind::Decimal { precision, scale }, Value::String(text)) => match number_digits(text) {
+            (Kind::Decimal { precision, scale }, value) => match value_digits(value) {
                 Some((whole, fraction)) => whole + scale <= *precision && fraction <= *scale,
                 None => false,
             },
-            (Kind::Time | Kind::List(_) | Kind::Struct(_) | Kind::Decimal { .. }, _) => false,
+            (Kind::Time | Kind::List(_) | Kind::Struct(_), _) => false,
         }
     }
 
@@ -141,13 +143,15 @@ pub struct Tally {
     texts: usize,
     /// Those of the texts that are numbers.
     numerals: usize,
-    /// Most digits of them before the point.
+    /// Those of the bare numbers that DECIMAL may hold: all that have no exponent.
+    plain_numbers: usize,
+    /// Most digits before the point, of numbers in quotes and bare ones.
     whole_digits: usize,
-    /// Most digits of them behind the point.
+    /// Most digits behind the point, of numbers in quotes and bare ones.
     fraction_digits: usize,
-    /// Fewest digits of them behind the point.
+    /// Fewest digits behind the point of those in quotes.
     fewest_fraction_digits: usize,
-    /// Set if one has a 0 as its last digit behind the point.
+    /// Set if one in quotes has a 0 as its last digit behind the point.
     padded: bool,
     times: usize,
     lists: usize,
@@ -166,8 +170,7 @@ impl Tally {
         match value {
             Value::Null => {}
             Value::Bool(_) => self.booleans += 1,
-            Value::Number(number) if number.is_i64() => self.whole += 1,
-            Value::Number(_) => self.doubles += 1,
+            Value::Number(_) => self.add_number(value),
             Value::String(text) if is_time(text) => self.times += 1,
             Value::String(text) => self.add_text(text),
             Value::Array(items) => {
@@ -178,6 +181,20 @@ impl Tally {
                 }
             }
             Value::Object(fields) => self.add_object(fields),
+        }
+    }
+
+    /// Counts a bare number.
+    fn add_number(&mut self, value: &Value) {
+        if value.is_i64() {
+            self.whole += 1;
+        } else {
+            self.doubles += 1;
+        }
+        if let Some((whole, fraction)) = value_digits(value) {
+            self.plain_numbers += 1;
+            self.whole_digits = self.whole_digits.max(whole);
+            self.fraction_digits = self.fraction_digits.max(fraction);
         }
     }
 
@@ -214,11 +231,22 @@ impl Tally {
         }
     }
 
-    /// The type of texts that are numbers, if one has decimals and a DECIMAL holds them all.
-    fn decimal(&self) -> Option<Kind> {
+    /// The DECIMAL of numbers that all stand in quotes, one of them with decimals, or of which some do. None if they
+    /// are few among other values or no DECIMAL holds them. Bare numbers that decide the type are none, nor are whole
+    /// numbers in quotes that do.
+    fn decimal(&self, total: usize) -> Option<Kind> {
         let (digits, scale) = (self.whole_digits + self.fraction_digits, self.fraction_digits);
-        let is_version = self.padded && self.fewest_fraction_digits < scale;
-        if scale == 0 || is_version || digits > MAX_PRECISION {
+        let bare = self.whole + self.doubles;
+        let is_decimal = if bare == 0 {
+            let is_version = self.padded && self.fewest_fraction_digits < scale;
+            self.numerals == total && scale > 0 && !is_version
+        } else {
+            self.plain_numbers == bare
+                && !is_majority(bare, total)
+                && is_majority(bare + self.numerals, total)
+                && (scale > 0 || !is_majority(self.texts + self.times, total))
+        };
+        if !is_decimal || digits > MAX_PRECISION {
             return None;
         }
         let is_usual = digits + SPARE_DIGITS <= USUAL_PRECISION;
@@ -230,9 +258,7 @@ impl Tally {
     pub fn kind(&self) -> Kind {
         let (numbers, strings) = (self.whole + self.doubles, self.texts + self.times);
         let total = self.booleans + numbers + strings + self.lists + self.objects;
-        if self.numerals == total
-            && let Some(decimal) = self.decimal()
-        {
+        if let Some(decimal) = self.decimal(total) {
             return decimal;
         }
         match total {
@@ -258,12 +284,72 @@ impl Tally {
         let mut kinds = Vec::with_capacity(self.fields.len());
         for (name, field) in &self.fields {
             let kind = match field.kind() {
-                Kind::Decimal { .. } if is_version_name(name) => Kind::Text,
+                Kind::Decimal { .. } if is_version_name(name) && field.plain_numbers == 0 => Kind::Text,
+                Kind::Decimal { .. } if is_version_name(name) => Kind::Json,
                 kind => kind,
             };
             kinds.push((name.clone(), kind));
         }
         kinds
+    }
+
+    /// Notes on a field of several types, and on those in it: the types of its values, and how often each was seen.
+    pub fn field_notes(&self, name: &str, kind: &Kind) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some((_, field)) = self.fields.iter().find(|(known, _)| known == name) {
+            field.add_notes("", kind, &mut notes);
+        }
+        notes
+    }
+
+    /// Adds the notes on these values, which stand at a path in the column, or are the column's own.
+    fn add_notes(&self, path: &str, kind: &Kind, notes: &mut Vec<String>) {
+        let seen = self.seen();
+        let place = if path.is_empty() { String::new() } else { format!("{}: ", one_line(path)) };
+        match kind {
+            Kind::Json if seen.len() > 1 => {
+                notes.push(format!(
+                    "{place}JSONB holds the several types that were seen: {}.",
+                    seen.join(", ")
+                ));
+            }
+            Kind::Decimal { .. } if self.whole + self.doubles > 0 => {
+                notes.push(format!("{place}DECIMAL reads numbers both ways. Seen: {}.", seen.join(", ")));
+            }
+            Kind::List(item) => {
+                if let Some(items) = &self.items {
+                    items.add_notes(&format!("{path}[]"), item, notes);
+                }
+            }
+            Kind::Struct(fields) => {
+                for ((name, field), (_, kind)) in self.fields.iter().zip(fields) {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    field.add_notes(&format!("{path}{dot}{name}"), kind, notes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The types of its values, each with their number.
+    fn seen(&self) -> Vec<String> {
+        let mut seen = Vec::new();
+        for (count, one, many) in [
+            (self.whole + self.doubles, "number", "numbers"),
+            (self.numerals, "number in quotes", "numbers in quotes"),
+            (self.booleans, "boolean", "booleans"),
+            (self.times, "time", "times"),
+            (self.texts - self.numerals, "text", "texts"),
+            (self.lists, "array", "arrays"),
+            (self.objects, "object", "objects"),
+        ] {
+            match count {
+                0 => {}
+                1 => seen.push(format!("1 {one}")),
+                _ => seen.push(format!("{count} {many}")),
+            }
+        }
+        seen
     }
 }
 
@@ -302,6 +388,18 @@ fn number_digits(text: &str) -> Option<(usize, usize)> {
     (!whole.is_empty() && !padded && are_digits).then_some((whole.len(), fraction.len()))
 }
 
+/// Number of digits of a number, bare or in quotes; None for other values and numbers with an exponent.
+fn value_digits(value: &Value) -> Option<(usize, usize)> {
+    match value {
+        Value::String(text) => number_digits(text),
+        Value::Number(number) => {
+            let text = number.to_string();
+            number_digits(text.strip_suffix(".0").unwrap_or(&text))
+        }
+        _ => None,
+    }
+}
+
 /// Tells whether a value is a whole number in quotes that BIGINT holds.
 pub fn is_quoted_whole(value: &Value) -> bool {
     value.as_str().is_some_and(|text| number_digits(text).is_some() && text.parse::<i64>().is_ok())
@@ -309,7 +407,7 @@ pub fn is_quoted_whole(value: &Value) -> bool {
 
 /// Tells whether so many of all values decide their type.
 fn is_majority(count: usize, total: usize) -> bool {
-    count * 100 >= total * MAJORITY_PERCENT
+    count * 100 > total * MAJORITY_PERCENT
 }
 
 /// Tells whether a text is a date and a time of day with a zone.
@@ -370,6 +468,67 @@ mod tests {
         assert!(fits("-999.25") && fits("1") && !fits("1000") && !fits("1.255") && !fits("x"));
         assert!(is_quoted_whole(&json!("-12")) && !is_quoted_whole(&json!("1.5")));
         assert!(!is_quoted_whole(&json!("01")) && !is_quoted_whole(&json!("9".repeat(19))));
+    }
+
+    #[test]
+    fn numbers_of_which_some_stand_in_quotes_are_decimals() {
+        let decimal = |precision, scale| Kind::Decimal { precision, scale };
+        assert_eq!(kind_of(&[(6, json!(12.5)), (4, json!("12.50"))]), decimal(18, 2));
+        assert_eq!(kind_of(&[(6, json!(1)), (4, json!("12"))]), decimal(18, 0));
+        assert_eq!(kind_of(&[(6, json!(1_234_567_890_123_i64)), (4, json!("0.5"))]), decimal(38, 1));
+        // One bare number among many in quotes, and one other value in a hundred.
+        assert_eq!(kind_of(&[(99, json!("0.5")), (1, json!(7))]), decimal(18, 1));
+        assert_eq!(kind_of(&[(60, json!(0.5)), (39, json!("1")), (1, json!("n/a"))]), decimal(18, 1));
+        // Few of either kind decide nothing, and no DECIMAL holds exponents.
+        assert_eq!(kind_of(&[(99, json!(0.5)), (1, json!("0.5"))]), Kind::Double);
+        assert_eq!(kind_of(&[(99, json!("1")), (1, json!(1))]), Kind::Text);
+        assert_eq!(kind_of(&[(60, json!(0.5)), (37, json!("1")), (3, json!("n/a"))]), Kind::Json);
+        assert_eq!(kind_of(&[(5, json!(1e300)), (5, json!("1.5"))]), Kind::Json);
+        let kind = decimal(5, 2);
+        for (value, fits) in [
+            (json!(1), true),
+            (json!(2.0), true),
+            (json!(-999.25), true),
+            (json!(1.255), false),
+            (json!(true), false),
+        ] {
+            assert_eq!(kind.fits(&value), fits, "{value}");
+        }
+        // A version is no number, and its text none of the bare ones.
+        let mixed = kind_of(&[(1, json!({"version": "14.1"})), (1, json!({"version": 14.2}))]);
+        assert_eq!(mixed.sql(), "STRUCT<version JSONB>");
+    }
+
+    #[test]
+    fn several_types_are_told() {
+        let notes = |values: &[(usize, Value)]| {
+            let mut tally = Tally::default();
+            for (times, value) in values {
+                (0..*times).for_each(|_| tally.add(&json!({"f": value})));
+            }
+            let Kind::Struct(fields) = tally.kind() else { panic!("no object") };
+            tally.field_notes("f", &fields[0].1)
+        };
+        assert_eq!(
+            notes(&[(6, json!(1)), (2, json!("1")), (1, json!("x")), (3, json!(true)), (5, Value::Null)]),
+            [
+                "JSONB holds the several types that were seen: 6 numbers, 2 numbers in quotes, 3 booleans, 1 text."
+            ]
+        );
+        assert_eq!(
+            notes(&[(6, json!(1.5)), (1, json!("2.25"))]),
+            ["DECIMAL reads numbers both ways. Seen: 6 numbers, 1 number in quotes."]
+        );
+        assert_eq!(
+            notes(&[(1, json!({"a": [1, "x"], "b\n": {"c": []}})), (1, json!({"b\n": {"c": {}}}))]),
+            [
+                "a[]: JSONB holds the several types that were seen: 1 number, 1 text.",
+                "b\\n.c: JSONB holds the several types that were seen: 1 array, 1 object."
+            ]
+        );
+        for value in [json!("1.5"), json!({}), json!([1]), json!(1)] {
+            assert!(notes(&[(5, value.clone())]).is_empty(), "{value}");
+        }
     }
 
     #[test]
