@@ -51,8 +51,9 @@ use crate::exit::Interrupted;
 use crate::failpoints;
 use crate::metrics::Metrics;
 use budget::Budget;
-use commit::{Committer, committed_watermark, show_progress};
-use failures::Failures;
+use commit::{Committer, committed_watermark, note_start, show_progress};
+pub use failures::FailingRows;
+use failures::{FailureWatch, Failures};
 use messages::{EpochHead, ToCommitter};
 use resends::Resends;
 use sources::Sources;
@@ -109,6 +110,8 @@ pub struct Status {
     pub fatal: Option<String>,
     /// The sources, in the plan's order.
     pub sources: Vec<SourceStatus>,
+    /// Rows on which an expression of a view fails.
+    pub failing: FailingRows,
     /// The last transient error.
     pub last_error: Option<String>,
 }
@@ -131,6 +134,9 @@ pub struct SourceStatus {
     pub name: String,
     /// Records by outcome, as committed.
     pub outcomes: BTreeMap<&'static str, u64>,
+    /// Of these, the records of earlier runs.
+    #[serde(skip)]
+    pub before: BTreeMap<&'static str, u64>,
     /// Records in the source that are not read yet.
     pub lag: i64,
     /// Committed watermark.
@@ -146,6 +152,8 @@ pub struct Summary {
     pub epoch: u64,
     /// By source: records by outcome, in the order of `schemas::Outcome::ALL`.
     pub outcomes: BTreeMap<String, [u64; 6]>,
+    /// Rows on which an expression of a view fails.
+    pub failing: FailingRows,
 }
 
 /// Handle of a running topology: stops it and reads its status. Clones share the same run.
@@ -251,6 +259,8 @@ impl Driver {
         let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
         let failing = opened.store.bounded_totals(state_tables.errors)?;
         metrics.set_error_table(failing.bytes, failing.not_kept);
+        let failing = FailingRows::read(&opened.store, state_tables.errors, failing.not_kept)?;
+        handle.update_status(|status| status.failing = failing);
         let mut watermarks = Vec::new();
         for source in &config.plan.sources {
             let held = committed_watermark(&committed.progress, &source.name);
@@ -268,6 +278,7 @@ impl Driver {
             decoder: open::decoders(failed.clone()),
             joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
         };
+        note_start(&setup, &handle, &setup.progress);
         show_progress(&setup, &handle, &setup.progress);
         sources::warn_of_ends(&setup, &[]);
         metrics.set_epoch(setup.start.epoch);
@@ -289,11 +300,14 @@ impl Driver {
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
         let dead_letters = self.opened.dead_letters.clone();
         let failures = Failures::new(&self.setup.plan, &dead_letters)?;
+        let not_kept = self.opened.store.bounded_totals(self.setup.state_tables.errors)?.not_kept;
+        let watch = FailureWatch::new(self.handle.status().failing, not_kept);
         let committer = Committer {
             setup: self.setup.clone(),
             workers,
             dead_letters,
             failures,
+            watch,
             permits: permit,
             unpublished: Budget::of(self.config.memory).unpublished,
             to_publisher,
@@ -342,7 +356,7 @@ impl Driver {
             return Err(Interrupted { epoch: committed.epoch, left }.into());
         }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
-        Ok(Summary { epoch: committed.epoch, outcomes })
+        Ok(Summary { epoch: committed.epoch, outcomes, failing: self.handle.status().failing })
     }
 
     /// Closes an epoch for output that precedes the first record: the content sent to new or resent sinks, the

@@ -13,6 +13,7 @@ mod dead_letters;
 mod explain;
 pub mod format;
 mod information_schema;
+mod mistakes;
 pub mod process;
 mod shell;
 mod statements;
@@ -28,8 +29,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use dataflows::sql::{SqlError, question};
-use datafusion::error::DataFusionError;
+use dataflows::sql::question;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -42,6 +42,7 @@ use crate::exit::{Stopped, mistake, unknown_name};
 use crate::serve::access;
 use explain::{Statement, Wanted};
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
+use mistakes::{query_mistake, sql_mistakes, unknown_view};
 use process::Running;
 use tables::Tables;
 use tables::scans::{ScanRequest, ScanServer};
@@ -134,7 +135,7 @@ pub fn source_names(asked: &Asked) -> Result<Vec<String>> {
             let text = send_get(&base, "/v1/topology", read_token()?)?;
             served_sources(&text).with_context(|| format!("{base} is no topology of this version"))
         }
-        Place::State(dir) => stored_sources(&InProcessQueries::open(&dir)?.reader),
+        Place::State(dir) => stored_sources(&InProcessQueries::open(&dir)?.reader.snapshot()),
     }
 }
 
@@ -146,8 +147,7 @@ fn served_sources(text: &str) -> Result<Vec<String>> {
 }
 
 /// The names of the sources in a state.
-fn stored_sources(reader: &Reader) -> Result<Vec<String>> {
-    let snapshot = reader.snapshot();
+fn stored_sources(snapshot: &Snapshot<'_>) -> Result<Vec<String>> {
     let mut names: BTreeSet<String> = snapshot.committed().progress.sources.keys().cloned().collect();
     // Before the first commit only the catalogue has them.
     for entry in snapshot.catalogue()?.unwrap_or_default().entries {
@@ -273,6 +273,7 @@ fn answer_within(
     time: Duration,
 ) -> Result<Answer> {
     let statement = Statement::of(sql);
+    mistakes::refuse_writing(&statement.text)?;
     let tables = Tables::load(snapshot, &statement.text, memory, &scans)?;
     drop(scans);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -309,7 +310,7 @@ async fn answer_select(
         (Err(error), Some(name))
             if error.to_string().contains("there is no source, table or view called ") =>
         {
-            return Err(unknown_view(name, &tables.names()));
+            return Err(unknown_view(name, &tables.names(), &tables.sources));
         }
         (Err(error), _) => return Err(error),
     };
@@ -339,12 +340,12 @@ fn one_batch(epoch: u64, batch: RecordBatch) -> Result<Answer> {
 async fn answer_other(tables: Tables, sql: &str, context: &SessionContext) -> Result<Answer> {
     let epoch = tables.epoch;
     let names = tables.names();
-    let unknown = tables.unknown.clone();
+    let (unknown, sources) = (tables.unknown.clone(), tables.sources.clone());
     tables.register(context)?;
     let plan = match (plan_statement(context, sql).await, unknown.first()) {
         (Ok(plan), _) => plan,
         (Err(error), Some(name)) if error.to_string().contains("not found") => {
-            return Err(unknown_view(name, &names));
+            return Err(unknown_view(name, &names, &sources));
         }
         (Err(_), _) if begins_with(sql, &["show"]) => {
             return Err(mistake(
@@ -366,11 +367,6 @@ async fn answer_other(tables: Tables, sql: &str, context: &SessionContext) -> Re
     // The batches' own schema is more exact than the plan's: a plan may say Utf8 for Utf8View.
     let schema = batches.first().map_or(schema, RecordBatch::schema);
     Ok(Answer { epoch, schema, batches })
-}
-
-/// The error for a name in a query that no table has.
-fn unknown_view(name: &str, names: &[String]) -> anyhow::Error {
-    mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
 }
 
 /// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE).
@@ -400,12 +396,6 @@ fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
     question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| sql_mistakes(&found))
 }
 
-/// All mistakes in a query's text as one error.
-fn sql_mistakes(found: &[SqlError]) -> anyhow::Error {
-    let messages: Vec<String> = found.iter().map(ToString::to_string).collect();
-    mistake(format!("the query cannot be run: {}", messages.join("\n")))
-}
-
 /// Creates a session that reads registered tables only, on one thread, in bounded memory.
 fn create_session(memory: usize) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
@@ -418,28 +408,6 @@ fn create_session(memory: usize) -> Result<SessionContext> {
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .set_str("datafusion.sql_parser.dialect", "postgres");
     Ok(SessionContext::new_with_config_rt(config, runtime))
-}
-
-/// DataFusion's error as a user's mistake: its message without the technical prefixes.
-fn query_mistake(error: DataFusionError) -> anyhow::Error {
-    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
-        return mistake(
-            "the query needs more memory than it may take: ask for less, keep a view for this question, or grant --query-memory",
-        );
-    }
-    let error = error.find_root().strip_backtrace();
-    let mut text = error.as_str();
-    for prefix in [
-        "Error during planning: ",
-        "SQL error: ",
-        "Schema error: ",
-        "This feature is not implemented: ",
-        "Execution error: ",
-        "External error: ",
-    ] {
-        text = text.strip_prefix(prefix).unwrap_or(text);
-    }
-    mistake(format!("the query cannot be run: {text}"))
 }
 
 /// The directories below `dir`, each a topology's state, by name.
@@ -575,7 +543,8 @@ async fn send_request(
 fn unanswered(base: &str, error: reqwest::Error) -> Error {
     anyhow!(
         "no topology answers at {base}: {}\n  \
-         start one with `herald run FILE`, or give the address it listens on with --url",
+         start one with `herald run FILE`, or give the address it listens on with --url;\n  \
+         of one that has ended, `herald query` and `herald state inspect` read the state",
         innermost(error)
     )
 }

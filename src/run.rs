@@ -205,20 +205,28 @@ fn summary_text(summary: &Summary) -> String {
             .collect();
         text.push_str(&format!("{source}: {read} read = {}\n", parts.join(" + ")));
     }
+    text.push_str(&summary.failing.line(""));
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::FailingRows;
 
     #[test]
     fn a_summary_adds_up_before_the_readers_eyes() {
-        let summary = Summary { epoch: 7, outcomes: [("matches".to_owned(), [5, 3, 1, 0, 1, 0])].into() };
+        let (view, message) = (Some("ratios".to_owned()), Some("division by zero".to_owned()));
+        let failing = FailingRows { rows: 2, view, message };
+        let summary =
+            Summary { epoch: 7, outcomes: [("matches".to_owned(), [5, 3, 1, 0, 1, 0])].into(), failing };
         assert_eq!(
             summary_text(&summary),
             "Epoch 7 is committed and published.\n\
-             matches: 10 read = 5 accepted + 3 duplicate + 1 superseded + 0 constraint + 1 decode + 0 late\n"
+             matches: 10 read = 5 accepted + 3 duplicate + 1 superseded + 0 constraint + 1 decode + 0 late\n\
+             An expression fails on 2 rows, which are left out (view ratios: division by zero): \
+             herald query \"SELECT * FROM herald.errors\"\n"
         );
+        assert_eq!(FailingRows::default().line(""), "");
     }
 }

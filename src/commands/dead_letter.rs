@@ -7,11 +7,13 @@
 mod replay;
 mod show;
 
+use std::io::Write;
+
 use anyhow::{Error, Result};
 use connectors::dead_letter::REJECTED;
 use schemas::Outcome;
 
-use crate::cli::{Asked, DeadLetterCommand, DeadLetterFilter, QueryArgs};
+use crate::cli::{Asked, DeadLetterCommand, DeadLetterFilter, OutputFormat, QueryArgs};
 use crate::exit::unknown_name;
 use crate::query;
 
@@ -41,7 +43,20 @@ fn list_records(filter: &DeadLetterFilter, limit: u64, asked: Asked) -> Result<(
             return Err(unknown_source(named, names.iter().map(String::as_str).collect()));
         }
     }
-    query::command(&QueryArgs { sql: Some(sql), ..asked.into_query() })
+    let people = matches!(asked.format, OutputFormat::Table | OutputFormat::Expanded);
+    let counted = people.then(|| asked.clone());
+    query::command(&QueryArgs { sql: Some(sql), ..asked.into_query() })?;
+    if let Some(asked) = counted {
+        let counted = query::answer_of(&asked, &count_query(filter)?, OutputFormat::Csv)?;
+        let all = counted.lines().nth(1).and_then(|count| count.parse().ok());
+        std::io::stdout().write_all(rest_text(limit, all.unwrap_or(0)).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The line below a list that does not show all records; empty if it does.
+fn rest_text(limit: u64, all: u64) -> String {
+    if all > limit { format!("{limit} of {all}, the newest; --limit N shows more\n") } else { String::new() }
 }
 
 /// The error for `--source` with the name of none of the `known` sources.
@@ -51,6 +66,20 @@ fn unknown_source(named: &str, known: Vec<&str>) -> Error {
 
 /// The query of the newest rejected records that pass the filters.
 fn list_query(filter: &DeadLetterFilter, limit: u64) -> Result<String> {
+    Ok(format!(
+        "SELECT sequence, source, outcome, \"partition\", \"offset\", \"timestamp\", message \
+         FROM herald.dead_letter{} ORDER BY sequence DESC LIMIT {limit}",
+        condition(filter)?
+    ))
+}
+
+/// The query of the number of rejected records that pass the filters.
+fn count_query(filter: &DeadLetterFilter) -> Result<String> {
+    Ok(format!("SELECT count(*) AS n FROM herald.dead_letter{}", condition(filter)?))
+}
+
+/// The WHERE clause of the filters; empty without any.
+fn condition(filter: &DeadLetterFilter) -> Result<String> {
     let mut conditions = Vec::new();
     let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     if let Some(source) = &filter.source {
@@ -65,12 +94,7 @@ fn list_query(filter: &DeadLetterFilter, limit: u64) -> Result<String> {
     if let Some(until) = &filter.until {
         conditions.push(format!("\"timestamp\" < CAST({} AS TIMESTAMPTZ)", text(until)));
     }
-    let condition =
-        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    Ok(format!(
-        "SELECT sequence, source, outcome, \"partition\", \"offset\", \"timestamp\", message \
-         FROM herald.dead_letter{condition} ORDER BY sequence DESC LIMIT {limit}"
-    ))
+    Ok(if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) })
 }
 
 /// The outcome that `--outcome` names.
@@ -108,5 +132,13 @@ mod tests {
             "{error}"
         );
         assert!(!list_query(&DeadLetterFilter::default(), 5).unwrap().contains("WHERE"));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_says_of_how_many() {
+        assert_eq!(rest_text(20, 194), "20 of 194, the newest; --limit N shows more\n");
+        assert_eq!(rest_text(20, 20), "");
+        let filter = DeadLetterFilter { source: Some("a".to_owned()), ..DeadLetterFilter::default() };
+        assert!(count_query(&filter).unwrap().ends_with("herald.dead_letter WHERE source = 'a'"));
     }
 }

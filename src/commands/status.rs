@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::cli::{StatusArgs, StatusFormat};
+use crate::driver::FailingRows;
 use crate::query;
 
 /// Time between two requests, over which rates are measured.
@@ -34,6 +35,8 @@ struct StatusReport {
     broker_ok: bool,
     fatal: Option<String>,
     sources: Vec<Source>,
+    #[serde(default)]
+    failing: FailingRows,
     last_error: Option<String>,
 }
 
@@ -167,6 +170,9 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
             );
         }
     }
+    if status.failing.rows > 0 {
+        let _ = write!(out, "\n{}", status.failing.line(&format!(" --url {base}")));
+    }
     if let Some(fatal) = &status.fatal {
         let _ = writeln!(out, "\nit ended: {fatal}");
     } else if let Some(error) = &status.last_error {
@@ -206,7 +212,8 @@ mod tests {
             parse_status(&serde_json::json!({
                 "name": "games", "sinks": [{"name": "out"}],
                 "status": {"started": true, "epoch": 9, "published": 4, "broker_ok": true, "fatal": null,
-                    "last_error": "the broker was away", "sources": [{"name": "matches", "lag": 3, "held_by": 1,
+                    "last_error": "the broker was away", "failing": {"rows": 2, "view": "ratios",
+                    "message": "division by zero"}, "sources": [{"name": "matches", "lag": 3, "held_by": 1,
                     "watermark": "2026-01-01T00:00:00Z", "outcomes": {"accepted": accepted, "late": 2, "decode": 0}}]},
             }))
             .unwrap()
@@ -219,6 +226,8 @@ mod tests {
              SOURCE   READ/S  ACCEPTED  REJECTED  LAG  WATERMARK             HELD BY\n\
              matches      10       120         2    3  2026-01-01T00:00:00Z  partition 1\n\n\
              matches rejected 2 late: herald dead-letter list --source matches --url http://127.0.0.1:7414\n\n\
+             An expression fails on 2 rows, which are left out (view ratios: division by zero): \
+             herald query \"SELECT * FROM herald.errors\" --url http://127.0.0.1:7414\n\n\
              last error: the broker was away"
         );
     }

@@ -24,7 +24,7 @@ use state::{Commit, OutboxChunk, Progress};
 
 use super::DriverHandle;
 use super::encode::{CHUNK_BYTES, flush_chunk};
-use super::failures::Failures;
+use super::failures::{FailureWatch, Failures};
 use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
 use crate::metrics::{Metrics, Phase};
@@ -39,6 +39,8 @@ pub struct Committer {
     pub dead_letters: BTreeMap<String, DeadLetterTopic>,
     /// Encoder of the error table's changes, for the same topics.
     pub failures: Failures,
+    /// Rows that fail, for warnings and the status.
+    pub watch: FailureWatch,
     /// Permits of epochs in flight; each commit returns one.
     pub permits: Sender<()>,
     /// Bytes of unpublished output above which commits wait; one epoch's output is always allowed.
@@ -58,7 +60,7 @@ impl Committer {
     ///
     /// # Errors
     /// The failure that ends the run.
-    pub fn run(self, inbox: &Receiver<ToCommitter>) -> Result<()> {
+    pub fn run(mut self, inbox: &Receiver<ToCommitter>) -> Result<()> {
         let mut assembler = Assembler::new(&self.setup);
         let mut pending: Pending<EpochHead, Report> = Pending::new(self.workers);
         let mut ready = 0;
@@ -84,7 +86,7 @@ impl Committer {
     }
 
     /// Commits an epoch and hands its output to the publisher.
-    fn commit(&self, assembler: &mut Assembler, head: EpochHead, reports: Vec<Report>) -> Result<()> {
+    fn commit(&mut self, assembler: &mut Assembler, head: EpochHead, reports: Vec<Report>) -> Result<()> {
         let (epoch, commit_ms) = (head.epoch, now_ms());
         let (mut chunks, mut dead, mut workers) = (ChunksByTarget::new(), Vec::new(), Vec::new());
         for report in reports {
@@ -164,7 +166,7 @@ impl Committer {
 
     /// Applies the error table's size bound to its changes in the commit. Returns the changes that are kept,
     /// as chunks of the outbox.
-    fn bound_error_table(&self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
+    fn bound_error_table(&mut self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
         let table_id = self.setup.state_tables.errors;
         if commit.counts.iter().all(|counts| counts.table_id != table_id) {
             return Ok(Vec::new());
@@ -177,6 +179,11 @@ impl Committer {
             );
         }
         self.metrics.set_error_table(kept.totals.bytes, kept.totals.not_kept);
+        let failing = self.watch.follow(&kept, self.failures.codec())?;
+        self.handle.update_status(|status| status.failing = failing);
+        if let Some(warning) = self.watch.take_warning(Instant::now()) {
+            tracing::warn!("{warning}");
+        }
         commit.counts.retain(|counts| counts.table_id != table_id);
         commit.counts.push(kept.counts);
         commit.bounded = Some(kept.totals);
@@ -207,6 +214,19 @@ impl Committer {
         }
         flush_chunk(&mut open, &mut chunks, 1);
         chunks
+    }
+}
+
+/// Notes the records that earlier runs have read, by outcome, in the status: they are no news.
+pub fn note_start(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
+    for source in &setup.plan.sources {
+        let Some(held) = progress.sources.get(&source.name) else { continue };
+        handle.update_status(|status| {
+            let Some(shown) = status.source_mut(&source.name) else { return };
+            for outcome in schemas::Outcome::ALL {
+                shown.before.insert(outcome.name(), held.outcomes[outcome.index()]);
+            }
+        });
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use arrow::array::AsArray;
@@ -16,12 +17,138 @@ use connectors::{DeadLetterTopic, murmur2_partition};
 use dataflows::plan::{Op, Plan, RelId};
 use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
-use state::Bounded;
+use state::{Bounded, StateError, Store};
 
 use super::encode::{CHUNK_BYTES, flush_chunk};
 
+/// Least time between two warnings of rows that fail.
+const WARNING_INTERVAL: Duration = Duration::from_secs(30);
+/// Most bytes of a message in a warning and in the status.
+const SHOWN_TEXT: usize = 300;
 /// Most bytes of one text in a record, as long as the record fits its topic.
 const MAX_TEXT: usize = 64 << 10;
+
+/// Rows on which an expression of a view fails, as the status and the end of a run show them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct FailingRows {
+    /// Rows that fail now: those in `herald.errors`, and those that it does not keep.
+    pub rows: u64,
+    /// The view of one of them: the last that came, or one that the state held at the start.
+    pub view: Option<String>,
+    /// Its message.
+    pub message: Option<String>,
+}
+
+impl FailingRows {
+    /// Counts the rows in the error table of a state, by a scan: the table is small or empty, and bounded.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn read(store: &Store, table_id: u32, not_kept: u64) -> Result<FailingRows> {
+        let mut found = FailingRows { rows: not_kept, ..FailingRows::default() };
+        let mut first: Option<Vec<u8>> = None;
+        store.scan(table_id, &[], |row, count| -> Result<(), StateError> {
+            let copies = state::count_of(count).unwrap_or(0);
+            found.rows = found.rows.saturating_add_signed(copies);
+            if first.is_none() {
+                first = Some(row.to_vec());
+            }
+            Ok(())
+        })?;
+        if let Some(row) = first {
+            found.name(&error_codec()?, &row)?;
+        }
+        Ok(found)
+    }
+
+    /// A line about these rows, with the command that shows them, which ends with `options`; empty without rows.
+    pub fn line(&self, options: &str) -> String {
+        let example = match (&self.view, &self.message) {
+            (Some(view), Some(message)) => format!(" (view {view}: {message})"),
+            _ => String::new(),
+        };
+        let rows = match self.rows {
+            0 => return String::new(),
+            1 => "1 row, which is".to_owned(),
+            n => format!("{n} rows, which are"),
+        };
+        format!(
+            "An expression fails on {rows} left out{example}: \
+             herald query \"SELECT * FROM herald.errors\"{options}\n"
+        )
+    }
+
+    /// Shows the view and the message of a stored row.
+    fn name(&mut self, codec: &RowCodec, stored: &[u8]) -> Result<()> {
+        let columns = codec.decode(std::iter::once(schemas::without_group(stored)))?;
+        let text =
+            |at: usize| truncate_text(columns[at].as_string::<i32>().value(0), SHOWN_TEXT).into_owned();
+        (self.view, self.message) = (Some(text(0)), Some(text(2)));
+        Ok(())
+    }
+}
+
+/// The codec of the error table's rows, whose columns are text.
+fn error_codec() -> Result<RowCodec> {
+    Ok(RowCodec::new(&[const { DataType::Utf8 }; 4])?)
+}
+
+/// Follows the error table from epoch to epoch, and warns of rows that fail: at the first, then at most once per
+/// [`WARNING_INTERVAL`].
+pub struct FailureWatch {
+    failing: FailingRows,
+    not_kept: u64,
+    /// Rows that began to fail since the last warning.
+    unsaid: u64,
+    warned: Option<Instant>,
+}
+
+impl FailureWatch {
+    /// A watch that begins at `failing`, of which `not_kept` rows are not in the table. These are no news.
+    pub fn new(failing: FailingRows, not_kept: u64) -> FailureWatch {
+        FailureWatch { failing, not_kept, unsaid: 0, warned: None }
+    }
+
+    /// Takes in the changes of an epoch. Returns the rows that fail after it.
+    ///
+    /// # Errors
+    /// When a row is not readable.
+    pub fn follow(&mut self, changes: &Bounded, codec: &RowCodec) -> Result<FailingRows> {
+        let (mut more, mut fewer) = (0u64, 0u64);
+        for (stored, diff) in changes.counts.rows.iter().zip(&changes.counts.diffs) {
+            if *diff > 0 {
+                if more == 0 {
+                    self.failing.name(codec, stored)?;
+                }
+                more = more.saturating_add(diff.unsigned_abs());
+            } else {
+                fewer = fewer.saturating_add(diff.unsigned_abs());
+            }
+        }
+        let not_kept = changes.totals.not_kept;
+        more = more.saturating_add(not_kept.saturating_sub(self.not_kept));
+        fewer = fewer.saturating_add(self.not_kept.saturating_sub(not_kept));
+        self.not_kept = not_kept;
+        self.unsaid = self.unsaid.saturating_add(more);
+        self.failing.rows = self.failing.rows.saturating_add(more).saturating_sub(fewer);
+        if self.failing.rows == 0 {
+            self.failing = FailingRows::default();
+        }
+        Ok(self.failing.clone())
+    }
+
+    /// The warning that is due at `now`, if one is.
+    pub fn take_warning(&mut self, now: Instant) -> Option<String> {
+        let waits = self.warned.is_some_and(|warned| now.duration_since(warned) < WARNING_INTERVAL);
+        if self.unsaid == 0 || waits {
+            return None;
+        }
+        let told = FailingRows { rows: std::mem::take(&mut self.unsaid), ..self.failing.clone() };
+        self.warned = Some(now);
+        Some(told.line("").trim_end().to_owned())
+    }
+}
 
 /// Dead-letter topics by view.
 pub struct Failures {
@@ -46,7 +173,12 @@ impl Failures {
             of.sort();
             of.dedup();
         }
-        Ok(Failures { codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
+        Ok(Failures { codec: error_codec()?, topics })
+    }
+
+    /// The codec of the error table's rows.
+    pub fn codec(&self) -> &RowCodec {
+        &self.codec
     }
 
     /// Encodes the error table's changes as chunks of the outbox. Rows that the table does not keep are left
@@ -118,5 +250,54 @@ fn collect_sources<'p>(plan: &'p Plan, rel: RelId, out: &mut Vec<&'p str>) {
                 collect_sources(plan, input, out);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+    use state::{BoundedTotals, Counts};
+
+    use super::*;
+
+    /// Changes of one row of the error table.
+    fn change(message: &str, diff: i64, not_kept: u64) -> Result<Bounded> {
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        for text in ["ratios", "10 / (b - 1)", message, "{}"] {
+            columns.push(Arc::new(StringArray::from(vec![text])));
+        }
+        let mut counts = Counts { table_id: 1, diffs: vec![diff], ..Counts::default() };
+        for row in error_codec()?.encode(&columns)?.iter() {
+            counts.rows.push(&schemas::stored_key(row));
+        }
+        Ok(Bounded { counts, after: vec![diff.max(0)], totals: BoundedTotals { bytes: 9, not_kept } })
+    }
+
+    #[test]
+    fn rows_that_begin_to_fail_are_warned_of_once_per_interval() -> Result<()> {
+        let (codec, start) = (error_codec()?, Instant::now());
+        let mut watch = FailureWatch::new(FailingRows { rows: 5, ..FailingRows::default() }, 0);
+        assert_eq!(watch.take_warning(start), None, "what failed before the start is no news");
+        let failing = watch.follow(&change("division by zero", 2, 1)?, &codec)?;
+        assert_eq!((failing.rows, failing.view.as_deref()), (8, Some("ratios")));
+        let warning = watch.take_warning(start).unwrap_or_default();
+        assert!(
+            warning.contains("fails on 3 rows") && warning.contains("view ratios: division by zero"),
+            "{warning}"
+        );
+        watch.follow(&change("too large", 1, 1)?, &codec)?;
+        assert_eq!(watch.take_warning(start + Duration::from_secs(29)), None);
+        let warning = watch.take_warning(start + Duration::from_secs(30)).unwrap_or_default();
+        assert!(warning.contains("fails on 1 row,") && warning.contains("too large"), "{warning}");
+        let failing = watch.follow(&change("division by zero", -2, 0)?, &codec)?;
+        assert_eq!(failing.rows, 6);
+        assert_eq!(
+            watch.take_warning(start + Duration::from_secs(90)),
+            None,
+            "rows that are mended are no news"
+        );
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use state::{StateError, StateLock, Store, StoreOptions};
 use super::budget::Budget;
 use super::encode::{Outputs, Target, sink_encoders};
 use super::publish::{Remembered, Targets};
-use super::sources::{OpenSource, Sources};
+use super::sources::{OpenSource, Sources, source_error};
 use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
@@ -309,7 +309,7 @@ fn open_sources(config: &DriverConfig, held: Option<&Store>, mistakes: &mut Mist
     let mut open = Vec::new();
     for source in &config.plan.sources {
         let opened = OpenSource::open(config, source, progress.sources.get(&source.name));
-        open.extend(mistakes.note(opened.with_context(|| format!("source {}", source.name)))?);
+        open.extend(mistakes.note(opened.map_err(|error| source_error(&source.name, error)))?);
     }
     Ok(Sources::new(&config.plan, open))
 }

@@ -1,11 +1,12 @@
 //! The open sources of a topology, polled in turn by the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
+use anyhow::{Context, Error, Result};
+use connectors::{ConnectorError, LastRecord, Reader, SourceConfig, SourceConnector};
 use dataflows::plan::formats::{Format, IncludeKind};
 use dataflows::plan::{Plan, Source};
 use dataflows::runtime::worker::Setup;
@@ -15,6 +16,7 @@ use state::{PartitionProgress, SourceProgress};
 
 use super::messages::EpochHead;
 use super::{DriverConfig, DriverHandle};
+use crate::exit::mistake;
 use crate::metrics::Metrics;
 
 /// Most bytes of one poll of one source.
@@ -64,6 +66,20 @@ pub fn warn_of_ends(setup: &Setup, ending: &[(usize, i32)]) {
          time, and rows that have an end leave. A run without --once, over a new state, keeps the last ones",
         emptied.join(", ")
     );
+}
+
+/// The error of a source that cannot be opened, with its name. A file that is not there is a mistake.
+pub fn source_error(name: &str, error: Error) -> Error {
+    if let Some(ConnectorError::Io { path, source }) = error.downcast_ref()
+        && source.kind() == ErrorKind::NotFound
+    {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        return mistake(format!(
+            "source {name}: {} is not there\n  a relative path counts from the directory that `herald run` starts in",
+            path.display()
+        ));
+    }
+    error.context(format!("source {name}"))
 }
 
 /// Open sources, in the plan's order.

@@ -41,6 +41,8 @@ pub struct Tables {
     pub epoch: u64,
     /// Names in the query that no table has.
     pub unknown: Vec<String>,
+    /// Names of the topology's sources and tables, which cannot be queried; read only if a name is unknown.
+    pub sources: Vec<String>,
     tables: Vec<QueryTable>,
 }
 
@@ -132,7 +134,8 @@ impl Tables {
                 unknown.push(name);
             }
         }
-        Ok(Tables { epoch: snapshot.epoch(), unknown, tables })
+        let sources = if unknown.is_empty() { Vec::new() } else { super::stored_sources(snapshot)? };
+        Ok(Tables { epoch: snapshot.epoch(), unknown, sources, tables })
     }
 
     /// The names of all views and system tables.

@@ -107,6 +107,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
             entry(1, "champions", &keyed_schema(), Some(vec![0])),
             entry(2, "flags", &flags, None),
             entry(3, "herald.errors", &errors, None),
+            CatalogueEntry { kind: StateTableKind::Sink, ..entry(4, "source clicks", &flags, None) },
         ],
     })?;
     let view = ViewProgress { epoch: 4, commit_ms: 2_000, watermark_us: Some(i64::MAX) };
@@ -276,18 +277,24 @@ fn what_a_view_may_say_a_question_may_too() -> Result<()> {
 #[test]
 fn mistakes_are_told_as_such() {
     for (sql, told) in [
-        ("SELECT * FROM champion", "there is no view champion. The state has champions, flags, "),
+        (
+            "SELECT * FROM champion",
+            "there is no view champion\n  did you mean champions? The state has champions, flags, ",
+        ),
+        ("SELECT * FROM matches", "there is no view matches. The state has champions, flags, "),
+        ("SELECT * FROM clicks", "only materialized views are kept"),
         ("SELECT kils FROM champions", "kils"),
         ("SELEC 1", "the query cannot be run"),
-        ("DROP TABLE champions", "DDL"),
-        ("INSERT INTO champions VALUES (1)", "the query cannot be run"),
+        ("DROP TABLE champions", "queries only read"),
+        ("delete from clicks", "queries only read"),
+        ("INSERT INTO champions VALUES (1)", "queries only read"),
         ("SET a = 1", "the query cannot be run"),
         ("COPY champions TO 'x.csv'", "the query cannot be run"),
         ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x.csv'", "the query cannot be run"),
         ("SELECT * FROM 'x.csv'", "there is no view x.csv"),
         ("SHOW ALL", "write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view"),
         ("SHOW FUNCTIONS", "write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view"),
-        ("DESCRIBE champion", "there is no view champion. The state has champions, flags, "),
+        ("DESCRIBE champion", "did you mean champions? The state has champions, flags, "),
         ("SELECT 1 / 0", "the query cannot be run"),
         ("SELECT sum(9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
         ("SELECT sum(9223372036854775807 - games) OVER () AS s FROM champions", "bigint out of range"),
@@ -378,7 +385,7 @@ fn the_sources_of_a_state_are_known_before_its_first_commit() -> Result<()> {
         ],
     })?;
     let queries = InProcessQueries::open(&dir.path().join("state"))?;
-    assert_eq!(stored_sources(&queries.reader)?, ["clicks", "users"]);
+    assert_eq!(stored_sources(&queries.reader.snapshot())?, ["clicks", "users"]);
     Ok(())
 }
 

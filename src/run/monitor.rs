@@ -4,7 +4,7 @@
 //! A source whose watermark has not advanced for 60 s while its records arrive is logged and exported with
 //! the partition that holds it back: until that partition's watermark advances, no window of the source
 //! closes. Of rejected records the first of each source and outcome is a warning; all are counted in the
-//! progress line.
+//! progress line. Those of earlier runs are no news.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Resu
         for source in &status.sources {
             for (outcome, count) in rejections.check(source) {
                 tracing::warn!(
-                    "source {} has rejected records ({outcome}: {count}): herald dead-letter list --source {}",
+                    "source {} has rejected records ({outcome}: {count} since the start): herald dead-letter list --source {}",
                     source.name,
                     source.name
                 );
@@ -97,10 +97,11 @@ fn rejected_records(source: &SourceStatus) -> [(&'static str, u64); 3] {
 struct FirstRejections(BTreeSet<(String, &'static str)>);
 
 impl FirstRejections {
-    /// The outcomes with rejected records that were not reported yet, with their number so far.
+    /// The outcomes with rejected records that were not reported yet, with their number since the start.
     fn check(&mut self, source: &SourceStatus) -> Vec<(&'static str, u64)> {
         let mut first = Vec::new();
         for (outcome, n) in rejected_records(source) {
+            let n = n.saturating_sub(source.before.get(outcome).copied().unwrap_or(0));
             if n > 0 && self.0.insert((source.name.clone(), outcome)) {
                 first.push((outcome, n));
             }
@@ -152,6 +153,7 @@ mod tests {
         SourceStatus {
             name: "s".to_owned(),
             outcomes: BTreeMap::from([("accepted", records)]),
+            before: BTreeMap::new(),
             lag: 0,
             watermark: Some(watermark.to_owned()),
             held_by: Some(3),
@@ -168,6 +170,17 @@ mod tests {
         source.outcomes.extend([("late", 3), ("decode", 1)]);
         assert_eq!(rejections.check(&source), [("decode", 1)]);
         assert!(rejections.check(&source).is_empty());
+    }
+
+    #[test]
+    fn records_that_earlier_runs_rejected_are_no_news() {
+        let mut rejections = FirstRejections::default();
+        let mut source = source(5, "a");
+        source.outcomes.insert("decode", 65);
+        source.before.insert("decode", 65);
+        assert!(rejections.check(&source).is_empty());
+        source.outcomes.insert("decode", 67);
+        assert_eq!(rejections.check(&source), [("decode", 2)]);
     }
 
     #[test]

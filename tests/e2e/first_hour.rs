@@ -192,6 +192,7 @@ fn init_writes_a_topology_that_runs() {
         "price DECIMAL(18, 2)",
         "-- PRIMARY KEY: 1 record has the id of an earlier one",
         "PRIMARY KEY (id)",
+        "path = 'Game-Events.jsonl'",
     ] {
         assert!(sql.contains(column), "{column}:\n{sql}");
     }

@@ -147,6 +147,46 @@ fn a_view_that_the_end_of_its_source_empties_is_named() {
     assert_eq!((rows("last_hour").trim(), rows("until_now").trim()), ("n\n0", "n\n2"));
 }
 
+/// Ratios, of which the one with b = 1 fails.
+const RATIOS: &str = "
+CREATE SOURCE pairs (id INT, b INT) WITH (connector = 'file', path = 'pairs.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW ratios AS SELECT id, 10 / (b - 1) AS ratio FROM pairs;
+";
+
+#[test]
+fn rows_that_fail_are_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("ratios.sql"), RATIOS).expect("a file");
+    let run = ["run", "ratios.sql", "--once"];
+    let missing = child::herald(dir, &run, &[], PATIENCE);
+    assert_eq!(missing.code, Some(2), "{}", missing.stderr);
+    assert!(missing.stderr.contains("error: source pairs: /"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("pairs.jsonl is not there\n"), "{}", missing.stderr);
+
+    fs::write(dir.join("pairs.jsonl"), "{\"id\":1,\"b\":1}\n{\"id\":2,\"b\":3}\n").expect("a file");
+    let told = child::succeed(dir, &run, &[], PATIENCE);
+    assert!(told.stdout.contains("pairs: 2 read = 2 accepted"), "{}", told.stdout);
+    let said = "An expression fails on 1 row, which is left out (view ratios: ";
+    assert!(told.stdout.contains(said), "{}", told.stdout);
+    let warned = |stderr: &str| stderr.lines().filter(|line| line.contains(said)).count();
+    assert_eq!(warned(&told.stderr), 1, "{}", told.stderr);
+
+    // It fails still, and is no news.
+    let again = child::succeed(dir, &run, &[], PATIENCE);
+    assert!(again.stdout.contains(said), "{}", again.stdout);
+    assert_eq!(warned(&again.stderr), 0, "{}", again.stderr);
+    for (query, told) in [
+        ("SELECT * FROM ratio", "did you mean ratios?"),
+        ("SELECT * FROM pairs", "CREATE MATERIALIZED VIEW over pairs"),
+        ("DELETE FROM ratios", "queries only read"),
+    ] {
+        let refused = child::herald(dir, &["query", query], &[], PATIENCE);
+        assert_eq!(refused.code, Some(2), "{query}: {}", refused.stderr);
+        assert!(refused.stderr.contains(told), "{query}: {}", refused.stderr);
+    }
+}
+
 /// Kills joined with the champions' names at their arrival.
 const NAMED: &str = "
 CREATE SOURCE kills (champion INT) WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;

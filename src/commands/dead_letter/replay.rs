@@ -90,8 +90,14 @@ impl<'p> Replayed<'p> {
         let connector = connector.map_err(|error| format!("source {name}: {error}"))?;
         let SourceConnector::Kafka(kafka) = connector else {
             let connector = source.options.get("connector").map_or("", String::as_str);
+            let instead = match connector {
+                "file" => {
+                    "append the mended lines to its file, or write them to a new file that its path matches"
+                }
+                _ => "it makes its records itself: there is nothing to send again",
+            };
             return Err(format!(
-                "source {name} has the connector {connector}: its records come from no topic that they could be sent to again"
+                "source {name} has the connector {connector}. Records are sent again to topics of Kafka alone\n  {instead}"
             ));
         };
         let Some(dead_letter_topic) = &source.dead_letter_topic else {
@@ -325,7 +331,10 @@ mod tests {
         assert_eq!(topics(Some("views")).unwrap(), [("dead".to_owned(), of(&[("views", "web.views")]))]);
         for (named, said) in [
             ("silent", "add dead_letter.topic = 'TOPIC'"),
-            ("lines", "has the connector file"),
+            (
+                "lines",
+                "has the connector file. Records are sent again to topics of Kafka alone\n  append the mended",
+            ),
             (
                 "click",
                 "no such source\n  did you mean clicks? There are clicks, views, orders, silent, lines",

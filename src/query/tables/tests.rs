@@ -144,7 +144,7 @@ type ScanSender = tokio::sync::mpsc::Sender<datafusion::error::Result<RecordBatc
 fn ask_held(rows: &RecordBatch, sql: &str) -> Result<Answer> {
     let (name, held) = ("v".to_owned(), TableRows::Held(rows.clone()));
     let table = QueryTable { schema_name: None, name, schema: rows.schema(), rows: held };
-    let tables = Tables { epoch: 1, unknown: vec![], tables: vec![table] };
+    let tables = Tables { epoch: 1, unknown: vec![], sources: vec![], tables: vec![table] };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(execute_query(tables, &Statement::of(sql), MEMORY))
 }
