@@ -9,7 +9,7 @@
 //! An open transaction of any producer hides the markers after it from read_committed. So the ends up to
 //! which a replay reads are those of read_uncommitted, taken after the takeover, and it first waits until no
 //! transaction below them is open. In the topics that it sends to, others may keep transactions open; there it ends
-//! what an earlier replay has left open ([`hanging`]). What hangs of a committed one is lost by that: its markers are
+//! what an earlier replay has left open (`hanging`). What hangs of a committed one is lost by that: its markers are
 //! taken back first, and its records sent again.
 
 mod hanging;
