@@ -1,5 +1,5 @@
 # What people and CI run. One profile (release) and one target directory that outlives a clone:
-# the dependencies take twenty minutes to build on two cores, once.
+# the dependencies take a quarter of an hour to build on two cores, once.
 
 CACHE := $(or $(HERALD_CACHE),$(HOME)/.cache/herald)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
