@@ -1,8 +1,8 @@
 //! The allocator of the process: mimalloc, with a count of the bytes that are allocated.
 //!
 //! mimalloc does not tell how much of its memory is in use. [`CountingAllocator`] counts beside it, in a thread's
-//! own cell that is added to the total once it holds [`MAX_PENDING_BYTES`]: an allocation takes no atomic
-//! operation. From the resident memory and this count the memory ledger knows what the allocators keep free.
+//! own cell that is added to the total once it holds [`MAX_PENDING_BYTES`]: only then, and for blocks that
+//! are larger, is there an atomic operation. From the resident memory and this count the memory ledger knows what the allocators keep free.
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; all calls are passed on as they came")]
 
 use std::alloc::{GlobalAlloc, Layout};

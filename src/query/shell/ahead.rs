@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal gives out, from a file.
+    /// Output of a terminal, from a file.
     fn typed(text: &str) -> Result<TypedAhead> {
         let mut file = tempfile::tempfile()?;
         file.write_all(text.as_bytes())?;
