@@ -317,8 +317,9 @@ fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
         Op::GroupRows { .. } => {
             "the aggregates' arguments of every row of each group, with its count".to_owned()
         }
-        Op::Join { left, right, residual: Some(residual), null_equal: false, .. }
-            if interval::band(residual, &plan.rels[*left].schema, &plan.rels[*right].schema).is_some() =>
+        Op::Join { left, right, residual: Some(residual), .. }
+            if interval::band(residual, &plan.rels[*left].schema, &plan.rels[*right].schema, None)
+                .is_some() =>
         {
             "the rows of both sides by join key and time".to_owned()
         }

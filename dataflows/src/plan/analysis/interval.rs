@@ -36,8 +36,14 @@ pub(crate) struct Band {
     pub most: i64,
 }
 
-/// The band of a join of `left` and `right` whose condition is `residual`.
-pub(crate) fn band(residual: &Scalar, left: &Schema, right: &Schema) -> Option<Band> {
+/// The band of a join of `left` and `right` whose condition is `residual`: that of the `preferred` columns if they
+/// have one, else the narrowest.
+pub(crate) fn band(
+    residual: &Scalar,
+    left: &Schema,
+    right: &Schema,
+    preferred: Option<(usize, usize)>,
+) -> Option<Band> {
     let mut bands = Vec::new();
     for (columns, distance) in distances(residual, left.fields().len()) {
         let (Some(least), Some(most)) = (distance.least, distance.most) else { continue };
@@ -45,7 +51,9 @@ pub(crate) fn band(residual: &Scalar, left: &Schema, right: &Schema) -> Option<B
             bands.push(Band { columns, least, most });
         }
     }
-    bands.into_iter().min_by_key(|band| i128::from(band.most) - i128::from(band.least))
+    bands
+        .into_iter()
+        .min_by_key(|band| (Some(band.columns) != preferred, i128::from(band.most) - i128::from(band.least)))
 }
 
 /// Returns true if the column at `at` is a TIMESTAMP or TIMESTAMPTZ.

@@ -1,15 +1,19 @@
 //! Expiry: final state is removed from arrangements without changing their operators' output.
 //!
-//! `remove_final` indexes the content of an arrangement by time. When the horizon passes a time at the end
-//! of an epoch, it reads the content of that time and sends its removal back into the arrangement, one
-//! epoch later, so that merging frees the memory and the operator that owns the state deletes it there as
-//! any other removed content. A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits
+//! `remove_final` holds the keys of an arrangement by time: a group's by the time in its key, a key of rows by
+//! the earliest time of a row, so that rows are in the arrangement alone. When the horizon passes a time at
+//! the end of an epoch, it reads the content of the keys that are due and sends its removal back into the
+//! arrangement, one epoch later, so that merging frees the memory and the operator that owns the state
+//! deletes it there as any other removed content. All rows of a key have one time, which is in the key, or
+//! they are placed by time ([`BandPlacement`]) and read in its order: no row is read before it is due but one. A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits
 //! nothing for them; below a join `hold_back_final` drops the resulting changes: by the plan's invariants
 //! nothing else can change a row that was final before. A row that changes dropped content breaks those
 //! invariants and stops the worker. An `ExpiryRule` decides on the content due at a horizon: in this module
 //! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -27,7 +31,7 @@ use timely::progress::Antichain;
 
 use super::rule::{ExpiredKeys, ExpiryRule, with_name};
 use super::sessions::Sessions;
-use super::time_index::TimeIndex;
+use super::time_index::{KeySchedule, TimeIndex};
 use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
 use crate::arrange::rows::Diff;
 use crate::arrange::seek::Seek;
@@ -99,10 +103,12 @@ impl<'s> Renderer<'s, '_> {
         let watermarks = self.watermark_updates()?;
         let mut removals = Vec::with_capacity(arranged.len());
         for arranged in arranged {
+            let column = removal_loop.horizon.column;
             let expiry = Expiry {
-                column: removal_loop.horizon.column,
+                column,
                 codec: codec.clone(),
                 by_row: matches!(part, StateRole::Left | StateRole::Right),
+                in_order: placing.is_some_and(|placing| placing.time_column() == column),
                 placing: placing.cloned(),
                 expired: removal_loop.expired.clone(),
                 name: name.to_string(),
@@ -161,7 +167,11 @@ struct ByTime {
 
 impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
     fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError> {
-        let noted = self.expiry.note_batch(batch, &mut self.due);
+        let noted = if self.expiry.by_row {
+            self.expiry.note_rows(batch, &mut self.due)
+        } else {
+            self.expiry.note_groups(batch, &mut self.due)
+        };
         self.due.report_memory();
         noted
     }
@@ -174,7 +184,7 @@ impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
     ) -> Result<ExchangeBuffer<R>, RunError> {
         let removed = self.expiry.remove_due(trace, epoch, (&mut self.due, horizon));
         self.due.report_memory();
-        Ok(removed)
+        removed
     }
 
     fn collector(&self) -> &Shared {
@@ -189,20 +199,25 @@ struct Expiry {
     by_row: bool,
     /// Placement of the rows, where they are placed by time.
     placing: Option<BandPlacement>,
+    /// True if the time by which rows are placed is the one by which they expire.
+    in_order: bool,
     expired: ExpiredKeys,
     name: String,
     collector: Shared,
 }
 
-/// Key, with the row under it where rows expire one by one; otherwise with an empty row.
-type ExpiryItem = (Vec<u8>, Vec<u8>);
+/// Key and row of a removal; the row is empty for a group.
+type Removal = (Vec<u8>, Vec<u8>);
 
-/// Content of an arrangement by time.
+/// Keys of an arrangement by time.
 #[derive(Default)]
 struct ExpiryQueue {
-    items: TimeIndex<i64, ExpiryItem>,
-    /// Removed items whose removal has not come back through the feedback edge yet.
-    removed: HashSet<ExpiryItem>,
+    /// Groups by the time in their key.
+    groups: TimeIndex,
+    /// Keys of rows by the earliest time of a row that has not expired.
+    rows: KeySchedule,
+    /// Removals that were sent and have not come back through the feedback edge yet.
+    removed: HashSet<Removal>,
     /// Bytes of the keys and rows in `removed`.
     removed_bytes: usize,
     memory: MemoryShare,
@@ -262,73 +277,92 @@ fn remove_final<'s, R: Diff + Abelian>(
 }
 
 impl ExpiryQueue {
-    /// Records an item, unless it is a removal that comes back.
+    /// Returns true if content of this time may still change.
+    fn is_open(&self, time: i64) -> bool {
+        self.passed.is_none_or(|passed| time >= passed)
+    }
+
+    /// Takes back a removal that was sent.
     ///
     /// # Errors
-    /// When a changed item was final and is not one of the removals.
-    fn push_item(&mut self, time: Option<i64>, item: ExpiryItem) -> Result<(), RunError> {
-        let Some(time) = time else { return Ok(()) };
-        if self.passed.is_none_or(|passed| time >= passed) {
-            self.items.insert_key(time, item);
-            return Ok(());
-        }
-        // Below the horizon only the removal itself may arrive.
-        if !self.removed.remove(&item) {
+    /// When it was not: below the horizon nothing else may arrive.
+    fn take_removal(&mut self, key: &[u8], row: &[u8]) -> Result<(), RunError> {
+        let removal = (key.to_vec(), row.to_vec());
+        if !self.removed.remove(&removal) {
             return Err(RunError::Broken("a row reached what was final".into()));
         }
-        self.removed_bytes -= item.heap_bytes();
+        self.removed_bytes -= removal.heap_bytes();
         Ok(())
     }
 
-    /// Records an item whose removal has been sent.
-    fn await_removal(&mut self, item: ExpiryItem) {
-        let bytes = item.heap_bytes();
-        if self.removed.insert(item) {
+    /// Records that a removal has been sent.
+    fn await_removal(&mut self, removal: Removal) {
+        let bytes = removal.heap_bytes();
+        if self.removed.insert(removal) {
             self.removed_bytes += bytes;
         }
     }
 
     fn report_memory(&mut self) {
-        let places = table_bytes(self.removed.capacity(), size_of::<ExpiryItem>());
-        let bytes = self.items.held_bytes() + places + self.removed_bytes;
-        self.memory.set(MemoryPart::Expiry, bytes);
-    }
-
-    /// Removes and returns the items below the horizon, in order of key.
-    fn take_due(&mut self, horizon: Option<i64>) -> Vec<ExpiryItem> {
-        let Some(horizon) = horizon else { return vec![] };
-        // Dropped times are never reopened.
-        self.passed = self.passed.max(Some(horizon));
-        let done = self.items.take_below(&horizon);
-        let mut items: Vec<ExpiryItem> = done.into_values().flatten().collect();
-        // The trace is read by ascending key.
-        items.sort_unstable();
-        items
+        let places = table_bytes(self.removed.capacity(), size_of::<Removal>());
+        let keys = self.groups.held_bytes() + self.rows.held_bytes();
+        self.memory.set(MemoryPart::Expiry, keys + places + self.removed_bytes);
     }
 }
 
 impl Expiry {
-    /// Records the keys, or the rows, that a batch changed.
-    fn note_batch<R: Diff>(&self, batch: &SharedBatch<R>, due: &mut ExpiryQueue) -> Result<(), RunError> {
-        let with_arrangement = |error| with_name(&self.name, error);
+    /// Records the groups that a batch changed.
+    fn note_groups<R: Diff>(&self, batch: &SharedBatch<R>, due: &mut ExpiryQueue) -> Result<(), RunError> {
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
-            if self.by_row {
-                while let Some(value) = cursor.get_val(batch) {
-                    // A row placed in several stretches expires once: only its first place is recorded.
-                    if self.placing.as_ref().is_none_or(|placing| placing.is_first_place(key, value)) {
-                        let time = time_in(&self.codec, self.stored_row(value), self.column)?;
-                        due.push_item(time, (key.to_vec(), value.to_vec())).map_err(with_arrangement)?;
-                    }
-                    cursor.step_val(batch);
-                }
-            } else {
-                let time = time_in(&self.codec, key, self.column)?;
-                due.push_item(time, (key.to_vec(), vec![])).map_err(with_arrangement)?;
+            match time_in(&self.codec, key, self.column)? {
+                Some(time) if due.is_open(time) => due.groups.insert_key(time, key.into()),
+                Some(_) => due.take_removal(key, &[]).map_err(|error| with_name(&self.name, error))?,
+                None => {}
             }
             cursor.step_key(batch);
         }
         Ok(())
+    }
+
+    /// Records the keys of the rows that a batch changed.
+    fn note_rows<R: Diff>(&self, batch: &SharedBatch<R>, due: &mut ExpiryQueue) -> Result<(), RunError> {
+        let mut cursor = batch.cursor();
+        while let Some(key) = cursor.get_key(batch) {
+            let mut earliest: Option<i64> = None;
+            while let Some(value) = cursor.get_val(batch) {
+                match self.row_time(key, value)?.filter(|_| self.expires_here(key, value)) {
+                    Some(time) if due.is_open(time) => {
+                        earliest = Some(earliest.map_or(time, |earliest| earliest.min(time)));
+                        // The rest of the key is later.
+                        if self.in_order {
+                            break;
+                        }
+                    }
+                    Some(_) => due.take_removal(key, value).map_err(|error| with_name(&self.name, error))?,
+                    None => {}
+                }
+                cursor.step_val(batch);
+            }
+            if let Some(time) = earliest {
+                due.rows.schedule_key(key, time);
+            }
+            cursor.step_key(batch);
+        }
+        Ok(())
+    }
+
+    /// Returns the time by which a row expires; None for a row that never does.
+    fn row_time(&self, key: &[u8], value: &[u8]) -> Result<Option<i64>, RunError> {
+        match &self.placing {
+            Some(placing) if self.in_order => Ok(placing.row_time(key, value)),
+            _ => time_in(&self.codec, self.stored_row(value), self.column),
+        }
+    }
+
+    /// Returns true at the first place of a row: placed in several stretches, it expires once.
+    fn expires_here(&self, key: &[u8], value: &[u8]) -> bool {
+        self.placing.as_ref().is_none_or(|placing| placing.is_first_place(key, value))
     }
 }
 
@@ -339,30 +373,52 @@ impl Expiry {
         trace: &PackedTrace<R>,
         epoch: u64,
         (due, horizon): (&mut ExpiryQueue, Option<i64>),
-    ) -> ExchangeBuffer<R> {
-        let items = due.take_due(horizon);
+    ) -> Result<ExchangeBuffer<R>, RunError> {
         let mut outgoing = ExchangeBuffer::new(epoch + 1, &self.collector.borrow().ownership());
-        // Most epochs expire nothing: the trace is opened only if there are items.
-        let mut seek = if items.is_empty() { None } else { Some(Seek::new(trace)) };
+        let Some(horizon) = horizon else { return Ok(outgoing) };
+        // Dropped times are never reopened.
+        let since = due.passed;
+        due.passed = since.max(Some(horizon));
+        let keys: Vec<Rc<[u8]>> =
+            if self.by_row { due.rows.take_below(horizon) } else { due.groups.take_below(horizon) };
+        // Most epochs expire nothing: the trace is opened only if there are keys.
+        if keys.is_empty() {
+            return Ok(outgoing);
+        }
+        let mut seek = Seek::new(trace);
         let mut removed = 0;
-        for (key, row) in items {
-            let Some(seek) = &mut seek else { break };
-            let held = self.negated_content(seek, epoch, (&key, &row));
+        // The trace is read by ascending key, as the keys are.
+        for key in keys {
+            seek.seek_key(&key);
+            let held = if self.by_row {
+                let (held, next) = self.due_rows(&mut seek, epoch, (&key, since..Some(horizon)))?;
+                if let Some(next) = next {
+                    due.rows.schedule_key(&key, next);
+                }
+                held
+            } else {
+                seek.seek_value(&[]);
+                all_values(&mut seek, epoch)
+            };
+            if held.is_empty() {
+                continue;
+            }
             removed += held.len() as u64;
-            if !held.is_empty() {
-                outgoing.push_key(match &self.placing {
-                    Some(placing) => placing.unplaced_key(&key),
-                    None => &key[..],
-                });
-                for (value, total) in held {
-                    outgoing.push_value(self.stored_row(&value), total);
+            outgoing.push_key(match &self.placing {
+                Some(placing) => placing.unplaced_key(&key),
+                None => &key[..],
+            });
+            for (value, total) in held {
+                outgoing.push_value(self.stored_row(&value), total);
+                // Awaited by `note_rows`, when the removal has passed the feedback edge.
+                if self.by_row {
+                    due.await_removal((key.to_vec(), value));
                 }
+            }
+            if !self.by_row {
                 // Recorded before the removal arrives, so that the operator emits nothing for it.
-                if !self.by_row {
-                    self.expired.record(epoch + 1, &key);
-                }
-                // Awaited by `push_item`, when the removal has passed the feedback edge.
-                due.await_removal((key, row));
+                self.expired.record(epoch + 1, &key);
+                due.await_removal((key.to_vec(), vec![]));
             }
         }
         if removed > 0 {
@@ -372,48 +428,76 @@ impl Expiry {
                 .at(epoch + 1)
                 .count_touched(&format!("{} expired", self.name), removed);
         }
-        outgoing
+        Ok(outgoing)
+    }
+
+    /// Returns the rows of the sought key that are below the horizon, negated, as of `epoch`, and the time of
+    /// the next row that may be due. `times` is from the last horizon, below which nothing is left, to this one.
+    fn due_rows<R: Diff + Abelian>(
+        &self,
+        seek: &mut Seek<R>,
+        epoch: u64,
+        (key, times): (&[u8], Range<Option<i64>>),
+    ) -> Result<(Vec<(Vec<u8>, R)>, Option<i64>), RunError> {
+        let (mut held, mut next) = (Vec::new(), None);
+        match times.start.filter(|_| self.in_order) {
+            // Removed rows stay in the batches until these are merged: they are not read again.
+            Some(since) => seek.seek_value(&band::placed_from(since)),
+            None => seek.seek_value(&[]),
+        }
+        while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
+            let time = self.row_time(key, &value)?.filter(|_| self.expires_here(key, &value));
+            if time.is_some() && time >= times.end {
+                next = [next, time].into_iter().flatten().min();
+                // The rest of the key is later.
+                if self.in_order {
+                    break;
+                }
+            }
+            let total = if time.is_some() && time < times.end { negated(seek, &value, epoch) } else { None };
+            seek.step_past(&value);
+            if let Some(total) = total {
+                held.push((value, total));
+            }
+        }
+        Ok((held, next))
     }
 
     /// Returns the value as the state stores it, without placement.
     fn stored_row<'a>(&self, value: &'a [u8]) -> &'a [u8] {
         if self.placing.is_some() { band::unplaced_row(value) } else { value }
     }
+}
 
-    /// Returns the content of an item as of `epoch`, negated.
-    fn negated_content<R: Diff + Abelian>(
-        &self,
-        seek: &mut Seek<R>,
-        epoch: u64,
-        (key, row): (&[u8], &[u8]),
-    ) -> Vec<(Vec<u8>, R)> {
-        let mut held = Vec::new();
-        seek.seek_key(key);
-        seek.seek_value(row);
-        while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
-            // A row is one value; a group is all values of its key.
-            if self.by_row && value != row {
-                break;
-            }
-            let mut total: Option<R> = None;
-            seek.visit_updates(&value, |time, diff| {
-                // The trace may be ahead of the epoch whose watermarks are processed.
-                if time > epoch {
-                    return;
-                }
-                match &mut total {
-                    Some(total) => total.plus_equals(diff),
-                    None => total = Some(diff.clone()),
-                }
-            });
-            seek.step_past(&value);
-            if let Some(mut total) = total.filter(|total| !total.is_zero()) {
-                total.negate();
-                held.push((value, total));
-            }
+/// Returns all values of the sought key as of `epoch`, negated.
+fn all_values<R: Diff + Abelian>(seek: &mut Seek<R>, epoch: u64) -> Vec<(Vec<u8>, R)> {
+    let mut held = Vec::new();
+    while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
+        let total = negated(seek, &value, epoch);
+        seek.step_past(&value);
+        if let Some(total) = total {
+            held.push((value, total));
         }
-        held
     }
+    held
+}
+
+/// Returns the negated sum of the current value's updates as of `epoch`; None for a sum of zero.
+fn negated<R: Diff + Abelian>(seek: &mut Seek<R>, value: &[u8], epoch: u64) -> Option<R> {
+    let mut total: Option<R> = None;
+    seek.visit_updates(value, |time, diff| {
+        // The trace may be ahead of the epoch whose watermarks are processed.
+        if time > epoch {
+            return;
+        }
+        match &mut total {
+            Some(total) => total.plus_equals(diff),
+            None => total = Some(diff.clone()),
+        }
+    });
+    let mut total = total.filter(|total| !total.is_zero())?;
+    total.negate();
+    Some(total)
 }
 
 /// Horizons of an operator's output, with their history at the end of each epoch that is still needed.

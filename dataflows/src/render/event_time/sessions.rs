@@ -4,14 +4,14 @@
 //! its last row. All its rows are removed together, while their output stays. A partition is checked when its
 //! first session may have ended; if rows have extended it meanwhile, it is checked again at the new end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use differential_dataflow::trace::{Cursor, Navigable};
 use schemas::memory::{HeapBytes, allocated_bytes, table_bytes};
 use schemas::{MemoryPart, MemoryShare, RowCodec};
 
 use super::rule::{ExpiryRule, with_name};
-use super::time_index::TimeIndex;
+use super::time_index::KeySchedule;
 use super::watermark::time_in;
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedTrace, SharedBatch};
@@ -29,15 +29,13 @@ pub struct Sessions {
     name: String,
     collector: Shared,
     /// Partitions by the time of their next check.
-    due: TimeIndex<i64, Vec<u8>>,
-    /// Time of each partition's next check.
-    next: HashMap<Vec<u8>, i64>,
+    due: KeySchedule,
     /// Removed rows whose removal has not come back through the feedback edge yet.
     removed: HashSet<(Vec<u8>, Vec<u8>)>,
     /// Time below which ended sessions are dropped.
     passed: Option<i64>,
-    /// Bytes of the keys and rows in `next` and `removed`.
-    key_bytes: usize,
+    /// Bytes of the keys and rows in `removed`.
+    removed_bytes: usize,
     memory: MemoryShare,
 }
 
@@ -47,42 +45,25 @@ type SessionRow = (Vec<u8>, i64, i64);
 impl Sessions {
     /// Creates the rule without any rows.
     pub fn new(session: Session, row: RowCodec, (name, collector): (String, Shared)) -> Sessions {
-        let (due, next, removed) = (TimeIndex::default(), HashMap::new(), HashSet::new());
-        let memory = MemoryShare::default();
-        Sessions { session, row, name, collector, due, next, removed, passed: None, key_bytes: 0, memory }
+        let (due, removed, memory) = (KeySchedule::default(), HashSet::new(), MemoryShare::default());
+        Sessions { session, row, name, collector, due, removed, passed: None, removed_bytes: 0, memory }
     }
 
     fn row_time(&self, value: &[u8]) -> Result<Option<i64>, RunError> {
         time_in(&self.row, split_value(value)?.1, self.session.time)
     }
 
-    /// Schedules a check of a partition at `time`, unless an earlier one is scheduled.
-    fn schedule_check(&mut self, key: &[u8], time: i64) {
-        // `due` and `next` hold the same checks, by time and by key, and change together.
-        if let Some(next) = self.next.get(key) {
-            if *next <= time {
-                return;
-            }
-            self.due.remove_key(next, key);
-        }
-        if self.next.insert(key.to_vec(), time).is_none() {
-            self.key_bytes += allocated_bytes(key.len());
-        }
-        self.due.insert_key(time, key.to_vec());
-    }
-
     /// Records a row whose removal has been sent.
     fn await_removal(&mut self, row: (Vec<u8>, Vec<u8>)) {
         let bytes = row.heap_bytes();
         if self.removed.insert(row) {
-            self.key_bytes += bytes;
+            self.removed_bytes += bytes;
         }
     }
 
     fn report_memory(&mut self) {
-        let next = table_bytes(self.next.capacity(), size_of::<(Vec<u8>, i64)>());
         let removed = table_bytes(self.removed.capacity(), size_of::<(Vec<u8>, Vec<u8>)>());
-        let bytes = self.due.held_bytes() + next + removed + self.key_bytes;
+        let bytes = self.due.held_bytes() + removed + self.removed_bytes;
         self.memory.set(MemoryPart::Sessions, bytes);
     }
 
@@ -116,9 +97,9 @@ impl ExpiryRule<i64> for Sessions {
                 if let Some(time) = self.row_time(value)? {
                     // A row that is not late is at or above the watermark, one microsecond below the horizon.
                     if self.passed.is_none_or(|passed| time >= passed - 1) {
-                        self.schedule_check(key, time.saturating_add(self.session.gap_us));
+                        self.due.schedule_key(key, time.saturating_add(self.session.gap_us));
                     } else if self.removed.remove(&(key.to_vec(), value.to_vec())) {
-                        self.key_bytes -= allocated_bytes(key.len()) + allocated_bytes(value.len());
+                        self.removed_bytes -= allocated_bytes(key.len()) + allocated_bytes(value.len());
                     } else {
                         let what = "a row reached what was final";
                         return Err(with_name(&self.name, RunError::Broken(what.into())));
@@ -141,16 +122,12 @@ impl ExpiryRule<i64> for Sessions {
         let mut outgoing = ExchangeBuffer::new(epoch + 1, &self.collector.borrow().ownership());
         let Some(horizon) = horizon else { return Ok(outgoing) };
         self.passed = self.passed.max(Some(horizon));
-        let mut keys: Vec<Vec<u8>> = self.due.take_below(&horizon).into_values().flatten().collect();
+        let keys = self.due.take_below(horizon);
         if keys.is_empty() {
             return Ok(outgoing);
         }
-        keys.sort_unstable();
         let (mut seek, mut removed) = (Seek::new(trace), 0);
         for key in keys {
-            if self.next.remove(&key).is_some() {
-                self.key_bytes -= allocated_bytes(key.len());
-            }
             seek.seek_key(&key);
             let rows = self.partition_rows(&mut seek, epoch)?;
             let gap = self.session.gap_us;
@@ -162,7 +139,7 @@ impl ExpiryRule<i64> for Sessions {
                 let end = session[length - 1].1.saturating_add(gap);
                 // Later sessions of the partition end later still.
                 if end >= horizon {
-                    self.schedule_check(&key, end);
+                    self.due.schedule_key(&key, end);
                     break;
                 }
                 // The key is pushed only if a value follows.
@@ -171,7 +148,7 @@ impl ExpiryRule<i64> for Sessions {
                 }
                 for (value, _, count) in session {
                     outgoing.push_value(value, *count);
-                    self.await_removal((key.clone(), value.clone()));
+                    self.await_removal((key.to_vec(), value.clone()));
                     removed += 1;
                 }
                 rest = later;

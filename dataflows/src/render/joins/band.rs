@@ -7,8 +7,8 @@
 //! is stored in front of the row, so that a comparison reads sixteen bytes.
 //!
 //! Durable state stays by key and row; only the arrangements in memory use placement. Rows that can match
-//! none, because of a NULL in the time or in the key, are placed under a tag of their side alone, where
-//! expiry still finds them.
+//! none, because of a NULL in the time or in the key, are placed under a tag of their side alone. The rows of
+//! a place are in order of their times, by which expiry finds those that are due without reading the others.
 
 use schemas::RowCodec;
 
@@ -24,10 +24,10 @@ const TAIL: usize = 9;
 const HEAD: usize = 8;
 /// Tag of rows that may match.
 const MEET: u8 = 1;
-/// Tag of left rows that cannot match.
-const LEFT_ALONE: u8 = 2;
-/// Tag of right rows that cannot match.
-const RIGHT_ALONE: u8 = 3;
+/// Tags of left and right rows that cannot match for a NULL in the key.
+const ALONE: [u8; 2] = [2, 3];
+/// Tags of left and right rows without a time.
+const TIMELESS: [u8; 2] = [4, 5];
 
 /// Placement of the rows of one side.
 #[derive(Clone)]
@@ -57,12 +57,11 @@ impl BandPlacement {
         (key, row): (&[u8], &[u8]),
         diff: i64,
     ) -> Result<(), RunError> {
-        let column = if self.right { self.band.columns.1 } else { self.band.columns.0 };
         let alone = match &self.keys {
             Some(codec) => null_in(codec, key)?,
             None => false,
         };
-        let time = time_in(&self.rows, row, column)?.filter(|_| !alone);
+        let time = time_in(&self.rows, row, self.time_column())?;
         let mut placed = Vec::with_capacity(key.len() + TAIL);
         let mut put = |tag: u8, stretch: i64| {
             placed.clear();
@@ -70,11 +69,12 @@ impl BandPlacement {
             placed.push(tag);
             placed.extend_from_slice(&ordered_bytes(stretch));
             out.push_key(&placed);
-            // A row without a time is tagged as matching none; its time is not compared.
+            // A row without a time is tagged as such; its time is not read.
             out.push_concatenated(&ordered_bytes(time.unwrap_or_default()), row, diff);
         };
         match time {
-            None => put(if self.right { RIGHT_ALONE } else { LEFT_ALONE }, 0),
+            None => put(TIMELESS[usize::from(self.right)], 0),
+            Some(_) if alone => put(ALONE[usize::from(self.right)], 0),
             Some(time) => {
                 let (first, last) = self.stretches_of(time);
                 for stretch in first..=last {
@@ -83,6 +83,17 @@ impl BandPlacement {
             }
         }
         Ok(())
+    }
+
+    /// Returns the column of the time by which rows are placed.
+    pub fn time_column(&self) -> usize {
+        if self.right { self.band.columns.1 } else { self.band.columns.0 }
+    }
+
+    /// Returns the time of a placed row; None for a row without one.
+    pub fn row_time(&self, key: &[u8], value: &[u8]) -> Option<i64> {
+        let tail = key.last_chunk::<TAIL>()?;
+        if TIMELESS.contains(&tail[0]) { None } else { placed_time(value) }
     }
 
     /// Returns the first and the last stretch of a row.
@@ -127,6 +138,11 @@ impl Band {
 /// Returns the number of the stretch that a time, in microseconds, is in.
 fn stretch_at(us: i128, width: i128) -> i64 {
     us.div_euclid(width).clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
+/// Returns the beginning of the placed rows whose time is at or after `time`.
+pub fn placed_from(time: i64) -> [u8; HEAD] {
+    ordered_bytes(time)
 }
 
 /// Returns the row of a placed row, without its time.
@@ -198,7 +214,10 @@ mod tests {
                 );
                 for (key, value) in places {
                     assert_eq!(placing.unplaced_key(key), b"key");
-                    assert_eq!(time_in(&codec, unplaced_row(value), 0).unwrap(), super::placed_time(value));
+                    assert_eq!(
+                        time_in(&codec, unplaced_row(value), 0).unwrap(),
+                        placing.row_time(key, value)
+                    );
                 }
             }
         }
@@ -212,5 +231,28 @@ mod tests {
             [false, true].map(|right| placed(&BandPlacement::new(band, right, codec.clone(), None), None));
         let keys: BTreeSet<_> = places.iter().flatten().map(|(key, _)| key.clone()).collect();
         assert_eq!(keys.len(), 2);
+        let placing = BandPlacement::new(band, false, codec, None);
+        assert!(places.iter().flatten().all(|(key, value)| placing.row_time(key, value).is_none()));
+    }
+
+    #[test]
+    fn a_row_whose_key_has_a_null_meets_nothing_and_keeps_its_time() {
+        let codec = RowCodec::new(&[DataType::Timestamp(TimeUnit::Microsecond, None)]).unwrap();
+        let keys = RowCodec::new(&[DataType::Boolean]).unwrap();
+        let band = Band { columns: (0, 0), least: -5, most: 5 };
+        let mut found = BTreeSet::new();
+        for right in [false, true] {
+            let placing = BandPlacement::new(band, right, codec.clone(), Some(keys.clone()));
+            let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![7]));
+            let row = codec.encode(&[array]).unwrap();
+            let mut out = ExchangeBuffer::new(1, &schemas::Ownership::default());
+            placing.put_row(&mut out, (&[0], row.get(0)), 1).unwrap();
+            let updates: Vec<_> = out.into_updates().collect();
+            for (key, value, _) in updates[0].iter() {
+                assert_eq!(placing.row_time(key, value), Some(7));
+                found.insert(key.to_vec());
+            }
+        }
+        assert_eq!(found.len(), 2);
     }
 }

@@ -164,13 +164,12 @@ impl<'s> Renderer<'s, '_> {
 
     /// Returns the bound on the distance of two times, if the join's condition has one.
     fn time_band(&self, id: RelId) -> Option<Band> {
-        let Op::Join { left, right, residual, null_equal, .. } = &self.plan.rels[id].op else { return None };
+        let Op::Join { left, right, residual, .. } = &self.plan.rels[id].op else { return None };
         let (left, right) = (&self.plan.rels[*left].schema, &self.plan.rels[*right].schema);
-        // Joins in which NULLs equal each other are not placed by time.
-        if *null_equal {
-            return None;
-        }
-        interval::band(residual.as_ref()?, left, right)
+        // Rows that expire by a bounded time are placed by it, so that those due are found in its order.
+        let expires = |role| self.plan.expiry.get(&(id, role)).map(|horizon| horizon.column);
+        let columns = expires(StateRole::Left).zip(expires(StateRole::Right));
+        interval::band(residual.as_ref()?, left, right, columns)
     }
 
     /// Places updates by key and time.

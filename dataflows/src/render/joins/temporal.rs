@@ -9,7 +9,6 @@
 //! rows below the horizon; right rows below it except the latest of each key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use schemas::memory::{allocated_bytes, tree_bytes};
 use schemas::{MemoryPart, MemoryShare, RowCodec, Rows, stored_key};
@@ -21,7 +20,7 @@ use timely::dataflow::operators::{Concat, Input};
 
 use super::kinds::{KeyedStream, key_columns, one_key};
 use super::proctime::{LookupState, RememberedLookups};
-use super::timed_rows::{TimedRows, affected_times, packed_time};
+use super::timed_rows::{NO_TIME, TimedRows, packed_time, row_of, time_of};
 use crate::arrange::updates::{Updates, ValueUpdate, by_key};
 use crate::collect::{Collector, Shared};
 use crate::error::RunError;
@@ -29,7 +28,7 @@ use crate::plan::state_role::StateRole;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
 use crate::render::batch::{DeltaBatch, RelationType, null_in};
 use crate::render::event_time::rule::with_name;
-use crate::render::event_time::time_index::TimeIndex;
+use crate::render::event_time::time_index::KeySchedule;
 use crate::render::event_time::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::render::linear::Deltas;
 use crate::render::operators::{OpenEpochs, is_beyond_previous, owner_of};
@@ -128,11 +127,8 @@ struct TemporalJoinOperator {
     collector: Shared,
 }
 
-/// Change of a row: its time, the row and the diff.
-type TimedChange = (Vec<u8>, Vec<u8>, i64);
-
-/// Changes of the left and of the right.
-type TimedChanges = (Vec<TimedChange>, Vec<TimedChange>);
+/// Changes of the left and of the right: rows with their times in front, and diffs.
+type TimedChanges = (Vec<(Vec<u8>, i64)>, Vec<(Vec<u8>, i64)>);
 
 /// Both sides of a key.
 #[derive(Default)]
@@ -147,6 +143,21 @@ impl KeyRows {
     /// Returns true if nothing is held. Recorded lookups count: their left rows may still be retracted.
     fn is_empty(&self) -> bool {
         self.left.is_empty() && self.right.is_empty() && self.lookups.is_empty()
+    }
+
+    /// Returns the rows of a side.
+    fn rows_of(&self, side: StateRole) -> &TimedRows {
+        if side == StateRole::Left { &self.left } else { &self.right }
+    }
+
+    /// Removes and returns the rows of a side that no future row can match: left rows before the horizon, and
+    /// right rows before the latest one before it.
+    fn take_final(&mut self, side: StateRole, horizon: &[u8]) -> Vec<(Vec<u8>, i64)> {
+        if side == StateRole::Left {
+            return self.left.take_before(horizon);
+        }
+        let Some(latest) = self.right.latest_before(horizon).map(<[u8]>::to_vec) else { return vec![] };
+        self.right.take_before(&latest)
     }
 
     /// Returns the bytes of the rows and of their `key`.
@@ -190,17 +201,17 @@ struct KeyChanges {
     right: Vec<(Vec<u8>, i64)>,
 }
 
-/// Rows of either side to be dropped: keys by the time of a row.
+/// Keys of either side by the earliest time of a row that may be dropped.
 #[derive(Default)]
 struct JoinExpiry {
     horizon: CurrentHorizon,
     /// State tables of the left and of the right, where they are durable.
     table_ids: [Option<u32>; 2],
-    left: TimeIndex<Vec<u8>, Vec<u8>>,
-    right: TimeIndex<Vec<u8>, Vec<u8>>,
+    left: KeySchedule,
+    right: KeySchedule,
     memory: MemoryShare,
-    /// Packed time below which everything is dropped.
-    passed: Option<Vec<u8>>,
+    /// Time below which everything is dropped.
+    passed: Option<i64>,
 }
 
 impl JoinExpiry {
@@ -209,43 +220,47 @@ impl JoinExpiry {
     /// # Errors
     /// When a row arrives below the horizon: state that it would match may have been dropped.
     fn note_time(&mut self, side: StateRole, time: &[u8], key: &[u8]) -> Result<(), RunError> {
-        if time == [0] {
-            return Ok(());
-        }
-        if self.passed.as_deref().is_some_and(|passed| time < passed) {
+        let Some(us) = time_us(time) else { return Ok(()) };
+        if self.passed.is_some_and(|passed| us < passed) {
             return Err(RunError::Broken("a row reached what was final".into()));
         }
-        let times = if side == StateRole::Left { &mut self.left } else { &mut self.right };
-        times.insert_key(time.to_vec(), key.to_vec());
+        self.keys_of(side).schedule_key(key, us);
         Ok(())
+    }
+
+    /// Schedules the next look at a key's rows, where there is a next time.
+    fn note_next(&mut self, side: StateRole, time: Option<&[u8]>, key: &[u8]) {
+        if let Some(us) = time.and_then(time_us) {
+            self.keys_of(side).schedule_key(key, us);
+        }
+    }
+
+    fn keys_of(&mut self, side: StateRole) -> &mut KeySchedule {
+        if side == StateRole::Left { &mut self.left } else { &mut self.right }
     }
 
     fn report_memory(&mut self) {
         self.memory.set(MemoryPart::Expiry, self.left.held_bytes() + self.right.held_bytes());
     }
 
-    /// Removes and returns the keys and times below the horizon, of the left and of the right.
-    fn take_due(&mut self, moved: Vec<(usize, i64)>) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
+    /// Moves the horizon, and returns it if there is one. Afterwards a row with a time below it is an error.
+    fn raise_horizon(&mut self, moved: Vec<(usize, i64)>) -> Option<i64> {
         self.horizon.raise_watermarks(moved);
-        let Some(horizon) = self.horizon.final_below() else { return [vec![], vec![]] };
-        // In the packed form of a time, to compare with the maps' keys.
-        let horizon = [&[1], &(horizon ^ i64::MIN).to_be_bytes()[..]].concat();
-        // Afterwards a row with a time below the horizon is an error.
-        let (lefts, rights) = (self.left.take_below(&horizon), self.right.take_below(&horizon));
-        self.passed = self.passed.take().max(Some(horizon));
-        [pair_with_times(lefts), pair_with_times(rights)]
+        let horizon = self.horizon.final_below()?;
+        self.passed = self.passed.max(Some(horizon));
+        Some(horizon)
     }
 }
 
-/// Returns each key with its time.
-fn pair_with_times(times: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut pairs = Vec::new();
-    for (time, keys) in times {
-        for key in keys {
-            pairs.push((key, time.clone()));
-        }
-    }
-    pairs
+/// Returns a time in its packed form.
+fn packed_us(us: i64) -> Vec<u8> {
+    [&[1], &(us ^ i64::MIN).to_be_bytes()[..]].concat()
+}
+
+/// Returns a packed time in microseconds; None for NULL.
+fn time_us(time: &[u8]) -> Option<i64> {
+    let (_, body) = time.split_first().filter(|(tag, _)| **tag != 0)?;
+    Some(i64::from_be_bytes(*body.first_chunk::<8>()?) ^ i64::MIN)
 }
 
 /// Input of an epoch.
@@ -367,7 +382,7 @@ impl TemporalJoinOperator {
     ) -> Result<i64, RunError> {
         let mut more = 0;
         for (row, diff) in changes.right {
-            more += group.right.change_count(vec![], row, diff);
+            more += group.right.change_count(row, diff);
         }
         let mut collector = self.collector.borrow_mut();
         for (row, diff) in changes.left {
@@ -377,7 +392,7 @@ impl TemporalJoinOperator {
                 more += group.lookups.restore_entry(row, rest, diff)?;
                 continue;
             }
-            let found = group.right.values().flatten().filter(|(_, count)| **count > 0);
+            let found = group.right.iter().filter(|(_, count)| **count > 0);
             let Some(table_id) = self.lookup_table_id else {
                 self.emit_found(&row, found, diff, out);
                 continue;
@@ -426,27 +441,20 @@ impl TemporalJoinOperator {
         due: &mut JoinExpiry,
         (epoch, moved): (u64, Vec<(usize, i64)>),
     ) {
-        let [lefts, rights] = due.take_due(moved);
+        let Some(horizon) = due.raise_horizon(moved) else { return };
+        let packed = packed_us(horizon);
         let mut collector = self.collector.borrow_mut();
         let mut dropped = 0;
-        let (left_place, right_place) = ((epoch, due.table_ids[0]), (epoch, due.table_ids[1]));
-        for (key, time) in lefts {
-            let Some(group) = all.groups.get_mut(&key) else { continue };
-            let before = group.held_bytes(&key);
-            dropped += uncount_rows(&mut collector, left_place, &key, group.left.take_time(&time));
-            all.note_change(&key, before);
-        }
-        for (key, time) in rights {
-            let Some(group) = all.groups.get_mut(&key) else { continue };
-            if !group.right.contains_key(&time) {
-                continue;
+        for side in [StateRole::Left, StateRole::Right] {
+            let table_id = due.table_ids[usize::from(side == StateRole::Right)];
+            for key in due.keys_of(side).take_below(horizon) {
+                let Some(group) = all.groups.get_mut(&key[..]) else { continue };
+                let before = group.held_bytes(&key);
+                let rows = group.take_final(side, &packed);
+                dropped += uncount_rows(&mut collector, (epoch, table_id), &key, rows);
+                due.note_next(side, group.rows_of(side).earliest_from(&packed), &key);
+                all.note_change(&key, before);
             }
-            // A row below the horizon stays until a later one, also below the horizon, replaces it.
-            let before = group.held_bytes(&key);
-            for rows in group.right.take_before(&time).into_values() {
-                dropped += uncount_rows(&mut collector, right_place, &key, rows);
-            }
-            all.note_change(&key, before);
         }
         all.held -= dropped.cast_signed();
         if dropped > 0 {
@@ -466,7 +474,7 @@ impl TemporalJoinOperator {
         let mut rights = add_times(right, changes.right, (StateRole::Right, key), due)?;
         // A right row without a time, or under a key with a NULL, is found by none.
         let null_key = null_in(&self.key, key)?;
-        rights.retain(|(time, ..)| time != &[0] && !null_key);
+        rights.retain(|(timed, _)| !timed.starts_with(NO_TIME) && !null_key);
         Ok((lefts, rights))
     }
 
@@ -478,34 +486,28 @@ impl TemporalJoinOperator {
         (lefts, rights): TimedChanges,
         out: &mut JoinOutput,
     ) -> i64 {
-        let mut again: BTreeSet<(Vec<u8>, Vec<u8>)> = BTreeSet::new();
-        let times: BTreeSet<&Vec<u8>> = rights.iter().map(|(time, ..)| time).collect();
+        let mut again: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let times: BTreeSet<&[u8]> = rights.iter().map(|(timed, _)| time_of(timed)).collect();
         // A changed right time affects the left rows for which it is, or becomes, the nearest one.
         for time in times {
-            for (at, rows) in group.left.range::<Vec<u8>, _>(affected_times(&group.right, time, nearest)) {
-                for row in rows.keys() {
-                    again.insert((at.clone(), row.clone()));
-                }
-            }
+            again.extend(group.left.rows_within(group.right.affected_times(time, nearest)).cloned());
         }
-        for (time, row, _) in &lefts {
-            again.insert((time.clone(), row.clone()));
-        }
+        again.extend(lefts.iter().map(|(timed, _)| timed.clone()));
         // Results are compared before and after the changes of both sides are applied.
-        let before: Vec<_> = again.iter().map(|row| self.find_row(group, row, nearest)).collect();
+        let before: Vec<_> = again.iter().map(|timed| self.find_row(group, timed, nearest)).collect();
         let mut more = 0;
-        for (time, row, diff) in lefts {
-            more += group.left.change_count(time, row, diff);
+        for (timed, diff) in lefts {
+            more += group.left.change_count(timed, diff);
         }
-        for (time, row, diff) in rights {
-            more += group.right.change_count(time, row, diff);
+        for (timed, diff) in rights {
+            more += group.right.change_count(timed, diff);
         }
-        for (row, before) in again.iter().zip(before) {
-            let after = self.find_row(group, row, nearest);
+        for (timed, before) in again.iter().zip(before) {
+            let after = self.find_row(group, timed, nearest);
             if before != after {
                 for (found, sign) in [(before, -1), (after, 1)] {
                     let Some((found, count)) = found else { continue };
-                    out.rows.push_joined(&row.1, &found);
+                    out.rows.push_joined(row_of(timed), &found);
                     out.diffs.push(sign * count);
                 }
             }
@@ -513,27 +515,14 @@ impl TemporalJoinOperator {
         more
     }
 
-    /// Returns the right row that a left row finds, with the left row's multiplicity; None without output.
-    fn find_row(
-        &self,
-        group: &KeyRows,
-        (time, row): &(Vec<u8>, Vec<u8>),
-        nearest: Nearest,
-    ) -> Option<(Vec<u8>, i64)> {
-        let count = *group.left.get(time)?.get(row)?;
-        let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
-        let found = if nearest.forward {
-            group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next()
-        } else {
-            group.right.range::<Vec<u8>, _>((Bound::Unbounded, own)).next_back()
-        };
-        // Of several right rows at one time, the greatest by its bytes is found.
-        let found = match found {
-            Some((_, rows)) if time != &[0] => rows.keys().next_back(),
-            _ => None,
-        };
+    /// Returns the right row that a left row, with its time in front, finds, with the left row's multiplicity;
+    /// None without output.
+    fn find_row(&self, group: &KeyRows, timed: &[u8], nearest: Nearest) -> Option<(Vec<u8>, i64)> {
+        let count = group.left.count_of(timed)?;
+        let time = time_of(timed);
+        let found = if time == NO_TIME { None } else { group.right.nearest_row(time, nearest) };
         match found {
-            Some(found) => Some((found.clone(), count)),
+            Some(found) => Some((found.to_vec(), count)),
             None if self.outer => Some((vec![0; self.nulls], count)),
             None => None,
         }
@@ -552,29 +541,30 @@ fn add_times(
     rows: Vec<(Vec<u8>, i64)>,
     (side, key): (StateRole, &[u8]),
     mut due: Option<&mut JoinExpiry>,
-) -> Result<Vec<TimedChange>, RunError> {
+) -> Result<Vec<(Vec<u8>, i64)>, RunError> {
     let mut timed = Vec::with_capacity(rows.len());
     for (row, diff) in rows {
         let time = packed_time(codec, &row, column)?;
         if let Some(due) = due.as_deref_mut() {
-            due.note_time(side, &time, key)?;
+            due.note_time(side, time, key)?;
         }
-        timed.push((time, row, diff));
+        timed.push(([time, &row].concat(), diff));
     }
     Ok(timed)
 }
 
-/// Deletes rows of a key from their state table, where they are durable; returns the number of rows.
+/// Deletes rows of a key, with their times in front, from their state table, where they are durable; returns
+/// the number of rows.
 fn uncount_rows(
     collector: &mut Collector,
     (epoch, table_id): (u64, Option<u32>),
     key: &[u8],
-    rows: BTreeMap<Vec<u8>, i64>,
+    rows: Vec<(Vec<u8>, i64)>,
 ) -> u64 {
     let dropped = rows.len() as u64;
     let Some(table_id) = table_id else { return dropped };
-    for (row, count) in rows {
-        let stored = [stored_key(key), row].concat();
+    for (timed, count) in rows {
+        let stored = [&stored_key(key), row_of(&timed)].concat();
         collector.at(epoch).add_count(table_id, &stored, -count);
     }
     dropped
