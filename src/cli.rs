@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod values;
 
 pub use values::{MAX_WORKERS, parse_duration};
-use values::{parse_connections, parse_interval, parse_memory, parse_query_time, parse_workers};
+use values::{parse_connections, parse_disk, parse_interval, parse_memory, parse_query_time, parse_workers};
 
 /// Exact, exactly-once SQL stream processing.
 ///
@@ -513,11 +513,14 @@ pub struct QueryLimits {
     /// Longest time of a query.
     #[arg(long, value_name = "TIME", default_value = "60s", env = "HERALD_QUERY_TIME", value_parser = parse_query_time)]
     pub query_time: Duration,
+    /// Most bytes that a query may write to temporary files (in TMPDIR) when its memory is full; 0 for none.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "HERALD_QUERY_DISK", value_parser = parse_disk)]
+    pub query_disk: u64,
 }
 
 impl Default for QueryLimits {
     fn default() -> QueryLimits {
-        QueryLimits { query_memory: 1 << 30, query_time: Duration::from_secs(60) }
+        QueryLimits { query_memory: 1 << 30, query_time: Duration::from_secs(60), query_disk: 1 << 30 }
     }
 }
 

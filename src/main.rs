@@ -72,7 +72,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Fmt { files, check } => commands::fmt::command(files, *check),
         Command::Man => commands::manual::print_page(),
         Command::Reference { dir } => commands::reference::command(dir),
-        Command::AnswerQuery => query::answer::command(),
+        Command::AnswerQuery => query::process::answer::command(),
         Command::Sink(command) => commands::sink::command(command),
         Command::State(command) => commands::state::command(command),
     }

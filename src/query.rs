@@ -1,13 +1,13 @@
 //! SQL over the views of one committed epoch: `herald query` and `/v1/query`.
 //!
-//! DataFusion runs a query on one thread over a snapshot of the state, so that all views are of one epoch. Views are
+//! DataFusion runs a query on one thread over one committed epoch, so that all views are of that epoch. Views are
 //! read by threads beside it, while the query runs and as far as it needs them. Queries are read-only: statements
 //! that change data are refused, and so is access to files. Each query runs in a process of its own with
 //! bounds on memory and time ([`process`]), so that none can bring down a topology or its machine.
-//! The state may be in use by a running process: it is read as a secondary, without the lock. Without a query,
+//! A running topology lends its queries a snapshot ([`process::reads`]); the state of any other is opened as a secondary,
+//! without its lock. Without a query,
 //! on a terminal, `herald query` is a [`shell`].
 
-pub mod answer;
 pub(crate) mod budget;
 mod dead_letters;
 mod explain;
@@ -35,7 +35,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
-use state::{Reader, Snapshot, StateTableKind, Store};
+use state::{Reader, StateTableKind, Store};
 
 use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
 use crate::exit::{Stopped, mistake, unknown_name};
@@ -43,8 +43,9 @@ use crate::serve::access;
 use explain::{Statement, Wanted};
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use mistakes::{query_mistake, sql_mistakes, unknown_view};
-use process::Running;
+use process::{QueryProcess, ReadFrom, Running};
 use tables::Tables;
+use tables::epoch::EpochReads;
 use tables::scans::{ScanRequest, ScanServer};
 
 /// Most bytes of the tables of a query in this process, and again of its own work.
@@ -56,6 +57,33 @@ const IN_PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Default directory of states.
 pub const STATES: &str = ".herald";
+
+/// Bounds of a query.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// Most bytes of its work, and again of its system tables.
+    pub memory: usize,
+    /// Its longest time.
+    pub time: Duration,
+    /// Place for what does not fit into the memory; None without one.
+    pub spill: Option<Spill>,
+}
+
+/// Place on the disk for what does not fit into a query's memory.
+#[derive(Clone, Debug)]
+pub struct Spill {
+    /// Directory of its files, of no other query.
+    pub dir: PathBuf,
+    /// Most bytes of them.
+    pub bytes: u64,
+}
+
+impl Allowance {
+    /// Bounds of a query that writes nothing to the disk.
+    pub fn in_memory(memory: usize, time: Duration) -> Allowance {
+        Allowance { memory, time, spill: None }
+    }
+}
 
 /// The rows of a query, and the epoch they are of.
 pub struct Answer {
@@ -135,7 +163,7 @@ pub fn source_names(asked: &Asked) -> Result<Vec<String>> {
             let text = send_get(&base, "/v1/topology", read_token()?)?;
             served_sources(&text).with_context(|| format!("{base} is no topology of this version"))
         }
-        Place::State(dir) => stored_sources(&InProcessQueries::open(&dir)?.reader.snapshot()),
+        Place::State(dir) => stored_sources(&OpenedState::open(&dir)?.reader.snapshot()),
     }
 }
 
@@ -147,10 +175,10 @@ fn served_sources(text: &str) -> Result<Vec<String>> {
 }
 
 /// The names of the sources in a state.
-fn stored_sources(snapshot: &Snapshot<'_>) -> Result<Vec<String>> {
-    let mut names: BTreeSet<String> = snapshot.committed().progress.sources.keys().cloned().collect();
+fn stored_sources(epoch: &dyn EpochReads) -> Result<Vec<String>> {
+    let mut names: BTreeSet<String> = epoch.committed().progress.sources.keys().cloned().collect();
     // Before the first commit only the catalogue has them.
-    for entry in snapshot.catalogue()?.unwrap_or_default().entries {
+    for entry in epoch.catalogue()?.entries {
         match entry.kind {
             StateTableKind::Table => {
                 names.insert(entry.name);
@@ -172,16 +200,16 @@ fn write_from_state(
     left: Receiver<()>,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let mut running = Running::start(dir, query, limits, left)?;
+    let process = QueryProcess::start(ReadFrom::State(dir), limits)?;
+    let mut running = Running::start(process, query, left)?;
     running.read_epoch()?;
     let mut bytes = vec![0; 64 << 10];
     loop {
         match running.read(&mut bytes)? {
-            0 => break,
+            0 => return Ok(()),
             read => out.write_all(&bytes[..read])?,
         }
     }
-    running.finish()
 }
 
 /// The query's text: the argument, a file, or standard input. None asks for the shell: there is no text, and
@@ -212,50 +240,46 @@ pub fn state_dir(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
     }
 }
 
-/// A state opened for queries in this process (the demo's), with the scratch directory that this takes.
-pub struct InProcessQueries {
+/// A state opened for reading in this process, with the scratch directory that this takes.
+struct OpenedState {
     reader: Reader,
-    /// Set while the reader is at the newest epoch because it was just opened.
-    new: bool,
     _scratch: tempfile::TempDir,
 }
 
-impl InProcessQueries {
+impl OpenedState {
     /// Opens the state in `dir`, which may be in use by a running process.
-    pub fn open(dir: &Path) -> Result<InProcessQueries> {
+    fn open(dir: &Path) -> Result<OpenedState> {
         let scratch = tempfile::Builder::new()
             .prefix("herald-query-")
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
         let reader = Store::open_secondary(dir, scratch.path())?;
-        Ok(InProcessQueries { reader, new: true, _scratch: scratch })
-    }
-
-    /// Runs a query at the newest epoch. The first call after opening skips the refresh, because it opens all files
-    /// again.
-    pub fn answer(&mut self, sql: &str) -> Result<Answer> {
-        if !std::mem::take(&mut self.new) {
-            self.reader.refresh()?;
-        }
-        answer_over(&self.reader.snapshot(), sql, IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT)
+        Ok(OpenedState { reader, _scratch: scratch })
     }
 }
 
-/// Runs `sql` over a snapshot within `memory` bytes, and as many again for system tables, and within `time`, as far as
-/// the query engine accounts for them. Blocks: not to be called from async code.
+/// Runs a query of this program's own in this process, without the bounds that other queries have.
 ///
 /// # Errors
 /// When the query cannot be run, or the state cannot be read.
-pub fn answer_over(snapshot: &Snapshot<'_>, sql: &str, memory: usize, time: Duration) -> Result<Answer> {
+pub fn answer_here(epoch: &dyn EpochReads, sql: &str) -> Result<Answer> {
+    answer_over(epoch, sql, &Allowance::in_memory(IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT))
+}
+
+/// Runs `sql` over an epoch within what is allowed, as far as the query engine accounts for it. Blocks: not to be called from async code.
+///
+/// # Errors
+/// When the query cannot be run, or the state cannot be read.
+pub fn answer_over(epoch: &dyn EpochReads, sql: &str, allowed: &Allowance) -> Result<Answer> {
     let (scans, requests) = unbounded();
-    let server = &ScanServer::new(snapshot);
+    let server = &ScanServer::new(epoch);
     let answered = std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("herald-scans".to_owned())
             .spawn_scoped(scope, move || server.serve(scope, requests))
             .context("the scans of the query cannot be started")?;
         // The server ends when the query has dropped its tables, and with them all senders of requests.
-        answer_within(snapshot, scans, sql, memory, time)
+        answer_within(epoch, scans, sql, allowed)
     });
     match answered {
         Ok(answer) => Ok(answer),
@@ -264,34 +288,33 @@ pub fn answer_over(snapshot: &Snapshot<'_>, sql: &str, memory: usize, time: Dura
     }
 }
 
-/// Runs `sql` over the tables of a snapshot whose views are read by way of `scans`.
+/// Runs `sql` over the tables of an epoch whose views are read by way of `scans`.
 fn answer_within(
-    snapshot: &Snapshot<'_>,
+    epoch: &dyn EpochReads,
     scans: Sender<ScanRequest>,
     sql: &str,
-    memory: usize,
-    time: Duration,
+    allowed: &Allowance,
 ) -> Result<Answer> {
     let statement = Statement::of(sql);
     mistakes::refuse_writing(&statement.text)?;
-    let tables = Tables::load(snapshot, &statement.text, memory, &scans)?;
+    let tables = Tables::load(epoch, &statement.text, allowed.memory, &scans)?;
     drop(scans);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the query's runtime")?;
     runtime.block_on(async {
-        match tokio::time::timeout(time, execute_query(tables, &statement, memory)).await {
+        match tokio::time::timeout(allowed.time, execute_query(tables, &statement, allowed)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Stopped::Time(time).into()),
+            Err(_) => Err(Stopped::Time(allowed.time).into()),
         }
     })
 }
 
 /// Runs a statement: SELECT as a view's query would be planned, and EXPLAIN of it; other statements as DataFusion plans
 /// them, read-only.
-async fn execute_query(tables: Tables, statement: &Statement<'_>, memory: usize) -> Result<Answer> {
-    let context = create_session(memory)?;
+async fn execute_query(tables: Tables, statement: &Statement<'_>, allowed: &Allowance) -> Result<Answer> {
+    let context = create_session(allowed)?;
     if is_select(&statement.text) {
         answer_select(&tables, statement, &context).await
     } else {
@@ -396,11 +419,18 @@ fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
     question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| sql_mistakes(&found))
 }
 
-/// Creates a session that reads registered tables only, on one thread, in bounded memory.
-fn create_session(memory: usize) -> Result<SessionContext> {
+/// Creates a session that reads registered tables only, on one thread, in bounded memory. What does not fit is written to
+/// the disk, where that is allowed: sorted rows and groups.
+fn create_session(allowed: &Allowance) -> Result<SessionContext> {
+    let disk = match &allowed.spill {
+        Some(spill) => DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![spill.dir.clone()]))
+            .with_max_temp_directory_size(spill.bytes),
+        None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+    };
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(memory, 1.0)
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+        .with_memory_limit(allowed.memory, 1.0)
+        .with_disk_manager_builder(disk)
         .build_arc()
         .context("cannot start the query engine")?;
     let config = SessionConfig::new()

@@ -22,11 +22,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{self, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
+use crate::query::process::reads::Lender;
 use crate::serve::{self, Served, descriptors};
 use crate::{query, topology};
 
-/// Time that readers of the state have to finish at the end.
-const READERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that tasks beside the driver have to finish at the end.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for which a stopping topology waits for a broker or schema registry that does not answer.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,9 +57,8 @@ pub fn command(args: &RunArgs) -> Result<()> {
     }
     let once = args.once;
     let ended = supervise(&runtime, config, http, &args.serve);
-    // Tasks beside the driver have nothing to finish, and a slow query must not delay the end for long; but
-    // readers of the state must be done with it before the process shuts RocksDB down.
-    runtime.shutdown_timeout(READERS_TIMEOUT);
+    // Tasks beside the driver have nothing to finish, and a slow query must not delay the end for long.
+    runtime.shutdown_timeout(TASKS_TIMEOUT);
     let summary = ended?;
     if once {
         let mut out = std::io::stdout().lock();
@@ -79,14 +79,17 @@ fn supervise(
     let metrics = Arc::new(Metrics::new(&config.name)?);
     let handle = DriverHandle::default();
     stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
+    let lender = Lender::of(&handle);
     let fate = handle.fate().clone();
     fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
     if let Some(http) = http {
-        let served = Served::new(&config, args, handle.clone(), metrics.clone());
+        let served = Served::new(&config, args, (handle.clone(), lender.clone()), metrics.clone());
         tracing::info!("serving on {}", http.url()?);
         fate.spawn_task(runtime, "HTTP server", serve::serve(http, served));
     }
-    driver::run(config, metrics, handle)
+    let ended = driver::run(config, metrics, handle);
+    lender.end();
+    ended
 }
 
 /// Creates the runtime of everything but the dataflow.

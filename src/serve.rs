@@ -43,6 +43,7 @@ use crate::commands::state;
 use crate::driver::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
+use crate::query::process::reads::Lender;
 use access::{Access, Gate};
 use connections::Connections;
 use queries::{Answered, Queries, Refusal};
@@ -71,10 +72,10 @@ impl Served {
     pub fn new(
         config: &DriverConfig,
         args: &ServeArgs,
-        handle: DriverHandle,
+        (handle, lender): (DriverHandle, Arc<Lender>),
         metrics: Arc<Metrics>,
     ) -> Served {
-        let queries = Queries::new(config.state_dir.clone(), args.limits.clone(), metrics.serving().clone());
+        let queries = Queries::new(lender, args.limits.clone(), metrics.serving().clone());
         Served {
             name: config.name.clone(),
             plan: config.plan.clone(),
@@ -508,7 +509,9 @@ mod tests {
             memory: crate::driver::budget::DEFAULT_BYTES,
         };
         let metrics = Arc::new(Metrics::new("t")?);
-        let served = Served::new(&config, &ServeArgs::default(), DriverHandle::default(), metrics);
+        let handle = DriverHandle::default();
+        let lender = Lender::of(&handle);
+        let served = Served::new(&config, &ServeArgs::default(), (handle, lender), metrics);
         let runtime = crate::run::create_runtime()?;
         let access = Access::new(&ServeArgs::default())?;
         runtime.spawn(serve(

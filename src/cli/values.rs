@@ -22,16 +22,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Parses a size such as `512MiB` or `4GiB`.
 pub fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        bytes if bytes >= budget::MIN_BYTES => Ok(bytes),
+        _ => Err(format!("must be at least {} MiB", budget::MIN_BYTES >> 20)),
+    }
+}
+
+pub fn parse_disk(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_bytes(text) }
+}
+
+/// A number of bytes with a unit.
+fn parse_bytes(text: &str) -> Result<u64, String> {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20)];
     let parsed = units.iter().find_map(|(unit, bytes)| {
         let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
         number.checked_mul(*bytes)
     });
-    match parsed {
-        Some(bytes) if bytes >= budget::MIN_BYTES => Ok(bytes),
-        Some(_) => Err(format!("must be at least {} MiB", budget::MIN_BYTES >> 20)),
-        None => Err("write a number and a unit: 512MiB or 4GiB".to_owned()),
-    }
+    parsed.ok_or_else(|| "write a number and a unit: 512MiB or 4GiB".to_owned())
 }
 
 pub fn parse_interval(text: &str) -> Result<Duration, String> {

@@ -26,7 +26,8 @@ use tokio::runtime::Runtime;
 use crate::cli::{DemoArgs, OutputFormat, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Status, Summary};
 use crate::metrics::Metrics;
-use crate::query::{InProcessQueries, format};
+use crate::query::process::reads::Lender;
+use crate::query::{self, format};
 use crate::serve::{self, Served};
 use crate::topology::Network;
 use crate::{run, topology};
@@ -73,7 +74,7 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     let (engine, url) =
         start_engine(&kafka.bootstrap(), scratch.path(), metrics.clone(), (&runtime, handle.clone()))?;
     let generator = Generator::start(feed, args.rate, handle.clone());
-    let scene = Scene { watched, time, state: scratch.path(), metrics: &metrics, handle: &handle, url };
+    let scene = Scene { watched, time, metrics: &metrics, handle: &handle, url };
     let shown = draw_results(&scene, &engine);
     handle.stop();
     generator.stop();
@@ -104,15 +105,21 @@ fn start_engine(
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
     let args = ServeArgs::default();
+    let lender = Lender::of(&handle);
+    let lent = lender.clone();
     let http = serve::bind(&args)?;
     let url = http.as_ref().map(serve::HttpListener::url).transpose()?;
     if let Some(http) = http {
-        let served = Served::new(&config, &args, handle.clone(), metrics.clone());
+        let served = Served::new(&config, &args, (handle.clone(), lender), metrics.clone());
         handle.fate().clone().spawn_task(runtime, "HTTP server", serve::serve(http, served));
     }
     let engine = std::thread::Builder::new()
         .name("herald-engine".to_owned())
-        .spawn(move || driver::run(config, metrics, handle))
+        .spawn(move || {
+            let ended = driver::run(config, metrics, handle);
+            lent.end();
+            ended
+        })
         .context("cannot start the engine's thread")?;
     Ok((engine, url))
 }
@@ -199,7 +206,6 @@ fn send_record(feed: &Feed, topic: &str, key: &str, value: &[u8]) -> Result<()> 
 struct Scene<'a> {
     watched: bool,
     time: Option<Duration>,
-    state: &'a Path,
     metrics: &'a Metrics,
     handle: &'a DriverHandle,
     url: Option<String>,
@@ -209,14 +215,13 @@ struct Scene<'a> {
 fn draw_results(scene: &Scene<'_>, engine: &JoinHandle<Result<Summary>>) -> Result<()> {
     let began = Instant::now();
     let screen = Screen::open(scene.watched);
-    let mut states = None;
     let mut last = String::new();
     while !engine.is_finished() && scene.time.is_none_or(|time| began.elapsed() < time) {
         let status = scene.handle.status();
         if scene.watched {
             last = match status.epoch {
                 0 => format!("{TITLE}\n\nstarting"),
-                _ => frame(scene, &status, &mut states, screen.size())?,
+                _ => frame(scene, &status, screen.size())?,
             };
             screen.draw(&format!("{last}\n{}", hint(scene.url.as_deref())))?;
         }
@@ -224,7 +229,7 @@ fn draw_results(scene: &Scene<'_>, engine: &JoinHandle<Result<Summary>>) -> Resu
     }
     let status = scene.handle.status();
     if !scene.watched && status.epoch > 0 {
-        last = frame(scene, &status, &mut states, screen.size())?;
+        last = frame(scene, &status, screen.size())?;
     }
     drop(screen);
     println!("{last}\n{NEXT}");
@@ -249,19 +254,11 @@ fn hint(url: Option<&str>) -> String {
 }
 
 /// One frame for a screen of so many columns and lines: the numbers, and the rows of the query.
-fn frame(
-    scene: &Scene<'_>,
-    status: &Status,
-    states: &mut Option<InProcessQueries>,
-    (columns, lines): (usize, usize),
-) -> Result<String> {
-    let open = match states.take() {
-        Some(open) => open,
-        None => InProcessQueries::open(scene.state)?,
-    };
+fn frame(scene: &Scene<'_>, status: &Status, (columns, lines): (usize, usize)) -> Result<String> {
+    let store = scene.handle.store().context("the engine has not opened its state")?;
     let rows = lines.saturating_sub(FRAME_LINES).clamp(3, 20);
     let question = if columns < 100 { NARROW } else { WIDE };
-    let answer = states.insert(open).answer(&format!("{question}{rows}"))?;
+    let answer = query::answer_here(&store.snapshot()?, &format!("{question}{rows}"))?;
     let mut text = format!("{TITLE}\n\n{}", status_text(scene.metrics, status));
     text.push_str("\nMost played champions of an hour (champion_hourly):\n");
     text.push_str(&format::answer_text(&answer, OutputFormat::Table)?);

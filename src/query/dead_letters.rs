@@ -15,9 +15,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use connectors::DeadLetter;
 use connectors::dead_letter::KeptHeaders;
 use schemas::timestamptz;
-use state::{Order, Snapshot, StateError};
 
 use super::budget::TableBudget;
+use super::tables::epoch::EpochReads;
 
 /// The columns of the table.
 pub(super) fn table_schema() -> SchemaRef {
@@ -54,18 +54,16 @@ fn header_fields() -> Fields {
 }
 
 /// Reads all dead letters of the state.
-pub(super) fn read_all(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<RecordBatch> {
+pub(super) fn read_all(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
     let mut columns = Columns::new();
-    snapshot
-        .dead_letters(Order::Oldest, usize::MAX, |sequence, stored| {
-            // Counted twice: as stored bytes, and in the columns.
-            budget.take(2 * stored.len(), "herald.dead_letter")?;
-            let dead_letter = DeadLetter::from_bytes(stored)
-                .with_context(|| format!("dead letter {sequence} cannot be read"))?;
-            columns.push(sequence, &dead_letter);
-            Ok::<(), ScanError>(())
-        })
-        .map_err(|failed| failed.0)?;
+    epoch.dead_letters(0, &mut |sequence, stored| {
+        // Counted twice: as stored bytes, and in the columns.
+        budget.take(2 * stored.len(), "herald.dead_letter")?;
+        let dead_letter = DeadLetter::from_bytes(stored)
+            .with_context(|| format!("dead letter {sequence} cannot be read"))?;
+        columns.push(sequence, &dead_letter);
+        Ok(true)
+    })?;
     columns.finish()
 }
 
@@ -175,20 +173,5 @@ impl HeaderColumn {
         let items = StructArray::try_new(header_fields(), columns, None)?;
         let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.counts));
         Ok(Arc::new(ListArray::try_new(header_item(), offsets, Arc::new(items), None)?))
-    }
-}
-
-/// An error of the scan or of its callback; both convert into it.
-struct ScanError(anyhow::Error);
-
-impl From<StateError> for ScanError {
-    fn from(error: StateError) -> ScanError {
-        ScanError(error.into())
-    }
-}
-
-impl From<anyhow::Error> for ScanError {
-    fn from(error: anyhow::Error) -> ScanError {
-        ScanError(error)
     }
 }

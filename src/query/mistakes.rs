@@ -51,7 +51,12 @@ pub(super) fn sql_mistakes(found: &[SqlError]) -> Error {
 
 /// DataFusion's error as a user's mistake: its message without the technical prefixes.
 pub(super) fn query_mistake(error: DataFusionError) -> Error {
-    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+    if let DataFusionError::ResourcesExhausted(said) = error.find_root() {
+        if said.contains("spilling") {
+            return mistake(
+                "the query needs more temporary files than it may write: ask for less, keep a view for this question, or grant --query-disk",
+            );
+        }
         return mistake(
             "the query needs more memory than it may take: ask for less, keep a view for this question, or grant --query-memory",
         );

@@ -1,16 +1,25 @@
-//! The parent's side of a query process: starts it with limits, reads its answer, and ends it.
+//! Processes that answer queries: the side of the process that asks.
 //!
 //! Every query runs in a process of its own (docs/decisions/0015): the kernel bounds its memory, functions
 //! and stacks included, and a crash ends nothing but the query. The process is killed when its time is over
-//! or when the client has gone, and it exits by itself when this process dies.
+//! or when the client has gone, and it exits by itself when this process dies. It reads the state by way of
+//! the topology's process, which lends it a snapshot ([`reads`]), or opens the files of a state by itself. One that
+//! has answered may be asked again, so that the next query need not wait for its start.
+
+pub mod answer;
+mod messages;
+pub mod reads;
+pub mod remote;
 
 use std::fs::DirEntry;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -18,8 +27,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{COMMAND, OutputFormat, QueryLimits};
 use crate::exit::{RelayedFailure, Stopped};
+use reads::Lender;
 
-/// Seconds of CPU beyond the query's time: the kernel's limit, should this process fail to end it.
+/// Seconds of CPU beyond those of the queries' time: the kernel's limit, should this process fail to end one.
 const SPARE_CPU_SECONDS: u64 = 10;
 /// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not. Those of
 /// scans come when planning has given back its own.
@@ -29,11 +39,11 @@ pub const MAX_TEXT_BYTES: usize = 256 << 10;
 /// Most bytes of a failed process' standard error that are kept.
 const MAX_STDERR_BYTES: u64 = 16 << 10;
 
-/// A request to the query process.
+/// A request to a query process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueryRequest {
-    /// The state's directory.
-    pub state: PathBuf,
+    /// Directory of the state that it opens; None to read from the topology that asks.
+    state: Option<PathBuf>,
     /// The query.
     pub sql: String,
     /// Output format of the answer.
@@ -42,7 +52,9 @@ pub struct QueryRequest {
     pub memory: u64,
     /// Its longest time.
     pub time: Duration,
-    /// Directory for the database's log files.
+    /// Most bytes of its files; 0 for none.
+    pub disk: u64,
+    /// Directory for its files.
     scratch: PathBuf,
 }
 
@@ -55,69 +67,126 @@ pub enum AnswerHead {
     Failed(RelayedFailure),
 }
 
+/// Length that ends an answer whose process waits for another query.
+const END_AND_WAIT: u32 = 0;
+/// Length that ends an answer whose process exits.
+const END_AND_EXIT: u32 = u32::MAX;
+
+/// Source of the rows of a process' queries.
+pub enum ReadFrom<'s> {
+    /// A state, by its directory.
+    State(&'s Path),
+    /// The topology that runs in this process.
+    Topology(&'s Arc<Lender>),
+}
+
+/// A process that waits for a query. Dropping it ends the process.
+pub struct QueryProcess {
+    child: Arc<Mutex<Child>>,
+    requests: UnixStream,
+    answers: BufReader<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    state: Option<PathBuf>,
+    limits: QueryLimits,
+    scratch: tempfile::TempDir,
+    /// Time that its queries took.
+    used: Duration,
+    /// Time of its start, or of the end of its last query.
+    idle_since: Instant,
+}
+
+impl QueryProcess {
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(from: ReadFrom<'_>, limits: &QueryLimits) -> Result<QueryProcess> {
+        let scratch = tempfile::Builder::new()
+            .prefix("herald-query-")
+            .tempdir()
+            .context("cannot create a temporary directory for the query")?;
+        let (requests, theirs) = UnixStream::pair().context("cannot connect to the query's process")?;
+        let (state, logs) = match &from {
+            // A secondary holds the database's write-ahead logs in memory, and reads them twice.
+            ReadFrom::State(dir) => (Some(dir.to_path_buf()), 2 * log_bytes(dir)),
+            ReadFrom::Topology(_) => (None, 0),
+        };
+        let mut child = spawn_limited(limits, logs, theirs).context("cannot start the query's process")?;
+        let (Some(stdout), stderr) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(anyhow!("the query's process has no pipes"));
+        };
+        if let ReadFrom::Topology(lender) = from {
+            lender.serve(requests.try_clone().context("cannot connect to the query's process")?)?;
+        }
+        Ok(QueryProcess {
+            child: Arc::new(Mutex::new(child)),
+            requests,
+            answers: BufReader::new(stdout),
+            stderr,
+            state,
+            limits: limits.clone(),
+            scratch,
+            used: Duration::ZERO,
+            idle_since: Instant::now(),
+        })
+    }
+
+    /// Returns true if the process still waits, and will for a while.
+    pub fn waits(&self) -> bool {
+        self.idle_since.elapsed() < answer::IDLE_TIMEOUT / 2
+            && matches!(lock_shared(&self.child).try_wait(), Ok(None))
+    }
+}
+
+impl Drop for QueryProcess {
+    fn drop(&mut self) {
+        let mut child = lock_shared(&self.child);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
 /// A running query. Dropping it ends its process.
 pub struct Running {
-    child: Arc<Mutex<Child>>,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    process: QueryProcess,
     stopped: Arc<Mutex<Option<Stopped>>>,
-    memory: u64,
-    time: Duration,
+    begun: Instant,
+    /// Bytes of the answer's current piece that are not read yet.
+    piece: usize,
+    /// Set at the end of the answer: true if the process waits for another query.
+    ended: Option<bool>,
     _done: Sender<()>,
-    _scratch: tempfile::TempDir,
 }
 
 impl Running {
     /// Starts a query. Its process is killed when its time is over or when all senders of `left` are gone.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be watched.
     pub fn start(
-        state: &Path,
+        process: QueryProcess,
         (sql, format): (&str, OutputFormat),
-        limits: &QueryLimits,
         left: Receiver<()>,
     ) -> Result<Running> {
-        let scratch = tempfile::Builder::new()
-            .prefix("herald-query-")
-            .tempdir()
-            .context("cannot create a temporary directory for the query")?;
         let asked = QueryRequest {
-            state: state.to_owned(),
+            state: process.state.clone(),
             sql: sql.to_owned(),
             format,
-            memory: limits.query_memory,
-            time: limits.query_time,
-            scratch: scratch.path().to_owned(),
+            memory: process.limits.query_memory,
+            time: process.limits.query_time,
+            disk: process.limits.query_disk,
+            scratch: process.scratch.path().to_owned(),
         };
-        let mut child = spawn_limited(&asked).context("cannot start the query's process")?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(anyhow!("the query's process has no pipes"));
-        };
-        let child = Arc::new(Mutex::new(child));
         let stopped = Arc::new(Mutex::new(None));
         let (done, ended) = bounded(0);
-        let timer = Timer { child: child.clone(), stopped: stopped.clone(), time: asked.time };
+        let timer = Timer { child: process.child.clone(), stopped: stopped.clone(), time: asked.time };
         std::thread::Builder::new()
             .name("herald-query-timer".to_owned())
             .spawn(move || timer.wait_and_kill(&ended, &left))
             .context("cannot watch the query's time")?;
-        // A write to a process that died at once fails; `end` reports its failure.
-        let _ = stdin.write_all(format!("{}\n", serde_json::to_string(&asked)?).as_bytes());
-        Ok(Running {
-            child,
-            stdin: Some(stdin),
-            stdout: BufReader::new(stdout),
-            stderr: Some(stderr),
-            stopped,
-            memory: asked.memory,
-            time: asked.time,
-            _done: done,
-            _scratch: scratch,
-        })
+        // A write to a process that died at once fails; `finish` reports its failure.
+        let _ = reads::send_query(&process.requests, &serde_json::to_vec(&asked)?);
+        Ok(Running { process, stopped, begun: Instant::now(), piece: 0, ended: None, _done: done })
     }
 
     /// Waits for the epoch of the answer.
@@ -126,55 +195,84 @@ impl Running {
     /// The query's own failure, or the bound that ended it.
     pub fn read_epoch(&mut self) -> Result<u64> {
         let mut line = String::new();
-        let head = match self.stdout.read_line(&mut line) {
+        let head = match self.process.answers.read_line(&mut line) {
             Ok(_) => serde_json::from_str(&line).ok(),
             Err(_) => None,
         };
         match head {
             Some(AnswerHead::Epoch(epoch)) => Ok(epoch),
             Some(AnswerHead::Failed(failure)) => Err(failure.into_error()),
-            None => Err(self.finish().err().unwrap_or_else(|| anyhow!("the query ended without a word"))),
+            None => Err(self.death()),
         }
     }
 
     /// Reads the next bytes of the answer; 0 at its end.
     ///
     /// # Errors
-    /// When the pipe breaks.
-    pub fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        self.stdout.read(into)
+    /// When the answer is incomplete: the bound that ended the query, or the cause of its process' death.
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        if self.piece == 0 && self.ended.is_none() {
+            let mut length = [0; 4];
+            if self.process.answers.read_exact(&mut length).is_err() {
+                return Err(self.death());
+            }
+            match u32::from_le_bytes(length) {
+                END_AND_WAIT => self.ended = Some(true),
+                END_AND_EXIT => self.ended = Some(false),
+                length => self.piece = length as usize,
+            }
+        }
+        let wanted = into.len().min(self.piece);
+        if wanted == 0 {
+            return Ok(0);
+        }
+        match self.process.answers.read(&mut into[..wanted]) {
+            Ok(read) if read > 0 => {
+                self.piece -= read;
+                Ok(read)
+            }
+            Ok(_) | Err(_) => Err(self.death()),
+        }
     }
 
-    /// Waits for the process to exit, after its answer was read to the end.
-    ///
-    /// # Errors
-    /// When the answer is incomplete: the bound that ended the query, or the cause of its process' death.
-    pub fn finish(&mut self) -> Result<()> {
+    /// Ends a query whose answer or failure was read; returns its process if it can be asked again.
+    pub fn finish(mut self) -> Option<QueryProcess> {
+        let stopped = lock_shared(&self.stopped).is_some();
+        self.process.used += self.begun.elapsed();
+        self.process.idle_since = Instant::now();
+        let reusable =
+            self.ended == Some(true) && !stopped && self.process.used < self.process.limits.query_time;
+        reusable.then_some(self.process)
+    }
+
+    /// Waits for a process that ended without a complete answer, and returns the cause.
+    fn death(&mut self) -> anyhow::Error {
         let mut said = Vec::new();
-        if let Some(stderr) = self.stderr.take() {
+        if let Some(stderr) = self.process.stderr.take() {
             let _ = stderr.take(MAX_STDERR_BYTES).read_to_end(&mut said);
         }
-        drop(self.stdin.take());
-        let status = lock_shared(&self.child).wait().context("the query's process is lost")?;
+        let Ok(status) = lock_shared(&self.process.child).wait() else {
+            return anyhow!("the query's process is lost");
+        };
         if let Some(stopped) = lock_shared(&self.stopped).take() {
-            return Err(stopped.into());
+            return stopped.into();
         }
-        if status.success() {
-            return Ok(());
-        }
-        Err(self.cause_of_death(status, &String::from_utf8_lossy(&said)))
+        self.cause_of_death(status, &String::from_utf8_lossy(&said))
     }
 
     /// The cause of death of a process that this one did not kill. Some signals have several causes, so the
     /// words on standard error are consulted first.
     fn cause_of_death(&self, status: ExitStatus, said: &str) -> anyhow::Error {
         let memory = ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
+        let limits = &self.process.limits;
         match status.signal() {
             _ if said.contains("overflowed its stack") => Stopped::Depth.into(),
             Some(SIGSEGV) => Stopped::Depth.into(),
-            Some(SIGXCPU) => Stopped::Time(self.time).into(),
-            _ if memory.iter().any(|words| said.contains(words)) => Stopped::Memory(self.memory).into(),
-            Some(SIGKILL | SIGABRT) => Stopped::Memory(self.memory).into(),
+            Some(SIGXCPU) => Stopped::Time(limits.query_time).into(),
+            _ if memory.iter().any(|words| said.contains(words)) => {
+                Stopped::Memory(limits.query_memory).into()
+            }
+            Some(SIGKILL | SIGABRT) => Stopped::Memory(limits.query_memory).into(),
             _ => anyhow!("the query's process ended unexpectedly ({status}): {}", said.trim()),
         }
     }
@@ -184,14 +282,6 @@ const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGXCPU: i32 = 24;
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut child = lock_shared(&self.child);
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
 
 fn lock_shared<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -216,12 +306,15 @@ impl Timer {
     }
 }
 
-/// Starts the running program, even if its file has been replaced, within the limits. A shell sets them
-/// first, because a process can only limit itself: data (allocations, stacks), CPU, and no core file.
-fn spawn_limited(asked: &QueryRequest) -> std::io::Result<Child> {
-    const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; ulimit -S -t "$2"; shift 2; exec "$@""#;
-    let data = (asked.memory + STACKS_BYTES + 2 * log_bytes(&asked.state)) >> 10;
-    let cpu = asked.time.as_secs() + SPARE_CPU_SECONDS;
+/// Starts the running program, even if its file has been replaced, within the limits and with a low priority: a topology
+/// goes before its queries. A shell sets the limits first, because a process can only limit itself: data (allocations,
+/// stacks), CPU, and no core file.
+fn spawn_limited(limits: &QueryLimits, logs: u64, requests: UnixStream) -> std::io::Result<Child> {
+    const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; ulimit -S -t "$2"; shift 2
+        PATH=/usr/bin:/bin; if command -v nice >/dev/null; then exec nice -n 10 "$@"; fi; exec "$@""#;
+    let data = (limits.query_memory + STACKS_BYTES + logs) >> 10;
+    // A process is asked again until its queries took the time of one; their scans have threads of their own.
+    let cpu = 4 * limits.query_time.as_secs() + SPARE_CPU_SECONDS;
     Command::new("/bin/sh")
         .args(["-c", LIMITED, "herald-query", &data.to_string(), &cpu.to_string()])
         .arg(format!("/proc/{}/exe", std::process::id()))
@@ -229,7 +322,7 @@ fn spawn_limited(asked: &QueryRequest) -> std::io::Result<Child> {
         .env_clear()
         // The data limit counts reserved memory, so the allocators must not reserve more than they use.
         .envs([("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MALLOC_ARENA_MAX", "2"), ("RUST_BACKTRACE", "0")])
-        .stdin(Stdio::piped())
+        .stdin(Stdio::from(OwnedFd::from(requests)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // Ctrl-C must reach only the parent process.
@@ -237,7 +330,7 @@ fn spawn_limited(asked: &QueryRequest) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Bytes of the database's write-ahead logs: a secondary reader holds them in memory.
+/// Bytes of the database's write-ahead logs.
 fn log_bytes(state: &Path) -> u64 {
     let mut bytes = 0;
     for entry in dir_entries(state) {
@@ -261,13 +354,6 @@ fn log_length(entry: &DirEntry) -> u64 {
     match entry.path().extension() {
         Some(extension) if extension == "log" => entry.metadata().map_or(0, |file| file.len()),
         _ => 0,
-    }
-}
-
-impl QueryRequest {
-    /// Directory for the database's log files.
-    pub fn scratch(&self) -> &Path {
-        &self.scratch
     }
 }
 

@@ -6,11 +6,13 @@
 //! that they can be described.
 
 mod conditions;
+pub(super) mod epoch;
 pub(super) mod scans;
 mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -24,11 +26,14 @@ use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
 use schemas::timestamptz;
-use state::{CatalogueEntry, Snapshot, StateTableKind};
+use state::{CatalogueEntry, StateTableKind};
 
+use super::Allowance;
 use super::budget::TableBudget;
 use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
 use super::{dead_letters, information_schema};
+pub(in crate::query) use conditions::Bounds;
+use epoch::EpochReads;
 use scans::ScanRequest;
 use views::ViewTable;
 
@@ -88,25 +93,26 @@ impl QueryTable {
 }
 
 impl Tables {
-    /// The tables of a snapshot for the query `sql`: its system tables are read, taking no more memory than `limit`;
+    /// The tables of an epoch for the query `sql`: its system tables are read, taking no more memory than `limit`;
     /// scans of its views will be requests to `scans`.
     ///
     /// # Errors
     /// When the query cannot be read, or the state.
     pub(super) fn load(
-        snapshot: &Snapshot<'_>,
+        epoch: &dyn EpochReads,
         sql: &str,
         limit: usize,
         scans: &Sender<ScanRequest>,
     ) -> Result<Tables> {
         let wanted = named_tables(sql, limit)?;
-        let catalogue = snapshot.catalogue()?.unwrap_or_default();
+        let catalogue = epoch.catalogue()?;
         let views = catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::View);
         let mut tables = Vec::new();
         let mut budget = TableBudget::new(limit);
         for entry in views {
             let schema = view_schema(entry)?;
-            let view = ViewTable::new(snapshot, entry, schema.clone(), scans.clone())?;
+            let named = wanted.contains(&entry.name);
+            let view = ViewTable::new(epoch, (entry, schema.clone()), named, scans.clone())?;
             // The engine's own table of failed expressions is stored like a view.
             let (schema_name, name) = match entry.name.strip_prefix("herald.") {
                 Some(name) => (Some("herald"), name),
@@ -117,12 +123,12 @@ impl Tables {
         }
         let mut views = system_table("views", views_schema());
         if wanted.contains(&views.full_name()) {
-            views.rows = TableRows::Held(system_views(snapshot, &mut budget)?);
+            views.rows = TableRows::Held(system_views(epoch, &mut budget)?);
         }
         tables.push(views);
         let mut dead_letter = system_table("dead_letter", dead_letters::table_schema());
         if wanted.contains(&dead_letter.full_name()) {
-            dead_letter.rows = TableRows::Held(dead_letters::read_all(snapshot, &mut budget)?);
+            dead_letter.rows = TableRows::Held(dead_letters::read_all(epoch, &mut budget)?);
         }
         tables.push(dead_letter);
         let lists = information_tables(&tables)?;
@@ -134,8 +140,8 @@ impl Tables {
                 unknown.push(name);
             }
         }
-        let sources = if unknown.is_empty() { Vec::new() } else { super::stored_sources(snapshot)? };
-        Ok(Tables { epoch: snapshot.epoch(), unknown, sources, tables })
+        let sources = if unknown.is_empty() { Vec::new() } else { super::stored_sources(epoch)? };
+        Ok(Tables { epoch: epoch.committed().epoch, unknown, sources, tables })
     }
 
     /// The names of all views and system tables.
@@ -209,7 +215,7 @@ fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
         Ok(found) => return Ok(found),
         Err(mistakes) => mistakes,
     };
-    let state = super::create_session(limit)?.state();
+    let state = super::create_session(&Allowance::in_memory(limit, Duration::MAX))?.state();
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?;
     let references = state.resolve_table_references(&statement).map_err(super::query_mistake)?;
@@ -277,8 +283,8 @@ fn views_schema() -> SchemaRef {
 }
 
 /// `herald.views`: the last committed epoch, which every view shows, its time, and the watermark of each view.
-fn system_views(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<RecordBatch> {
-    let progress = &snapshot.committed().progress;
+fn system_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
+    let progress = &epoch.committed().progress;
     let views: Vec<_> = progress.views.iter().collect();
     let names = StringArray::from_iter_values(views.iter().map(|(name, _)| name));
     let epochs = views.iter().map(|(_, view)| view.epoch as i64);

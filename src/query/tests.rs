@@ -11,6 +11,7 @@ use state::{
     Catalogue, CatalogueEntry, Commit, Counts, Progress, StateTableKind, StoreOptions, ViewProgress, Writes,
 };
 
+use super::process::remote::lend_to_test;
 use super::*;
 use crate::exit::code;
 
@@ -128,9 +129,13 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
 pub(super) fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
     // The store stays open, as in a running process.
     let (dir, store) = state()?;
-    let answer = InProcessQueries::open(&dir.path().join("state"))?.answer(sql)?;
-    drop(store);
-    format::answer_text(&answer, wanted)
+    let answer = answer_here(&OpenedState::open(&dir.path().join("state"))?.reader.snapshot(), sql);
+    let lent = answer_here(&lend_to_test(&Arc::new(store))?.hold_epoch()?, sql);
+    let texts = [answer, lent].map(|answer| format::answer_text(&answer?, wanted));
+    let [text, lent] = texts;
+    let told = |text: &Result<String>| text.as_ref().map(String::clone).map_err(ToString::to_string);
+    assert_eq!(told(&text), told(&lent), "{sql}");
+    text
 }
 
 #[test]
@@ -315,13 +320,13 @@ fn mistakes_are_told_as_such() {
 }
 
 #[test]
-fn a_query_follows_the_running_process() -> Result<()> {
-    let (dir, store) = state()?;
-    let mut states = InProcessQueries::open(&dir.path().join("state"))?;
+fn a_held_epoch_stays_while_the_topology_goes_on() -> Result<()> {
+    let (_dir, store) = state()?;
+    let store = Arc::new(store);
+    let lent = lend_to_test(&store)?;
     let count = "SELECT count(*) AS n FROM champions";
-    assert_eq!(states.answer(count)?.epoch, 4);
-    // The database creates a log file each time it is opened: one file means one opening.
-    assert_eq!(std::fs::read_dir(states._scratch.path())?.count(), 1);
+    let held = lent.hold_epoch()?;
+    assert!(lent.hold_epoch().is_err(), "one epoch at a time");
     let mut keys = Rows::new();
     let key = RowCodec::new(&[DataType::Utf8])?.encode(&[Arc::new(StringArray::from(vec!["Ahri"]))])?;
     keys.push(&grouped(key.get(0)));
@@ -337,8 +342,11 @@ fn a_query_follows_the_running_process() -> Result<()> {
         dead_letters: vec![],
         bounded: None,
     })?;
-    let answer = states.answer(count)?;
-    assert_eq!((answer.epoch, format::answer_text(&answer, OutputFormat::Csv)?.as_str()), (5, "n\n1\n"));
+    let told =
+        |answer: &Answer| format::answer_text(answer, OutputFormat::Csv).map(|text| (answer.epoch, text));
+    assert_eq!(told(&answer_here(&held, count)?)?, (4, "n\n2\n".to_owned()));
+    drop(held);
+    assert_eq!(told(&answer_here(&lent.hold_epoch()?, count)?)?, (5, "n\n1\n".to_owned()));
     Ok(())
 }
 
@@ -384,13 +392,13 @@ fn the_sources_of_a_state_are_known_before_its_first_commit() -> Result<()> {
             of(StateTableKind::Sink, 4, "flags_out"),
         ],
     })?;
-    let queries = InProcessQueries::open(&dir.path().join("state"))?;
+    let queries = OpenedState::open(&dir.path().join("state"))?;
     assert_eq!(stored_sources(&queries.reader.snapshot())?, ["clicks", "users"]);
     Ok(())
 }
 
 #[test]
 fn a_missing_state_is_a_mistake() {
-    let error = InProcessQueries::open(Path::new("no/such/state")).err().map(|error| code(&error));
+    let error = OpenedState::open(Path::new("no/such/state")).err().map(|error| code(&error));
     assert_eq!(error, Some(2));
 }

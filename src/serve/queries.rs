@@ -1,16 +1,16 @@
 //! Admission of queries over HTTP: bounds on running and waiting queries, their waiting time, and buffered
 //! answers.
 //!
-//! A query runs in a process of its own, and a thread reads its answer. The thread holds the query's turn and
-//! releases it when the process has ended; a client that disconnects ends the process. The answer is buffered
+//! A query runs in a process of its own, and a thread reads its answer. The thread holds the query's turn until it has
+//! the answer; a client that disconnects ends the process. A process that has answered waits for the next query, so
+//! that most queries need not start one. The answer is buffered
 //! until the client has read it, so that a slow client holds no turn; the bytes of all buffered answers are
 //! bounded.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ use crate::cli::{OutputFormat, QueryLimits};
 use crate::exit;
 use crate::exit::Stopped;
 use crate::metrics::Serving;
-use crate::query::process::Running;
+use crate::query::process::reads::Lender;
+use crate::query::process::{QueryProcess, ReadFrom, Running};
 
 /// Most queries that run at a time.
 const MAX_RUNNING: usize = 2;
@@ -42,8 +43,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Runs queries within bounds.
 pub struct Queries {
-    state: PathBuf,
-    limits: QueryLimits,
+    processes: Arc<Processes>,
     places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     held: Arc<Semaphore>,
@@ -79,14 +79,15 @@ pub struct Answered {
 }
 
 impl Queries {
-    /// Creates the admission for queries of the state in a directory.
-    pub fn new(state: PathBuf, limits: QueryLimits, metrics: Serving) -> Queries {
+    /// Creates the admission for queries of a running topology.
+    pub fn new(lender: Arc<Lender>, limits: QueryLimits, metrics: Serving) -> Queries {
         metrics.change_running(0);
         metrics.change_waiting(0);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (places, turns, held) =
             (semaphore(MAX_ADMITTED), semaphore(MAX_RUNNING), semaphore(MAX_BUFFERED_BYTES / CHUNK_BYTES));
-        Queries { state, limits, places, turns, held, metrics }
+        let processes = Arc::new(Processes { lender, limits, idle: Mutex::default() });
+        Queries { processes, places, turns, held, metrics }
     }
 
     /// Runs a query when it is its turn. Dropping the future ends the query.
@@ -127,15 +128,14 @@ impl Queries {
 
     /// The job of the query's thread.
     fn query_job(&self, sql: String, format: OutputFormat, left: Receiver<()>) -> QueryJob {
-        let (state, limits, held) = (self.state.clone(), self.limits.clone(), self.held.clone());
-        QueryJob { state, limits, held, metrics: self.metrics.clone(), sql, format, left }
+        let (processes, held) = (self.processes.clone(), self.held.clone());
+        QueryJob { processes, held, metrics: self.metrics.clone(), sql, format, left }
     }
 }
 
 /// A query for a thread of its own.
 struct QueryJob {
-    state: PathBuf,
-    limits: QueryLimits,
+    processes: Arc<Processes>,
     held: Arc<Semaphore>,
     metrics: Serving,
     sql: String,
@@ -153,13 +153,48 @@ impl QueryJob {
         answered
     }
 
-    /// Starts the process and reads its answer.
+    /// Asks a process and reads its answer.
     fn read(self) -> Result<Answered> {
-        let mut running = Running::start(&self.state, (&self.sql, self.format), &self.limits, self.left)?;
+        let process = self.processes.take_process()?;
+        let mut running = Running::start(process, (&self.sql, self.format), self.left)?;
         let epoch = running.read_epoch()?;
         let body = read_answer(&mut running, &self.held, &self.metrics)?;
-        running.finish()?;
+        if let Some(process) = running.finish() {
+            self.processes.keep_process(process);
+        }
         Ok(Answered { epoch, body })
+    }
+}
+
+/// Processes that wait for a query, at most as many as run at a time.
+struct Processes {
+    lender: Arc<Lender>,
+    limits: QueryLimits,
+    idle: Mutex<Vec<QueryProcess>>,
+}
+
+impl Processes {
+    /// Returns a process that waits, or a new one.
+    ///
+    /// # Errors
+    /// When none can be started.
+    fn take_process(&self) -> Result<QueryProcess> {
+        loop {
+            let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match waiting {
+                // It may have waited too long, and ended.
+                Some(process) if !process.waits() => {}
+                Some(process) => return Ok(process),
+                None => return QueryProcess::start(ReadFrom::Topology(&self.lender), &self.limits),
+            }
+        }
+    }
+
+    fn keep_process(&self, process: QueryProcess) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_RUNNING {
+            idle.push(process);
+        }
     }
 }
 

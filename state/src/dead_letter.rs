@@ -27,6 +27,8 @@ pub enum DeadLetterPolicy {
 pub enum Order {
     /// In the order of rejection.
     Oldest,
+    /// In the order of rejection, from a sequence number on.
+    From(u64),
     /// In the reverse order of rejection.
     Newest,
 }
@@ -121,6 +123,7 @@ impl Reads<'_> {
         let mut dead_letters = self.db.raw_iterator_cf_opt(family, self.read_options());
         match order {
             Order::Oldest => dead_letters.seek(totals.first.to_be_bytes()),
+            Order::From(from) => dead_letters.seek(totals.first.max(from).to_be_bytes()),
             Order::Newest => dead_letters.seek_to_last(),
         }
         for _ in 0..limit {
@@ -129,7 +132,7 @@ impl Reads<'_> {
             };
             visit(parse_sequence(self, key)?, dead_letter)?;
             match order {
-                Order::Oldest => dead_letters.next(),
+                Order::Oldest | Order::From(_) => dead_letters.next(),
                 Order::Newest => dead_letters.prev(),
             }
         }

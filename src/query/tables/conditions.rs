@@ -18,6 +18,7 @@ use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
 use schemas::{KEY_GROUPS, RowCodec, stored_group, stored_key};
+use serde::{Deserialize, Serialize};
 
 /// Most entries that a scan reads by their keys; with more, the conditions stay filters.
 pub(super) const MAX_POINTS: usize = 1000;
@@ -27,8 +28,8 @@ const VALUE_MARK: u8 = 1;
 const ABOVE_VALUES: u8 = 2;
 
 /// Entries of a view that a scan reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Bounds {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bounds {
     /// Every entry.
     All,
     /// The entries with these stored keys, which are sorted.

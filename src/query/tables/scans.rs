@@ -1,7 +1,7 @@
-//! Scans of views while a query runs: the threads that read the snapshot, and the requests to them.
+//! Scans of views while a query runs: the threads that read the epoch, and the requests to them.
 //!
-//! The query engine keeps its tables as long as it likes, and a snapshot borrows its reader. So tables do not hold the
-//! snapshot: they send requests to [`ScanServer`], which lives in a scope of threads beside the query. Each scan has a
+//! The query engine keeps its tables as long as it likes, and an epoch borrows its reader. So tables do not hold the
+//! epoch: they send requests to [`ScanServer`], which lives in a scope of threads beside the query. Each scan has a
 //! thread of its own that sends batches through a bounded channel and ends when nobody receives them any more. A scan
 //! that fails sends its failure, which the server keeps as well: the query engine's errors lose what kind it was.
 
@@ -17,11 +17,12 @@ use crossbeam_channel::Receiver;
 use dataflows::runtime::retention::Served;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::Count;
-use schemas::{KEY_GROUPS, RowCodec, Rows, stored_group, without_group};
-use state::{CatalogueEntry, Scan, Snapshot, count_of};
+use schemas::{RowCodec, Rows, without_group};
+use state::{CatalogueEntry, count_of};
 use tokio::sync::mpsc::Sender;
 
 use super::conditions::Bounds;
+use super::epoch::EpochReads;
 use crate::exit::mistake;
 
 /// Rows of a batch.
@@ -31,7 +32,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Batches that wait until the query takes them.
 pub(super) const BATCHES_AHEAD: usize = 2;
 /// Most scans of a query at a time.
-pub(super) const MAX_SCANS: usize = 64;
+pub(in crate::query) const MAX_SCANS: usize = 64;
 /// Stack bytes of a scan's thread.
 const STACK_BYTES: usize = 1 << 20;
 /// Entries from which the size of a view is estimated.
@@ -64,16 +65,19 @@ impl ViewSize {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn estimate(snapshot: &Snapshot<'_>, table_id: u32) -> Result<ViewSize> {
+    pub fn estimate(epoch: &dyn EpochReads, table_id: u32) -> Result<ViewSize> {
         let (mut rows, mut bytes) = (0, 0);
-        let mut scan = snapshot.iter(table_id, &[])?;
+        let mut scan = epoch.open_scan(table_id, &Arc::new(Bounds::All))?;
         while rows < SAMPLED_ENTRIES {
-            let Some((key, value)) = scan.next_entry()? else { return Ok(ViewSize { bytes, rows }) };
+            if !scan.advance()? {
+                return Ok(ViewSize { bytes, rows });
+            }
+            let Some((key, value)) = scan.entry() else { break };
             rows += 1;
             bytes += (key.len() + value.len()) as u64;
         }
         // Entries that are in no file yet are not in the estimate.
-        let in_files = snapshot.estimated_bytes(table_id)?.max(bytes);
+        let in_files = epoch.estimated_bytes(table_id)?.max(bytes);
         Ok(ViewSize { bytes: in_files, rows: in_files * rows / bytes.max(1) })
     }
 
@@ -114,18 +118,18 @@ pub(in crate::query) struct ScanRequest {
     pub(super) rows: Sender<datafusion::error::Result<RecordBatch>>,
 }
 
-/// Server of a query's scans over one snapshot.
-pub(in crate::query) struct ScanServer<'a, 's> {
-    snapshot: &'a Snapshot<'s>,
+/// Server of a query's scans of one epoch.
+pub(in crate::query) struct ScanServer<'a> {
+    epoch: &'a dyn EpochReads,
     running: AtomicUsize,
     /// The first failure of a scan.
     failure: Mutex<Option<Error>>,
 }
 
-impl<'a, 's> ScanServer<'a, 's> {
+impl<'a> ScanServer<'a> {
     /// A server without scans.
-    pub(in crate::query) fn new(snapshot: &'a Snapshot<'s>) -> ScanServer<'a, 's> {
-        ScanServer { snapshot, running: AtomicUsize::new(0), failure: Mutex::new(None) }
+    pub(in crate::query) fn new(epoch: &'a dyn EpochReads) -> ScanServer<'a> {
+        ScanServer { epoch, running: AtomicUsize::new(0), failure: Mutex::new(None) }
     }
 
     /// Starts a scan for each request, until all their senders are gone.
@@ -172,7 +176,7 @@ impl<'a, 's> ScanServer<'a, 's> {
 
     /// Runs a scan to its end.
     fn run_scan(&self, request: ScanRequest) {
-        if let Err(error) = send_rows(self.snapshot, &request) {
+        if let Err(error) = send_rows(self.epoch, &request) {
             self.fail_scan(&request.rows, error);
         }
         // Before the channel ends: who has read to the end may start another scan.
@@ -189,12 +193,12 @@ impl<'a, 's> ScanServer<'a, 's> {
 }
 
 /// Sends the rows that a request asks for.
-fn send_rows(snapshot: &Snapshot<'_>, request: &ScanRequest) -> Result<()> {
+fn send_rows(epoch: &dyn EpochReads, request: &ScanRequest) -> Result<()> {
     let entry = &request.view.entry;
     let mut output = ScanOutput {
         request,
         codec: RowCodec::of(&request.view.schema)?,
-        served: Served::of(entry, &snapshot.committed().progress)?,
+        served: Served::of(entry, &epoch.committed().progress)?,
         packed: Rows::new(),
         wanted: request.limit.unwrap_or(usize::MAX),
         read: 0,
@@ -202,65 +206,19 @@ fn send_rows(snapshot: &Snapshot<'_>, request: &ScanRequest) -> Result<()> {
     if output.wanted == 0 {
         return Ok(());
     }
-    match request.bounds.as_ref() {
-        Bounds::All => {
-            request.counters.seeks.add(1);
-            let mut scan = snapshot.iter(entry.id, &[])?;
-            while let Some((key, value)) = scan.next_entry()? {
-                if !output.take_entry(key, value)? {
-                    break;
-                }
-            }
+    let mut scan = epoch.open_scan(entry.id, &request.bounds)?;
+    let mut seeks = 0;
+    while scan.advance()? {
+        request.counters.seeks.add(scan.seeks() - seeks);
+        seeks = scan.seeks();
+        let Some((key, value)) = scan.entry() else { break };
+        if !output.take_entry(key, value)? {
+            break;
         }
-        Bounds::Points(keys) => {
-            request.counters.seeks.add(keys.len());
-            let found = snapshot.multi_get(entry.id, keys.iter().map(Vec::as_slice))?;
-            for (key, value) in keys.iter().zip(&found) {
-                if let Some(value) = value
-                    && !output.take_entry(key, value)?
-                {
-                    break;
-                }
-            }
-        }
-        Bounds::Range { from, to } => read_groups(snapshot, from, to, &mut output)?,
     }
+    request.counters.seeks.add(scan.seeks() - seeks);
     output.send_batch()?;
     Ok(())
-}
-
-/// Reads the entries of every key group whose packed key is at or above `from` and below `to`.
-fn read_groups(snapshot: &Snapshot<'_>, from: &[u8], to: &[u8], output: &mut ScanOutput<'_>) -> Result<()> {
-    let mut scan = snapshot.iter(output.request.view.entry.id, &[])?;
-    let mut group: u16 = 0;
-    while usize::from(group) < KEY_GROUPS && !output.request.rows.is_closed() {
-        output.request.counters.seeks.add(1);
-        scan.seek(&[&group.to_be_bytes()[..], from].concat());
-        let Some(next) = read_group(&mut scan, group, to, output)? else { break };
-        group = next;
-    }
-    Ok(())
-}
-
-/// Reads the entries of one key group below `to`, from where the scan stands. Returns the next group that has entries
-/// or may have some; None at the end.
-fn read_group(
-    scan: &mut Scan<'_>,
-    group: u16,
-    to: &[u8],
-    output: &mut ScanOutput<'_>,
-) -> Result<Option<u16>> {
-    while let Some((key, value)) = scan.next_entry()? {
-        match stored_group(key) {
-            Some(found) if found > group => return Ok(Some(found)),
-            _ if without_group(key) >= to => return Ok(Some(group + 1)),
-            _ => {}
-        }
-        if !output.take_entry(key, value)? {
-            return Ok(None);
-        }
-    }
-    Ok(None)
 }
 
 /// Rows of a scan on their way into batches.

@@ -16,7 +16,8 @@ use super::*;
 use crate::cli::OutputFormat;
 use crate::exit::code;
 use crate::query::explain::Statement;
-use crate::query::{Answer, answer_over, execute_query, format};
+use crate::query::process::remote::{Connection, lend_to_test};
+use crate::query::{Allowance, Answer, answer_over, execute_query, format};
 
 /// Bytes of memory of a query.
 const MEMORY: usize = 1 << 28;
@@ -28,7 +29,8 @@ struct View {
     reader: Reader,
     entry: CatalogueEntry,
     schema: SchemaRef,
-    _store: Store,
+    /// Connection over which the state is lent to a query's process.
+    lent: Connection,
     _dir: tempfile::TempDir,
 }
 
@@ -50,7 +52,8 @@ impl View {
         store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![entry.clone()] })?;
         store.commit(Commit { epoch: 1, commit_ms: 1, ..commit })?;
         let reader = Store::open_secondary(&dir.path().join("state"), &dir.path().join("scratch"))?;
-        Ok(View { reader, entry, schema: schema.clone(), _store: store, _dir: dir })
+        let lent = lend_to_test(&Arc::new(store))?;
+        Ok(View { reader, entry, schema: schema.clone(), lent, _dir: dir })
     }
 
     /// Creates it from rows, keyed by some of their columns. Of the rows of a key the last one stays. Returns the rows
@@ -94,9 +97,19 @@ impl View {
         Ok((View::create(&schema, None, commit)?, RecordBatch::try_new(schema, held)?))
     }
 
-    /// The answer to a query of it.
+    /// The answer to a query of it, which is the same where a topology lends its state. Only what was read differs: the
+    /// topology reads a little ahead.
     fn ask(&self, sql: &str) -> Result<Answer> {
-        answer_over(&self.reader.snapshot(), sql, MEMORY, Duration::from_secs(60))
+        let allowed = Allowance::in_memory(MEMORY, Duration::from_secs(60));
+        let answer = answer_over(&self.reader.snapshot(), sql, &allowed);
+        let lent = answer_over(&self.lent.hold_epoch()?, sql, &allowed);
+        match (&answer, &lent) {
+            (Ok(_), Ok(_)) if sql.starts_with("EXPLAIN ANALYZE") => {}
+            (Ok(answer), Ok(lent)) => assert_eq!(answer.batches, lent.batches, "{sql}"),
+            (Err(error), Err(lent)) => assert_eq!(error.to_string(), lent.to_string(), "{sql}"),
+            (_, _) => panic!("{sql}: {:?} and {:?}", answer.is_ok(), lent.is_ok()),
+        }
+        answer
     }
 
     /// The plans that EXPLAIN tells.
@@ -146,7 +159,11 @@ fn ask_held(rows: &RecordBatch, sql: &str) -> Result<Answer> {
     let table = QueryTable { schema_name: None, name, schema: rows.schema(), rows: held };
     let tables = Tables { epoch: 1, unknown: vec![], sources: vec![], tables: vec![table] };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    runtime.block_on(execute_query(tables, &Statement::of(sql), MEMORY))
+    runtime.block_on(execute_query(
+        tables,
+        &Statement::of(sql),
+        &Allowance::in_memory(MEMORY, Duration::from_secs(60)),
+    ))
 }
 
 /// The lines of an answer in any order, or its error.

@@ -26,9 +26,10 @@ use datafusion::physical_plan::{
     Statistics, StatisticsArgs,
 };
 use datafusion::scalar::ScalarValue;
-use state::{CatalogueEntry, Snapshot};
+use state::CatalogueEntry;
 
 use super::conditions::{Bounds, ViewKey};
+use super::epoch::EpochReads;
 use super::scans::{BATCHES_AHEAD, Counters, ScanRequest, StoredView, ViewSize};
 
 /// Literals of an IN list that EXPLAIN shows.
@@ -43,18 +44,18 @@ pub(super) struct ViewTable {
 }
 
 impl ViewTable {
-    /// A view of the snapshot, with the way to the server of its scans.
+    /// A view of the epoch, with the way to the server of its scans; its size is estimated if the query names it.
     ///
     /// # Errors
     /// When the state does not know the view as its entry has it.
     pub(super) fn new(
-        snapshot: &Snapshot<'_>,
-        entry: &CatalogueEntry,
-        schema: SchemaRef,
+        epoch: &dyn EpochReads,
+        (entry, schema): (&CatalogueEntry, SchemaRef),
+        named: bool,
         scans: Sender<ScanRequest>,
     ) -> anyhow::Result<ViewTable> {
         let key = ViewKey::new(&schema, entry.key.as_deref())?;
-        let size = ViewSize::estimate(snapshot, entry.id)?;
+        let size = if named { ViewSize::estimate(epoch, entry.id)? } else { ViewSize::default() };
         Ok(ViewTable { view: Arc::new(StoredView { entry: entry.clone(), schema, size }), key, scans })
     }
 }

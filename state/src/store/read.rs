@@ -273,6 +273,11 @@ impl Scan<'_> {
     /// Returns the next key (without its table id) and value; None at the end. Both are borrowed until the
     /// next call.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, StateError> {
+        Ok(if self.advance()? { self.entry() } else { None })
+    }
+
+    /// Moves to the next entry; false at the end.
+    pub fn advance(&mut self) -> Result<bool, StateError> {
         if self.started {
             self.iterator.next();
         }
@@ -280,10 +285,15 @@ impl Scan<'_> {
         if !self.iterator.valid() {
             // A failed iterator is invalid just like one at its end.
             self.iterator.status().map_err(StateError::database_in(&self.dir))?;
-            return Ok(None);
+            return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// Returns the entry to which the scan was advanced: key (without its table id) and value.
+    pub fn entry(&self) -> Option<Entry<'_>> {
         let skip = self.head.len();
-        Ok(self.iterator.item().map(|(key, value)| (key.get(skip..).unwrap_or_default(), value)))
+        self.iterator.item().map(|(key, value)| (key.get(skip..).unwrap_or_default(), value))
     }
 
     /// Moves to the first key at or above `from`, forwards or backwards, within the bounds of the scan.

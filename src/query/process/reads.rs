@@ -1,0 +1,275 @@
+//! Reading of committed epochs for queries in other processes: the side of the process that runs the topology.
+//!
+//! Each query's process has a thread here that serves its requests one by one from a snapshot of the state: it holds no
+//! lock, copies no view, and reads no more than a chunk ahead of the query. All parsing, planning and computing is done
+//! in the query's process. A snapshot keeps the versions of its epoch alive for as long as the query runs.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow};
+use state::{Snapshot, Store};
+
+use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
+use crate::driver::DriverHandle;
+use crate::exit::{RelayedFailure, mistake};
+use crate::query::tables::epoch::{BoundedScan, EntryScan, EpochReads};
+use crate::query::tables::scans::MAX_SCANS;
+
+/// Access to the state of a running topology: None before it is open and after it is closed.
+type OpenState = dyn Fn() -> Option<Arc<Store>> + Send + Sync;
+
+/// Time that reads have to finish at the end: none lasts longer than a chunk of entries.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks at the reads that are still served.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Lends the state of a running topology to the processes of its queries.
+pub struct Lender {
+    state: Box<OpenState>,
+    served: Mutex<Served>,
+}
+
+/// Connections whose reads are served.
+#[derive(Default)]
+struct Served {
+    streams: BTreeMap<u64, UnixStream>,
+    /// Number of the next one.
+    next: u64,
+    /// Set at the end: no other is served.
+    ended: bool,
+}
+
+impl Lender {
+    /// Creates a lender of the state of a topology.
+    pub fn of(handle: &DriverHandle) -> Arc<Lender> {
+        let handle = handle.clone();
+        Lender::new(move || handle.store())
+    }
+
+    /// Creates a lender of the state that `state` returns while there is one.
+    pub(super) fn new(state: impl Fn() -> Option<Arc<Store>> + Send + Sync + 'static) -> Arc<Lender> {
+        Arc::new(Lender { state: Box::new(state), served: Mutex::default() })
+    }
+
+    /// Serves the reads of a query's process, on a thread of their own, until the process ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started, or the topology has ended.
+    pub(super) fn serve(self: &Arc<Lender>, stream: UnixStream) -> Result<()> {
+        let number = {
+            let mut served = self.lock_served();
+            if served.ended {
+                return Err(anyhow!(NO_STATE));
+            }
+            served.next += 1;
+            let number = served.next;
+            served
+                .streams
+                .insert(number, stream.try_clone().context("cannot connect to the query's process")?);
+            number
+        };
+        let lender = self.clone();
+        let started = std::thread::Builder::new().name("herald-reads".to_owned()).spawn(move || {
+            let mut server = ReadServer { lender: &lender, stream };
+            // A broken connection is the end of the process, which its parent explains.
+            if let Err(error) = server.serve_requests() {
+                tracing::debug!("reading for a query ended: {error:#}");
+            }
+            lender.lock_served().streams.remove(&number);
+        });
+        if started.is_err() {
+            self.lock_served().streams.remove(&number);
+        }
+        started.map(drop).context("cannot read for the query")
+    }
+
+    /// Ends all reads, which ends their queries, and waits for them: RocksDB must not be in use when the process exits.
+    pub fn end(&self) {
+        let begun = Instant::now();
+        let mut served = self.lock_served();
+        served.ended = true;
+        for stream in served.streams.values() {
+            // One that is gone already needs no end.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        while !served.streams.is_empty() && begun.elapsed() < END_TIMEOUT {
+            drop(served);
+            std::thread::sleep(LOOK_INTERVAL);
+            served = self.lock_served();
+        }
+    }
+
+    fn lock_served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Failure of a read while the state is not open.
+const NO_STATE: &str = "the topology is starting or stopping: ask again in a moment";
+
+/// Server of the reads of one query process.
+struct ReadServer<'l> {
+    lender: &'l Lender,
+    stream: UnixStream,
+}
+
+impl ReadServer<'_> {
+    fn serve_requests(&mut self) -> Result<()> {
+        while let Some(request) = self.next_request()? {
+            match request {
+                ReadRequest::Hold => self.serve_epoch()?,
+                ReadRequest::Release | ReadRequest::Close { .. } => {}
+                _ => self.refuse(&anyhow!("no epoch is held"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves the requests of one query, until it lets its epoch go.
+    fn serve_epoch(&mut self) -> Result<()> {
+        let Some(store) = (self.lender.state)() else { return self.refuse(&anyhow!(NO_STATE)) };
+        let snapshot = match store.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.refuse(&error.into()),
+        };
+        let held = match held_epoch(&snapshot) {
+            Ok(held) => held,
+            Err(error) => return self.refuse(&error),
+        };
+        self.reply(&held)?;
+        let mut scans: BTreeMap<u32, BoundedScan<'_>> = BTreeMap::new();
+        while let Some(request) = self.next_request()? {
+            let replied = match request {
+                ReadRequest::Release => return Ok(()),
+                ReadRequest::Close { scan } => {
+                    scans.remove(&scan);
+                    continue;
+                }
+                request => answer_request(&snapshot, &mut scans, request),
+            };
+            match replied {
+                Ok(reply) => self.reply(&reply)?,
+                Err(error) => self.refuse(&error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn next_request(&mut self) -> Result<Option<ReadRequest>> {
+        let Some(message) = read_message(&mut self.stream)? else { return Ok(None) };
+        serde_json::from_slice(&message).map(Some).context("a query's process sent an unknown request")
+    }
+
+    fn reply(&mut self, body: &[u8]) -> Result<()> {
+        Ok(write_message(&mut self.stream, Some(Kind::Reply), body)?)
+    }
+
+    fn refuse(&mut self, error: &Error) -> Result<()> {
+        let failure = serde_json::to_vec(&RelayedFailure::of(error))?;
+        Ok(write_message(&mut self.stream, Some(Kind::Failure), &failure)?)
+    }
+}
+
+/// Returns the reply to a request to hold the epoch of a snapshot.
+fn held_epoch(snapshot: &Snapshot<'_>) -> Result<Vec<u8>> {
+    let held =
+        HeldEpoch { committed: snapshot.committed().clone(), catalogue: EpochReads::catalogue(snapshot)? };
+    Ok(serde_json::to_vec(&held)?)
+}
+
+/// Returns the reply to a request for content of the epoch.
+fn answer_request<'s>(
+    snapshot: &'s Snapshot<'_>,
+    scans: &mut BTreeMap<u32, BoundedScan<'s>>,
+    request: ReadRequest,
+) -> Result<Vec<u8>> {
+    match request {
+        ReadRequest::Open { scan, table_id, bounds } => {
+            if scans.len() >= MAX_SCANS {
+                return Err(mistake(format!(
+                    "the query reads views in more than {MAX_SCANS} places: ask it in parts"
+                )));
+            }
+            scans.insert(scan, BoundedScan::open(snapshot, table_id, &bounds)?);
+            Ok(Vec::new())
+        }
+        ReadRequest::Next { scan, bytes } => {
+            let (message, last) = next_chunk(scans.get_mut(&scan).context("a scan is not open")?, bytes)?;
+            if last {
+                scans.remove(&scan);
+            }
+            Ok(message)
+        }
+        ReadRequest::Size { table_id } => {
+            Ok(EpochReads::estimated_bytes(snapshot, table_id)?.to_le_bytes().to_vec())
+        }
+        ReadRequest::DeadLetters { from } => dead_letters(snapshot, from),
+        ReadRequest::Hold => Err(anyhow!("an epoch is held already")),
+        ReadRequest::Release | ReadRequest::Close { .. } => Ok(Vec::new()),
+    }
+}
+
+/// Returns about `bytes` bytes of the next entries of a scan, and whether they are the last.
+fn next_chunk(scan: &mut BoundedScan<'_>, bytes: usize) -> Result<(Vec<u8>, bool)> {
+    let mut chunk = Chunk::new();
+    while chunk.len() < bytes.min(CHUNK_BYTES) {
+        match scan.advance()?.then(|| scan.entry()).flatten() {
+            Some(entry) => chunk.push_entry(entry),
+            None => return Ok((chunk.into_message(true, scan.seeks()), true)),
+        }
+    }
+    Ok((chunk.into_message(false, scan.seeks()), false))
+}
+
+/// Returns the next dead letters.
+fn dead_letters(snapshot: &Snapshot<'_>, from: u64) -> Result<Vec<u8>> {
+    let mut chunk = Chunk::new();
+    let mut last = true;
+    EpochReads::dead_letters(snapshot, from, &mut |sequence, stored| {
+        last = chunk.len() < CHUNK_BYTES;
+        if last {
+            chunk.push_entry((&sequence.to_be_bytes(), stored));
+        }
+        Ok(last)
+    })?;
+    Ok(chunk.into_message(last, 0))
+}
+
+/// Sends a query to a process that waits for one.
+pub(super) fn send_query(mut stream: &UnixStream, request: &[u8]) -> io::Result<()> {
+    write_message(&mut stream, Some(Kind::Query), request)?;
+    stream.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use state::StoreOptions;
+
+    use super::*;
+
+    /// The end of a topology waits for the reads of its queries, and serves no others.
+    #[test]
+    fn nothing_is_read_after_the_end() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Arc::new(Store::open(&dir.path().join("state"), &options)?);
+        let held = store.clone();
+        let lender = Lender::new(move || Some(held.clone()));
+        let (mut ours, theirs) = UnixStream::pair()?;
+        lender.serve(theirs)?;
+        write_message(&mut ours, None, &serde_json::to_vec(&ReadRequest::Hold)?)?;
+        let reply = read_message(&mut ours)?.context("it is held")?;
+        assert_eq!(reply.first(), Some(&(Kind::Reply as u8)));
+        lender.end();
+        assert_eq!(read_message(&mut ours)?, None);
+        assert!(lender.serve(ours).is_err());
+        drop(lender);
+        assert_eq!(Arc::strong_count(&store), 1, "no thread has it any more");
+        Ok(())
+    }
+}

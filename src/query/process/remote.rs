@@ -1,0 +1,236 @@
+//! Reading of committed epochs from the process that runs the topology: the side of the query's process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Error, Result, anyhow};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use state::{Catalogue, Committed, Entry};
+
+use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
+use crate::exit::RelayedFailure;
+use crate::query::tables::Bounds;
+use crate::query::tables::epoch::{DeadLetterVisitor, EntryScan, EpochReads};
+
+/// Bytes of entries that a scan asks for at first.
+const FIRST_BYTES: usize = 4 << 10;
+
+/// Connection to the process that started this one.
+pub struct Connection {
+    asking: Mutex<Asking>,
+    queries: Receiver<Vec<u8>>,
+}
+
+/// Ends of the connection by which one thread at a time asks and waits for the reply.
+struct Asking {
+    requests: UnixStream,
+    replies: Receiver<Result<Vec<u8>>>,
+}
+
+impl Connection {
+    /// Takes the connection from standard input. This process ends at once when the other end is gone, whatever its
+    /// threads do.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub fn from_stdin() -> Result<Connection> {
+        Connection::over(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?), || {
+            std::process::abort()
+        })
+    }
+
+    /// Starts the thread that reads a connection; at its end the thread calls `ended`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    fn over(stream: UnixStream, ended: impl FnOnce() + Send + 'static) -> Result<Connection> {
+        let requests = stream.try_clone()?;
+        let ((replied, replies), (asked, queries)) = (bounded(1), bounded(1));
+        std::thread::Builder::new()
+            .name("herald-messages".to_owned())
+            .spawn(move || {
+                if let Err(error) = pass_messages(stream, &replied, &asked) {
+                    tracing::debug!("reading from the topology ended: {error:#}");
+                }
+                ended();
+            })
+            .context("cannot wait for messages")?;
+        Ok(Connection { asking: Mutex::new(Asking { requests, replies }), queries })
+    }
+
+    /// Returns the queries to answer, one after the other.
+    pub fn queries(&self) -> &Receiver<Vec<u8>> {
+        &self.queries
+    }
+
+    /// Holds the last committed epoch until the result is dropped.
+    ///
+    /// # Errors
+    /// When the topology has none to lend.
+    pub fn hold_epoch(&self) -> Result<RemoteEpoch<'_>> {
+        let held = self.ask(&ReadRequest::Hold)?;
+        let HeldEpoch { committed, catalogue } =
+            serde_json::from_slice(&held).context("the epoch of the topology cannot be read")?;
+        Ok(RemoteEpoch { connection: self, committed, catalogue, scans: AtomicU32::new(0) })
+    }
+
+    /// Asks, and returns the reply.
+    fn ask(&self, request: &ReadRequest) -> Result<Vec<u8>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut asking.requests, None, &serde_json::to_vec(request)?).map_err(lost)?;
+        asking.replies.recv().map_err(lost)?
+    }
+
+    /// Tells what has no reply.
+    fn tell(&self, request: &ReadRequest) -> Result<()> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut asking.requests, None, &serde_json::to_vec(request)?).map_err(lost)
+    }
+}
+
+/// Passes messages to those who wait for them, until the connection ends.
+fn pass_messages(
+    mut stream: UnixStream,
+    replies: &Sender<Result<Vec<u8>>>,
+    queries: &Sender<Vec<u8>>,
+) -> Result<()> {
+    while let Some(mut message) = read_message(&mut stream)? {
+        let kind = message.first().and_then(|byte| Kind::of(*byte)).context("a message of no kind")?;
+        message.remove(0);
+        match kind {
+            Kind::Reply => replies.send(Ok(message))?,
+            Kind::Failure => replies.send(Err(failure(&message)))?,
+            Kind::Query => queries.send(message)?,
+        }
+    }
+    Ok(())
+}
+
+/// Returns the failure that a message relays.
+fn failure(message: &[u8]) -> Error {
+    match serde_json::from_slice::<RelayedFailure>(message) {
+        Ok(failure) => failure.into_error(),
+        Err(error) => Error::new(error).context("the topology's failure cannot be read"),
+    }
+}
+
+/// Returns the failure of a connection whose other end is gone.
+fn lost<E>(_: E) -> Error {
+    anyhow!("the process that runs the topology is gone")
+}
+
+/// A committed epoch that the topology's process holds for this one.
+pub struct RemoteEpoch<'c> {
+    connection: &'c Connection,
+    committed: Committed,
+    catalogue: Catalogue,
+    /// Number of the next scan.
+    scans: AtomicU32,
+}
+
+impl Drop for RemoteEpoch<'_> {
+    fn drop(&mut self) {
+        // A connection that is lost holds nothing.
+        let _ = self.connection.tell(&ReadRequest::Release);
+    }
+}
+
+impl EpochReads for RemoteEpoch<'_> {
+    fn committed(&self) -> &Committed {
+        &self.committed
+    }
+
+    fn catalogue(&self) -> Result<Catalogue> {
+        Ok(self.catalogue.clone())
+    }
+
+    fn estimated_bytes(&self, table_id: u32) -> Result<u64> {
+        let reply = self.connection.ask(&ReadRequest::Size { table_id })?;
+        reply.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).context("a size is cut")
+    }
+
+    fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>> {
+        let scan = self.scans.fetch_add(1, Ordering::Relaxed);
+        self.connection.ask(&ReadRequest::Open { scan, table_id, bounds: bounds.clone() })?;
+        Ok(Box::new(RemoteScan { connection: self.connection, scan, bytes: FIRST_BYTES, chunk: None }))
+    }
+
+    fn dead_letters(&self, mut from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()> {
+        loop {
+            let mut chunk = Chunk::from_message(self.connection.ask(&ReadRequest::DeadLetters { from })?)?;
+            while chunk.advance()? {
+                let (key, stored) = chunk.entry().context("a dead letter is cut")?;
+                let sequence = u64::from_be_bytes(key.try_into().context("a dead letter has no number")?);
+                from = sequence + 1;
+                if !visit(sequence, stored)? {
+                    return Ok(());
+                }
+            }
+            if chunk.is_last() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Scan that the topology's process reads for this one.
+struct RemoteScan<'c> {
+    connection: &'c Connection,
+    scan: u32,
+    /// Bytes to ask for: more each time, as a query with a limit may need the first few entries only.
+    bytes: usize,
+    /// Entries that have arrived.
+    chunk: Option<Chunk>,
+}
+
+impl RemoteScan<'_> {
+    fn is_closed(&self) -> bool {
+        self.chunk.as_ref().is_some_and(Chunk::is_last)
+    }
+}
+
+impl Drop for RemoteScan<'_> {
+    fn drop(&mut self) {
+        if !self.is_closed() {
+            let _ = self.connection.tell(&ReadRequest::Close { scan: self.scan });
+        }
+    }
+}
+
+impl EntryScan for RemoteScan<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        loop {
+            if let Some(chunk) = &mut self.chunk {
+                if chunk.advance()? {
+                    return Ok(true);
+                }
+                if chunk.is_last() {
+                    return Ok(false);
+                }
+            }
+            let next = self.connection.ask(&ReadRequest::Next { scan: self.scan, bytes: self.bytes })?;
+            self.bytes = (2 * self.bytes).min(CHUNK_BYTES);
+            self.chunk = Some(Chunk::from_message(next)?);
+        }
+    }
+
+    fn entry(&self) -> Option<Entry<'_>> {
+        self.chunk.as_ref()?.entry()
+    }
+
+    fn seeks(&self) -> usize {
+        self.chunk.as_ref().map_or(0, Chunk::seeks)
+    }
+}
+
+/// A connection to a state of this process, for tests of queries.
+#[cfg(test)]
+pub(in crate::query) fn lend_to_test(store: &Arc<state::Store>) -> Result<Connection> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let store = store.clone();
+    super::reads::Lender::new(move || Some(store.clone())).serve(theirs)?;
+    Connection::over(ours, || ())
+}

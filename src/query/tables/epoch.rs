@@ -1,0 +1,177 @@
+//! One committed epoch, as the tables of a query read it: from a snapshot in this process ([`Snapshot`]), or from the
+//! process that runs the topology ([`crate::query::process::remote`]).
+
+use std::sync::Arc;
+
+use anyhow::{Error, Result};
+use schemas::{KEY_GROUPS, stored_group, without_group};
+use state::{Catalogue, Committed, Entry, Order, Reads, Scan, Slice, Snapshot, StateError};
+
+use super::conditions::Bounds;
+
+/// Reading of one committed epoch.
+pub trait EpochReads: Sync {
+    /// Returns the epoch with its time and progress.
+    fn committed(&self) -> &Committed;
+
+    /// Returns the state tables; none before the first start.
+    fn catalogue(&self) -> Result<Catalogue>;
+
+    /// Estimates the bytes of a state table in files.
+    fn estimated_bytes(&self, table_id: u32) -> Result<u64>;
+
+    /// Starts to read the entries of a state table within bounds, in the order of the bounds.
+    fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>>;
+
+    /// Visits the dead letters whose sequence number is at or above `from`, oldest first, until `visit` returns false.
+    fn dead_letters(&self, from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()>;
+}
+
+/// Visitor of a dead letter: its sequence number and its stored bytes. False ends the visits.
+pub type DeadLetterVisitor<'v> = dyn FnMut(u64, &[u8]) -> Result<bool> + 'v;
+
+/// Entries of a scan, one after the other.
+pub trait EntryScan {
+    /// Moves to the next entry; false at the end.
+    fn advance(&mut self) -> Result<bool>;
+
+    /// Returns the entry to which the scan was advanced: stored key and value.
+    fn entry(&self) -> Option<Entry<'_>>;
+
+    /// Returns the number of places in the state that were looked up.
+    fn seeks(&self) -> usize;
+}
+
+impl EpochReads for Snapshot<'_> {
+    fn committed(&self) -> &Committed {
+        Snapshot::committed(self)
+    }
+
+    fn catalogue(&self) -> Result<Catalogue> {
+        Ok(Reads::catalogue(self)?.unwrap_or_default())
+    }
+
+    fn estimated_bytes(&self, table_id: u32) -> Result<u64> {
+        Ok(Reads::estimated_bytes(self, table_id)?)
+    }
+
+    fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>> {
+        Ok(Box::new(BoundedScan::open(self, table_id, bounds)?))
+    }
+
+    fn dead_letters(&self, from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()> {
+        let visited =
+            Reads::dead_letters(self, Order::From(from), usize::MAX, |sequence, stored| {
+                match visit(sequence, stored) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(VisitEnd::Enough),
+                    Err(error) => Err(VisitEnd::Failed(error)),
+                }
+            });
+        match visited {
+            Ok(()) | Err(VisitEnd::Enough) => Ok(()),
+            Err(VisitEnd::Failed(error)) => Err(error),
+        }
+    }
+}
+
+/// Reason for which a visit of dead letters ends early.
+enum VisitEnd {
+    /// The visitor has enough.
+    Enough,
+    /// The visitor or the state failed.
+    Failed(Error),
+}
+
+impl From<StateError> for VisitEnd {
+    fn from(error: StateError) -> VisitEnd {
+        VisitEnd::Failed(error.into())
+    }
+}
+
+/// Entries of a state table within bounds, at a snapshot.
+pub struct BoundedScan<'a> {
+    bounds: Arc<Bounds>,
+    place: Place<'a>,
+    seeks: usize,
+}
+
+/// Place of a scan.
+enum Place<'a> {
+    /// Anywhere: every entry is read.
+    All(Scan<'a>),
+    /// Before an entry of those that were looked up by their keys.
+    Points { values: Vec<Option<Slice<'a>>>, next: usize },
+    /// In a key group: the entries of each within a range are read.
+    Groups { scan: Scan<'a>, group: u16, sought: bool },
+}
+
+impl<'a> BoundedScan<'a> {
+    /// Starts a scan.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn open(reads: &'a Snapshot<'_>, table_id: u32, bounds: &Arc<Bounds>) -> Result<BoundedScan<'a>> {
+        let (place, seeks) = match bounds.as_ref() {
+            Bounds::All => (Place::All(reads.iter(table_id, &[])?), 1),
+            Bounds::Points(keys) => {
+                let values = reads.multi_get(table_id, keys.iter().map(Vec::as_slice))?;
+                (Place::Points { values, next: 0 }, keys.len())
+            }
+            Bounds::Range { .. } => {
+                (Place::Groups { scan: reads.iter(table_id, &[])?, group: 0, sought: false }, 0)
+            }
+        };
+        Ok(BoundedScan { bounds: bounds.clone(), place, seeks })
+    }
+}
+
+impl EntryScan for BoundedScan<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        match (&mut self.place, self.bounds.as_ref()) {
+            (Place::All(scan), _) => Ok(scan.advance()?),
+            (Place::Points { values, next }, _) => {
+                let found = values.iter().skip(*next).position(Option::is_some);
+                *next = found.map_or(values.len() + 1, |skipped| *next + skipped + 1);
+                Ok(found.is_some())
+            }
+            (Place::Groups { scan, group, sought }, Bounds::Range { from, to }) => {
+                while usize::from(*group) < KEY_GROUPS {
+                    if !*sought {
+                        scan.seek(&[&group.to_be_bytes()[..], from].concat());
+                        self.seeks += 1;
+                        *sought = true;
+                    }
+                    if !scan.advance()? {
+                        *group = KEY_GROUPS as u16;
+                        break;
+                    }
+                    let Some((key, _)) = scan.entry() else { break };
+                    let next = match stored_group(key) {
+                        Some(found) if found > *group => found,
+                        _ if without_group(key) >= &to[..] => *group + 1,
+                        _ => return Ok(true),
+                    };
+                    (*group, *sought) = (next, false);
+                }
+                Ok(false)
+            }
+            (Place::Groups { .. }, _) => Ok(false),
+        }
+    }
+
+    fn entry(&self) -> Option<Entry<'_>> {
+        match (&self.place, self.bounds.as_ref()) {
+            (Place::All(scan) | Place::Groups { scan, .. }, _) => scan.entry(),
+            (Place::Points { values, next }, Bounds::Points(keys)) => {
+                let at = next.checked_sub(1)?;
+                Some((keys.get(at)?, values.get(at)?.as_deref()?))
+            }
+            (Place::Points { .. }, _) => None,
+        }
+    }
+
+    fn seeks(&self) -> usize {
+        self.seeks
+    }
+}
