@@ -185,7 +185,7 @@ fn stored_sources(epoch: &dyn EpochReads) -> Result<Vec<String>> {
             }
             // A source that is no table has an entry among the sinks.
             StateTableKind::Sink => names.extend(entry.name.strip_prefix("source ").map(str::to_owned)),
-            StateTableKind::Arrangement | StateTableKind::View => {}
+            StateTableKind::Arrangement | StateTableKind::View | StateTableKind::Index => {}
         }
     }
     Ok(names.into_iter().collect())

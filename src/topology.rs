@@ -365,6 +365,7 @@ fn describe_statement(statement: &Statement, clause: OptionClause) -> (&'static 
         }
         Statement::View(view) => ("view", &view.name, &view.with, None),
         Statement::Sink(sink) => ("sink", &sink.name, &sink.with, Some((&sink.encode, &sink.key_encode))),
+        Statement::Index(index) => return ("index", &index.name, &[]),
     };
     let items = match (clause, encodes) {
         (OptionClause::Encode, Some((encode, _))) => &encode.1,

@@ -552,6 +552,17 @@ pub struct View {
     pub retention_us: Option<i64>,
     /// Bound below which its rows are not served any more: the retention after they are final.
     pub served: Option<Horizon>,
+    /// Its indexes in the order declared.
+    pub indexes: Vec<ViewIndex>,
+}
+
+/// An index of a materialized view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewIndex {
+    /// Name.
+    pub name: String,
+    /// Positions of the indexed columns, in the order of the index.
+    pub columns: Vec<usize>,
 }
 
 /// A sink.

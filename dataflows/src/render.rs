@@ -35,6 +35,7 @@ use std::collections::BTreeMap;
 
 use fail::fail_point;
 use schemas::RowCodec;
+use state::IndexLayout;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
@@ -117,6 +118,14 @@ impl Restore {
             Restore::Totals { table_id, key, .. } | Restore::Rows { table_id, key, .. } => (table_id, key),
         }
     }
+}
+
+/// Uses of a relation by one key: state tables of views, their indexes, and sinks.
+#[derive(Default)]
+struct ExportUses {
+    views: Vec<u32>,
+    indexes: Vec<IndexLayout>,
+    sinks: Vec<usize>,
 }
 
 /// Returns the types of the rows of a plan's relations.
@@ -367,28 +376,27 @@ impl<'s, 'p> Renderer<'s, 'p> {
 
     /// Renders views and sinks, one export for each relation and key.
     fn render_exports(&mut self) -> Result<(), RunError> {
-        type Use = (Vec<u32>, Vec<usize>);
-        let mut exports: BTreeMap<(RelId, Option<Vec<usize>>, bool), Use> = BTreeMap::new();
+        let mut exports: BTreeMap<(RelId, Option<Vec<usize>>, bool), ExportUses> = BTreeMap::new();
         for (at, view) in self.plan.views.iter().enumerate() {
             let unique = view.key.is_some();
-            exports
-                .entry((view.rel, view.key.clone(), unique))
-                .or_default()
-                .0
-                .push(self.state_tables.views[at]);
+            let uses = exports.entry((view.rel, view.key.clone(), unique)).or_default();
+            let table_id = self.state_tables.views[at];
+            uses.indexes.extend(self.state_tables.indexes_of(table_id)?);
+            uses.views.push(table_id);
         }
         for (at, sink) in self.plan.sinks.iter().enumerate() {
             // Plain sinks send every change; others need the changes of each key together.
             let keyed = sink.format != crate::plan::formats::Format::Plain;
             let key = keyed.then(|| sink.key.clone());
-            exports.entry((sink.rel, key, keyed)).or_default().1.push(at);
+            exports.entry((sink.rel, key, keyed)).or_default().sinks.push(at);
         }
-        for ((rel, key, unique), (views, sinks)) in exports {
+        for ((rel, key, unique), ExportUses { views, indexes, sinks }) in exports {
             let export = Export {
                 shape: self.shapes[rel].clone(),
                 key,
                 unique,
                 views,
+                indexes,
                 sinks,
                 // Output of the committed epoch itself is kept where it is wanted again.
                 after: self.start.epoch - u64::from(self.start.whole),

@@ -39,7 +39,7 @@ pub use registry::circuit::last_error as registry_last_error;
 pub use row::groups::{
     GROUP_BYTES, KEY_GROUPS, Ownership, key_group, stored_group, stored_key, without_group,
 };
-pub use row::{RowCodec, hash};
+pub use row::{RowCodec, hash, is_equal_by_bytes};
 pub use types::canonical::canonical;
 pub use types::relation::{
     interval, is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,

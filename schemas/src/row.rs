@@ -23,13 +23,13 @@ mod encode;
 pub(crate) mod groups;
 
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::SchemaError;
 use crate::records::blobs::Rows;
 use crate::types::columns::Column;
-use crate::types::relation::column_types;
+use crate::types::relation::{column_types, is_jsonb, uuid_type};
 use crate::types::view::View;
 
 /// Computes the XXH3-64 with seed 0 of packed bytes. Part of the state's format.
@@ -162,6 +162,25 @@ impl RowCodec {
         Ok(row.len() - rest.len())
     }
 
+    /// Appends the packed values of the columns at the indices `columns` of a packed row, in their order.
+    pub fn append_columns(
+        &self,
+        row: &[u8],
+        columns: &[usize],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SchemaError> {
+        for index in columns {
+            let start = self.prefix_len(row, *index)?;
+            let Some(kind) = self.kinds.get(*index) else {
+                return Err(SchemaError::Mismatch(format!("column {index} of {}", self.kinds.len())));
+            };
+            let mut rest = &row[start..];
+            decode::skip_value(kind, &mut rest)?;
+            out.extend_from_slice(&row[start..row.len() - rest.len()]);
+        }
+        Ok(())
+    }
+
     fn check_columns(&self, columns: &[ArrayRef]) -> Result<(), SchemaError> {
         if columns.len() != self.types.len() {
             let message = format!("{} columns for {}", columns.len(), self.types.len());
@@ -179,6 +198,26 @@ impl RowCodec {
         }
         Ok(())
     }
+}
+
+/// Returns true if values of a column are equal in SQL if and only if their packed bytes are: not for REAL,
+/// DOUBLE, INTERVAL, JSONB, arrays and structs.
+pub fn is_equal_by_bytes(field: &Field) -> bool {
+    let of = field.data_type();
+    let plain = matches!(
+        of,
+        DataType::Boolean
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Decimal128(..)
+            | DataType::Date32
+            | DataType::Time64(TimeUnit::Microsecond)
+            | DataType::Timestamp(TimeUnit::Microsecond, _)
+            | DataType::Utf8
+            | DataType::Binary
+    );
+    (plain || *of == uuid_type()) && !is_jsonb(field)
 }
 
 /// Returns the length of the first column.

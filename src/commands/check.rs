@@ -94,7 +94,7 @@ fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The numbers of sources, tables, views and sinks; without sources or tables where there are none.
+/// The numbers of sources, tables, views, indexes and sinks; without sources, tables or indexes where there are none.
 fn plan_summary(plan: &Plan) -> String {
     let tables = plan.sources.iter().filter(|source| source.keyed.is_some()).count();
     let mut read = Vec::new();
@@ -104,6 +104,11 @@ fn plan_summary(plan: &Plan) -> String {
         }
     }
     read.push(count(plan.views.len(), "materialized view"));
+    let indexes: usize = plan.views.iter().map(|view| view.indexes.len()).sum();
+    if indexes > 0 {
+        let word = if indexes == 1 { "index" } else { "indexes" };
+        read.push(format!("{indexes} {word}"));
+    }
     format!("no mistakes in {} and {}", read.join(", "), count(plan.sinks.len(), "sink"))
 }
 

@@ -152,6 +152,8 @@ CREATE MATERIALIZED VIEW busy WITH (retention = '90 days') AS
   LIMIT 10
   EMIT ON WINDOW CLOSE;
 
+CREATE INDEX busy_by_kind ON busy (kind, window_start);
+
 CREATE SINK busy_out AS
   SELECT * EXCEPT (kind)
   FROM busy

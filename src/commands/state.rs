@@ -139,6 +139,7 @@ fn inspect_text(dir: &Path) -> Result<String> {
                 StateTableKind::Table => "table",
                 StateTableKind::Arrangement => "arrangement",
                 StateTableKind::View => "view",
+                StateTableKind::Index => "index",
                 StateTableKind::Sink => continue,
             };
             let keys = count_keys(&snapshot, entry.id)?;
@@ -392,7 +393,9 @@ fn repair_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Resul
         None => out.push_str("nothing had to be repaired\n"),
         Some(epoch) => {
             // The repaired state is verified again.
-            let again = verify::findings(&derivation_setup(store.clone(), plan)?)?;
+            let setup = derivation_setup(store.clone(), plan)?;
+            let mut again = verify::findings(&setup)?;
+            again.extend(verify::index_findings(&setup)?);
             let wrong = wrong_findings(&again);
             if !wrong.is_empty() {
                 return Err(damage_error(dir, &wrong));
@@ -410,6 +413,7 @@ fn finding_name(finding: &Finding) -> String {
         Subject::View => format!("view {}", finding.name),
         Subject::Arrangement => format!("arrangement {}", finding.name),
         Subject::Errors => finding.name.clone(),
+        Subject::Index => format!("index {}", finding.name),
     }
 }
 

@@ -61,7 +61,7 @@ impl Committer {
     /// # Errors
     /// The failure that ends the run.
     pub fn run(mut self, inbox: &Receiver<ToCommitter>) -> Result<()> {
-        let mut assembler = Assembler::new(&self.setup);
+        let mut assembler = Assembler::new(&self.setup)?;
         let mut pending: Pending<EpochHead, Report> = Pending::new(self.workers);
         let mut ready = 0;
         while let Ok(message) = inbox.recv() {

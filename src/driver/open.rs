@@ -475,12 +475,9 @@ fn earlier_edition(config: &DriverConfig, changed: &[String]) -> Error {
     ))
 }
 
-/// Writes the state tables to the state's catalogue, unless it has them.
+/// Writes the state tables to the state's catalogue, which fills new indexes and drops those that are gone.
 fn write_catalogue(config: &DriverConfig, store: &Store, state_tables: &StateTables) -> Result<()> {
-    let wanted = state_tables.catalogue(&config.name);
-    if store.catalogue()?.as_ref() != Some(&wanted) {
-        store.put_catalogue(&wanted)?;
-    }
+    store.put_catalogue(&state_tables.catalogue(&config.name))?;
     Ok(())
 }
 

@@ -112,7 +112,8 @@ impl Tables {
         for entry in views {
             let schema = view_schema(entry)?;
             let named = wanted.contains(&entry.name);
-            let view = ViewTable::new(epoch, (entry, schema.clone()), named, scans.clone())?;
+            let entries = (entry, catalogue.entries.as_slice());
+            let view = ViewTable::new(epoch, entries, schema.clone(), named, scans.clone())?;
             // The engine's own table of failed expressions is stored like a view.
             let (schema_name, name) = match entry.name.strip_prefix("herald.") {
                 Some(name) => (Some("herald"), name),
@@ -162,7 +163,7 @@ impl Tables {
         Ok(sources)
     }
 
-    /// Registers the tables in a session.
+    /// Registers the tables in a session, whose planner offers conditions to a view in several parts.
     pub fn register(self, context: &SessionContext) -> Result<()> {
         let catalog = context.catalog(CATALOG).context("the query engine has no catalog")?;
         for schema in ["herald", INFORMATION_SCHEMA] {
@@ -171,7 +172,10 @@ impl Tables {
                 .context("the query engine takes no schema")?;
         }
         for table in self.tables {
-            let provider = table.provider()?;
+            let provider: Arc<dyn TableProvider> = match &table.rows {
+                TableRows::View(view) => Arc::new(view.without_indexes()),
+                TableRows::Unread | TableRows::Held(_) => table.provider()?,
+            };
             let name = match table.schema_name {
                 Some(schema) => TableReference::partial(schema, table.name),
                 None => TableReference::bare(table.name),

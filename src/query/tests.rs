@@ -24,6 +24,7 @@ fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> Catal
         schema: Some(schema_to_json(schema)),
         key,
         retention: None,
+        index: None,
     }
 }
 

@@ -2,8 +2,8 @@
 //! fills it.
 //!
 //! A restart restores only the tables that the catalogue lists, so an entry, once written, keeps its id, kind
-//! and fingerprint. Additions are accepted; any other change is refused here, because bytes read under
-//! another meaning would give wrong results without an error.
+//! and fingerprint. Additions are accepted, and indexes may go; any other change is refused here, because bytes
+//! read under another meaning would give wrong results without an error.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +46,18 @@ pub struct CatalogueEntry {
     /// The retention of a view's rows; None keeps them for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// The view and the columns of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexOf>,
+}
+
+/// The view of an index, and its columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexOf {
+    /// The name of the view.
+    pub view: String,
+    /// The positions of the indexed columns in the view, in the order of the index.
+    pub columns: Vec<usize>,
 }
 
 /// The period for which a view's rows are served once they are final.
@@ -85,6 +97,8 @@ pub enum StateTableKind {
     View,
     /// The state of a sink.
     Sink,
+    /// An index of a materialized view.
+    Index,
 }
 
 /// The kind of each state table by id: the part of the catalogue that reads and writes need.
@@ -99,6 +113,33 @@ impl Catalogue {
     /// Returns an id above all ids in use.
     pub fn next_id(&self) -> u32 {
         self.entries.iter().map(|entry| entry.id).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// Returns the view of an index, and the index.
+    pub(crate) fn view_of_index(&self, id: u32) -> Option<(&CatalogueEntry, &CatalogueEntry)> {
+        let index = self.entries.iter().find(|entry| entry.id == id)?;
+        let of = index.index.as_ref()?;
+        Some((self.find(StateTableKind::View, &of.view)?, index))
+    }
+
+    /// Returns the ids of the indexes that `held` lacks, of views that it has.
+    fn added_indexes(&self, held: &Catalogue) -> Vec<u32> {
+        let mut added = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.kind == StateTableKind::Index) {
+            let is_held = held.entries.iter().any(|other| other.id == entry.id);
+            let view = entry.index.as_ref().and_then(|of| held.find(StateTableKind::View, &of.view));
+            if !is_held && view.is_some() {
+                added.push(entry.id);
+            }
+        }
+        added
+    }
+
+    /// Returns the catalogue without the entries of some ids.
+    fn without(&self, ids: &[u32]) -> Catalogue {
+        let mut fewer = self.clone();
+        fewer.entries.retain(|entry| !ids.contains(&entry.id));
+        fewer
     }
 
     /// Returns the kinds of all state tables.
@@ -126,10 +167,13 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Refuses a catalogue in which an entry of the held one is missing or changed.
+    /// Refuses a catalogue in which an entry of the held one is changed or, other than an index, missing.
     pub(crate) fn check_extends(&self, held: &Catalogue) -> Result<(), StateError> {
         for was in &held.entries {
             let Some(now) = self.entries.iter().find(|entry| entry.id == was.id) else {
+                if was.kind == StateTableKind::Index {
+                    continue;
+                }
                 return refuse_catalogue(format!("{:?} {:?} is held and missing in it", was.kind, was.name));
             };
             // A copy that became a state of its own has sinks without fingerprint: any plan may fill them.
@@ -154,7 +198,8 @@ impl Reads<'_> {
 }
 
 impl Store {
-    /// Writes the catalogue. It may add entries to the held one, but change none.
+    /// Writes the catalogue. It may add entries to the held one and leave out indexes, which are dropped, but
+    /// change none. An index that is added to a view of the state is filled from it before it is listed.
     pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
         let _writer = self.lock_writer();
         self.refuse_poisoned()?;
@@ -170,16 +215,26 @@ impl Store {
             let (held, wanted) = (name.clone(), catalogue.topology.clone());
             return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
         }
-        if let Some(held) = &held {
-            catalogue.check_extends(held)?;
-        }
+        let lists = held.as_ref() == Some(catalogue);
+        let held = held.unwrap_or_default();
+        catalogue.check_extends(&held)?;
+        let added = catalogue.added_indexes(&held);
+        let listed = catalogue.without(&added);
         let mut batch = WriteBatch::new();
-        self.put_meta_json(&mut batch, "catalogue", catalogue)?;
+        let deletes = self.delete_unlisted(&mut batch, &held, &listed)?;
+        if lists && !deletes {
+            return Ok(());
+        }
+        self.put_meta_json(&mut batch, "catalogue", &listed)?;
         batch.put_cf(table::family(&self.db, table::META)?, "topology", &catalogue.topology);
         fail_point!("store.catalogue.before");
         self.write_synced(batch).inspect_err(|error| self.poison(error))?;
         fail_point!("store.catalogue.after");
-        self.set_table_kinds(catalogue.table_kinds());
+        self.set_table_kinds(listed.table_kinds());
+        for (at, id) in added.iter().enumerate() {
+            let grown = catalogue.without(&added[at + 1..]);
+            self.fill_index(*id, &grown).inspect_err(|error| self.poison(error))?;
+        }
         Ok(())
     }
 }

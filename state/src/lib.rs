@@ -39,7 +39,7 @@ mod store;
 mod table;
 mod verify;
 
-pub use catalogue::{Catalogue, CatalogueEntry, Retention, StateTableKind};
+pub use catalogue::{Catalogue, CatalogueEntry, IndexOf, Retention, StateTableKind};
 pub use commit::{Commit, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;
@@ -51,6 +51,7 @@ pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
 pub use store::Store;
 pub use store::bounded::{Bounded, BoundedTotals};
+pub use store::index::{IndexDifference, IndexLayout, OtherValues};
 pub use store::options::StoreOptions;
 pub use store::read::{Entry, Reads, Scan, Slice, count_of};
 pub use store::snapshot::{Reader, Snapshot};

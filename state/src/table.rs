@@ -9,8 +9,8 @@
 //! | `dead_letter` | sequence u64 | a serialised dead letter |
 //!
 //! All numbers are big-endian, so that bytes sort as numbers do. Packed keys begin with their key group
-//! (`schemas::stored_key`), except those of sinks. This layout is format version 2: changing it means another
-//! version.
+//! (`schemas::stored_key`), except those of sinks and of indexes, which lie in the family `view`. This layout is
+//! format version 2: changing it means another version.
 
 use std::io;
 use std::path::Path;
@@ -38,7 +38,7 @@ impl StateTableKind {
         match self {
             StateTableKind::Table => "table",
             StateTableKind::Arrangement => "arrangement",
-            StateTableKind::View => "view",
+            StateTableKind::View | StateTableKind::Index => "view",
             StateTableKind::Sink => "sink",
         }
     }
@@ -152,6 +152,7 @@ mod tests {
             [StateTableKind::Table, StateTableKind::Arrangement, StateTableKind::View, StateTableKind::Sink]
                 .map(StateTableKind::family);
         assert_eq!(names, TABLE_FAMILIES);
+        assert_eq!(StateTableKind::Index.family(), "view");
         assert_eq!(crate::FORMAT_VERSION, 2);
     }
 }

@@ -9,13 +9,14 @@ use crate::catalogue::{Catalogue, StateTableKind};
 use crate::dead_letter::{DeadLetterTotals, Order};
 use crate::error::{StateError, hex};
 use crate::store::bounded::{self, BOUNDED_KEY, BoundedTotals};
+use crate::store::index::{IndexDifference, IndexLayout, OtherValues};
 use crate::store::read::count_of;
 use crate::store::snapshot::Snapshot;
 use crate::table;
 
 impl Snapshot<'_> {
-    /// Checks conservation, the catalogue, multiplicities of views, and the totals of the dead letter table
-    /// and of the error table.
+    /// Checks conservation, the catalogue, multiplicities of views, indexes against their views, and the totals
+    /// of the dead letter table and of the error table.
     pub fn verify(&self) -> Result<Vec<String>, StateError> {
         let mut findings = Vec::new();
         if let Err(error) = self.committed().progress.check_conservation() {
@@ -36,6 +37,7 @@ impl Snapshot<'_> {
             let mut scan = self.scan_family(self.family(name)?, &[], 0);
             while scan.next_entry()?.is_some() {}
         }
+        self.verify_indexes(&catalogue, &mut findings)?;
         self.verify_dead_letters(&mut findings)?;
         self.verify_errors(&catalogue, &mut findings)?;
         Ok(findings)
@@ -65,6 +67,30 @@ impl Snapshot<'_> {
         }
         if strays > 0 {
             findings.push(format!("{strays} keys in {name} belong to no space of the catalogue"));
+        }
+        Ok(())
+    }
+
+    /// Compares every index with its view: each row once, and nothing else.
+    fn verify_indexes(&self, catalogue: &Catalogue, findings: &mut Vec<String>) -> Result<(), StateError> {
+        for view in &catalogue.entries {
+            for index in IndexLayout::of_view(&catalogue.entries, view)? {
+                let (mut lacks, mut surplus) = (0_u64, 0_u64);
+                let count = |difference: IndexDifference| match difference.wanted {
+                    Some(_) => lacks += 1,
+                    None => surplus += 1,
+                };
+                self.compare_index(&index, view.id, &OtherValues::new(), count)?;
+                if lacks + surplus == 0 {
+                    continue;
+                }
+                let entry = catalogue.entries.iter().find(|entry| entry.id == index.table_id);
+                let name = entry.map_or("", |entry| &entry.name);
+                findings.push(format!(
+                    "index {name:?} lacks {lacks} of the rows of view {:?}, and holds {surplus} that it has not",
+                    view.name
+                ));
+            }
         }
         Ok(())
     }

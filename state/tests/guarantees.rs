@@ -34,6 +34,7 @@ pub fn catalogue() -> Catalogue {
         schema: Some(serde_json::json!({"fields": []})),
         key: None,
         retention: None,
+        index: None,
     };
     let entries = vec![
         entry(TABLE, StateTableKind::Table, "matches"),

@@ -43,9 +43,12 @@ fn all_failpoints() -> Vec<String> {
     names
 }
 
-/// Tells whether a failpoint is in a task beside the driver or in a command, where no epoch is in flight.
+/// Tells whether a failpoint is in a task beside the driver or in a command, where no epoch is in flight, or is passed
+/// for a new index alone.
 fn runs_beside_driver(point: &str) -> bool {
-    ["serve.", "watch.", "replay.", "state.migrate."].iter().any(|start| point.starts_with(start))
+    ["serve.", "watch.", "replay.", "state.migrate.", "state.index."]
+        .iter()
+        .any(|start| point.starts_with(start))
 }
 
 /// Tells whether a start passes the failpoint before any epoch of its own.

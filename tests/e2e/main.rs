@@ -21,6 +21,7 @@ mod faults;
 mod first_hour;
 mod golden;
 mod hostile;
+mod indexes;
 mod input;
 mod keyed;
 #[cfg(feature = "failpoints")]

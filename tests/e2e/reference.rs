@@ -131,7 +131,10 @@ fn examples_of_statements_are_accepted() {
     let told =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{told}");
-    assert!(told.contains("no mistakes in 1 source, 1 table, 3 materialized views and 2 sinks"), "{told}");
+    assert!(
+        told.contains("no mistakes in 1 source, 1 table, 3 materialized views, 1 index and 2 sinks"),
+        "{told}"
+    );
 }
 
 /// Each word that the parser takes in a statement of Herald's own stands on a page.

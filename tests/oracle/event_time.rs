@@ -308,7 +308,10 @@ CREATE SINK closed_out FROM closed WITH (connector = 'blackhole') FORMAT PLAIN E
 CREATE SINK closed_games_out FROM closed_games WITH (connector = 'blackhole', primary_key = 'window_end,team') FORMAT UPSERT ENCODE JSON;
 CREATE SINK open_out FROM open WITH (connector = 'blackhole', primary_key = 'window_end,team') FORMAT DEBEZIUM ENCODE JSON;
 CREATE SINK near_out FROM near WITH (connector = 'blackhole') FORMAT PLAIN ENCODE JSON;";
-    format!("{SOURCES}{}{sinks}", VIEWS.iter().map(view).collect::<String>())
+    let indexes = "
+CREATE INDEX recent_by_n ON recent (n, team);
+CREATE INDEX recent_rows_by_power ON recent_rows (power);";
+    format!("{SOURCES}{}{sinks}{indexes}", VIEWS.iter().map(view).collect::<String>())
 }
 
 fn queries() -> Vec<(String, String)> {

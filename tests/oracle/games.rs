@@ -267,6 +267,16 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
     ("live_out", "FROM live_rows", "PLAIN", ""),
 ];
 
+/// Indexes of views with a key, without one, and with NULLs; of one over columns of its key.
+const INDEXES: &str = "
+CREATE INDEX projection_by_platform ON projection (platform, twice);
+CREATE INDEX every_column_by_mode ON every_column (mode);
+CREATE INDEX every_column_by_time ON every_column (ended_at, ranked, price);
+CREATE INDEX unnest_by_champion ON unnest (champion_id, platform);
+CREATE INDEX per_champion_by_champion ON per_champion (champion_id);
+CREATE INDEX inner_join_by_name ON inner_join (name, tier);
+";
+
 fn views() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
     [VIEWS, algebra::VIEWS, aggregates::VIEWS, windows::VIEWS].into_iter().flatten()
 }
@@ -283,6 +293,7 @@ pub fn topology() -> String {
             "CREATE SINK {name} {from} WITH (connector = 'blackhole'{key}) FORMAT {format} ENCODE JSON;\n"
         ));
     }
+    text.push_str(INDEXES);
     text
 }
 

@@ -14,7 +14,7 @@ use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use dataflows::source::decoder;
 use schemas::Records;
-use state::{Commit, Counts, Store, StoreOptions};
+use state::{Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
 
 use crate::engine::{Engine, Options, plan};
 
@@ -28,6 +28,8 @@ CREATE MATERIALIZED VIEW quotient AS SELECT champion_id, 10 / n AS q FROM champi
 CREATE MATERIALIZED VIEW found AS
   SELECT l.amount, c.role FROM live AS l JOIN champions AS c ON l.champion_id = c.champion_id;
 CREATE MATERIALIZED VIEW amounts AS SELECT amount FROM live;
+CREATE INDEX plain_by_role ON plain (role);
+CREATE INDEX roles_by_n ON roles (n);
 CREATE SINK roles_out FROM roles WITH (connector = 'blackhole', primary_key = 'role') FORMAT UPSERT ENCODE JSON;
 ";
 
@@ -166,6 +168,39 @@ fn ghosts_of_views_joins_and_errors_are_mended() {
     let repaired = mended(&plan, dir.path());
     assert_eq!(wrong(&repaired.findings), places);
     assert!(repaired.owed.is_empty() && repaired.unknown.is_empty(), "{repaired:?}");
+    assert_eq!(second(&plan, dir.path()), expected);
+}
+
+/// One copy too many in an index of a view without a key, and a row too few in one of a view with a key.
+#[test]
+fn an_index_that_differs_from_its_view_is_mended() {
+    let plan = plan(TOPOLOGY);
+    let (good, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    first(&plan, good.path());
+    let expected = second(&plan, good.path());
+    first(&plan, dir.path());
+    {
+        let setup = setup(&plan, dir.path());
+        let catalogue = setup.store.catalogue().unwrap().unwrap();
+        let id = |name: &str| catalogue.find(StateTableKind::Index, name).unwrap().id;
+        poison(&setup, id("plain_by_role"), 1);
+        let mut writes = Writes { table_id: id("roles_by_n"), ..Writes::default() };
+        let mut scan = setup.store.iter(writes.table_id, &[]).unwrap();
+        writes.keys.push(scan.next_entry().unwrap().expect("a row").0);
+        writes.values.push(None);
+        drop(scan);
+        let held = setup.store.meta();
+        let (epoch, progress) = (held.epoch + 1, held.progress);
+        let commit = Commit { epoch, progress, writes: vec![writes], ..Commit::default() };
+        setup.store.commit(commit).unwrap();
+        assert_eq!(setup.store.snapshot().unwrap().verify().unwrap().len(), 2);
+    }
+    let repaired = mended(&plan, dir.path());
+    let places = [(Subject::Index, "roles_by_n"), (Subject::Index, "plain_by_role")];
+    assert_eq!(wrong(&repaired.findings), places);
+    let store = setup(&plan, dir.path()).store;
+    assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    drop(store);
     assert_eq!(second(&plan, dir.path()), expected);
 }
 

@@ -100,7 +100,11 @@ fn topology() -> String {
 CREATE SINK per_team_out FROM per_team WITH (connector = 'blackhole', primary_key = 'team') FORMAT UPSERT ENCODE JSON;
 CREATE SINK per_league_out FROM per_league WITH (connector = 'blackhole', primary_key = 'league') FORMAT DEBEZIUM ENCODE JSON;
 CREATE SINK shots_out FROM shots_by_league WITH (connector = 'blackhole', primary_key = 'league') FORMAT DEBEZIUM ENCODE JSON;";
-    format!("{SOURCES}{}{sinks}", views.collect::<String>())
+    let indexes = "
+CREATE INDEX game_rows_by_points ON game_rows (points, team);
+CREATE INDEX per_team_by_n ON per_team (n);
+CREATE INDEX full_league_by_league ON full_league (league);";
+    format!("{SOURCES}{}{sinks}{indexes}", views.collect::<String>())
 }
 
 fn specs() -> Vec<Spec> {

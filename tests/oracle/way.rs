@@ -229,6 +229,10 @@ impl Case {
             );
             assert_eq!(held.watermark_us, wanted.watermarks[at], "watermark of {}; {place}", spec.name);
         }
+        if self.plan.views.iter().any(|view| !view.indexes.is_empty()) {
+            let wrong = engine.store().snapshot().unwrap().verify().unwrap();
+            assert_eq!(wrong, Vec::<String>::new(), "the state with its indexes; {place}");
+        }
         let failed = errors(engine).len();
         assert_eq!(failed, (self.failing)(&wanted.tables), "rows that expressions failed on; {place}");
         let answer = duck.answer(&wanted.tables);

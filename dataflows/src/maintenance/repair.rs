@@ -1,5 +1,6 @@
 //! Repair of a state that disagrees with its tables: entries that can be derived again are replaced by the
-//! derived ones, in one commit, and the difference is recorded as owed to the sinks.
+//! derived ones, in one commit, and the difference is recorded as owed to the sinks. Indexes are made to fit their
+//! views.
 //!
 //! A sink is taken to hold the view it sends, as the state held it. Each key with a changed entry is sent as
 //! it is now; surplus rows in a PLAIN sink cannot be taken back. State that cannot be derived again (over
@@ -15,7 +16,7 @@ use arrow::datatypes::DataType;
 use schemas::{Blobs, RowCodec, Rows};
 use state::{Commit, Counts, Writes, count_of};
 
-use super::verify::{Change, Derived, Difference, Finding, Subject, derive, differences};
+use super::verify::{Change, Derived, Difference, Finding, Subject, derive, differences, index_differences};
 use crate::collect::{EpochOut, SinkDelta};
 use crate::error::RunError;
 use crate::plan::formats::Format;
@@ -44,7 +45,8 @@ pub struct Repaired {
 /// When the state cannot be read or written, or does not fit the plan.
 pub fn repair(setup: &Setup, commit_ms: i64) -> Result<Repaired, RunError> {
     let out = derive(setup)?;
-    let found = differences(setup, &out)?;
+    let mut found = differences(setup, &out)?;
+    found.extend(index_differences(setup, &found)?);
     let mut repaired = Repaired {
         findings: found.iter().map(|difference| difference.finding.clone()).collect(),
         ..Repaired::default()

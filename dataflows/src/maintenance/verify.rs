@@ -19,7 +19,7 @@ use crate::render::Start;
 use crate::runtime::state_tables::expires;
 use crate::runtime::worker::{self, Setup, Topology, Worker};
 
-pub use compare::{Change, Difference, differences};
+pub use compare::{Change, Difference, differences, index_differences};
 
 /// Share of a relation that can be derived again from the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub enum Subject {
     Arrangement,
     /// The error table.
     Errors,
+    /// An index, which follows from its view.
+    Index,
 }
 
 /// Result of the comparison of a view, an arrangement or the error table.
@@ -103,6 +105,15 @@ fn derivable_from(plan: &Plan, id: RelId, before: &[Derived]) -> Derived {
 /// When the state cannot be read or does not fit the plan.
 pub fn findings(setup: &Setup) -> Result<Vec<Finding>, RunError> {
     let all = differences(setup, &derive(setup)?)?;
+    Ok(all.into_iter().map(|difference| difference.finding).collect())
+}
+
+/// Compares the indexes that the state holds with their views. Nothing else may write the state of `setup`.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn index_findings(setup: &Setup) -> Result<Vec<Finding>, RunError> {
+    let all = index_differences(setup, &[])?;
     Ok(all.into_iter().map(|difference| difference.finding).collect())
 }
 

@@ -490,6 +490,10 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         };
         let kept = view_kept(plan, view);
         let _ = writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}", view.name, view.rel);
+        for index in &view.indexes {
+            let columns = names_of(&plan.rels[view.rel].schema, &index.columns);
+            let _ = writeln!(out, "index {} of {} by {columns}; durable", index.name, view.name);
+        }
     }
     for sink in plan.sinks.iter().filter(|s| is_shown(only, &s.name)) {
         let key = if sink.key.is_empty() {

@@ -3,6 +3,7 @@
 pub(crate) mod emit_on_close;
 mod epochs;
 pub mod expire;
+mod hold_back;
 pub(crate) mod rule;
 pub mod sessions;
 pub(crate) mod temporal_filter;

@@ -1,8 +1,8 @@
 //! Export of a relation to the views and sinks that share a key.
 //!
 //! Deltas are gathered by key at the key's owner until their epoch is complete, consolidated, and
-//! handed to the collector once: as the new content of view tables, and as the change that sinks
-//! send. Two rows at once under a key proven unique break an invariant of the plan and stop the worker
+//! handed to the collector once: as the new content of view tables and of their indexes, and as the change
+//! that sinks send. Two rows at once under a key proven unique break an invariant of the plan and stop the worker
 //! before the commit.
 
 use timely::container::CapacityContainerBuilder;
@@ -14,9 +14,10 @@ use super::batch::{DeltaBatch, RelationType};
 use super::linear::Deltas;
 use super::operators::{OpenEpochs, each_message, owner_of};
 use schemas::{RowCodec, stored_key};
+use state::IndexLayout;
 
 use crate::arrange::updates::{ExchangeBuffer, Updates, ValueUpdate, by_key};
-use crate::collect::Shared;
+use crate::collect::{EpochOut, Shared};
 use crate::error::RunError;
 
 /// Destination of a relation's changes.
@@ -29,6 +30,8 @@ pub struct Export {
     pub unique: bool,
     /// State tables of the views shown.
     pub views: Vec<u32>,
+    /// Indexes of those views.
+    pub indexes: Vec<IndexLayout>,
     /// Sinks fed.
     pub sinks: Vec<usize>,
     /// Last epoch whose output is already in the state and is dropped.
@@ -148,7 +151,7 @@ impl Export {
     fn hand_over(&self, epoch: u64, mut updates: Vec<Updates<i64>>) -> Result<(), RunError> {
         let mut collector = self.collector.borrow_mut();
         let out = collector.at(epoch);
-        let mut broken = false;
+        let (mut broken, mut failure, mut entry) = (false, None, Vec::new());
         by_key(&mut updates, |key, rows| {
             // Recorded here and reported after the loop, before the epoch can be committed.
             broken |= self.unique && !one_row_at_most(rows);
@@ -161,6 +164,13 @@ impl Export {
                     let row = rows.iter().find_map(|row| (row.2 > 0).then_some(row.0));
                     out.write_total(*table_id, &stored, row);
                 }
+            }
+            for index in &self.indexes {
+                let written = match &self.key {
+                    None => count_in_index(out, index, (key, rows[0].2), &mut entry),
+                    Some(_) => write_index(out, index, (key, rows.as_slice()), &mut entry),
+                };
+                failure = failure.take().or(written.err());
             }
             for sink in &self.sinks {
                 let delta = out.sinks.entry(*sink).or_default();
@@ -179,8 +189,46 @@ impl Export {
         if broken {
             return Err(RunError::Broken(format!("{}: a key proven unique has several rows", self.name)));
         }
-        Ok(())
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes the changes of a keyed view's key to an index; `entry` is a buffer for keys.
+fn write_index(
+    out: &mut EpochOut,
+    index: &IndexLayout,
+    (key, rows): (&[u8], &[ValueUpdate<'_, i64>]),
+    entry: &mut Vec<u8>,
+) -> Result<(), RunError> {
+    for (row, _, diff) in rows {
+        if *diff < 0 {
+            index.entry_key(key, row, entry)?;
+            out.write_total(index.table_id, entry, None);
+        }
+    }
+    // Last, because a row may keep its place in the index: of two writes of a key the last one counts.
+    for (row, _, diff) in rows {
+        if *diff > 0 {
+            index.entry_key(key, row, entry)?;
+            out.write_total(index.table_id, entry, Some(row));
+        }
+    }
+    Ok(())
+}
+
+/// Counts copies of a row of a view without a key in an index; `entry` is a buffer for keys.
+fn count_in_index(
+    out: &mut EpochOut,
+    index: &IndexLayout,
+    (row, diff): (&[u8], i64),
+    entry: &mut Vec<u8>,
+) -> Result<(), RunError> {
+    index.entry_key(row, &[], entry)?;
+    out.add_count(index.table_id, entry, diff);
+    Ok(())
 }
 
 /// Returns true if a key's changes remove at most one row and insert at most one.

@@ -139,7 +139,7 @@ impl Engine {
         let heads = partitions.into_iter().map(new_head).collect();
         let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
         let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
-        let assembler = Assembler::new(&setup);
+        let assembler = Assembler::new(&setup)?;
         Ok(Engine { setup, commands, events, workers, open, heads, closed, assembler })
     }
 
@@ -364,15 +364,12 @@ fn new_head(partitions: BTreeSet<i32>) -> SourceHead {
     SourceHead { partitions, ..SourceHead::default() }
 }
 
-/// The state tables of the plan with the ids of the state's catalogue, which is written where it is new.
+/// The state tables of the plan with the ids of the state's catalogue, which becomes that of the plan.
 fn open_state_tables(plan: &Plan, store: &Store) -> Result<StateTables, RunError> {
     let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
     let state_tables = StateTables::of(plan, held.as_ref()).map_err(|changed| {
         RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
     })?;
-    let wanted = state_tables.catalogue(NAME);
-    if held.as_ref() != Some(&wanted) {
-        store.put_catalogue(&wanted)?;
-    }
+    store.put_catalogue(&state_tables.catalogue(NAME))?;
     Ok(state_tables)
 }

@@ -107,13 +107,16 @@ pub struct Assembler {
 
 impl Assembler {
     /// Makes an assembler that goes on from the committed epoch of `setup`.
-    pub fn new(setup: &Setup) -> Assembler {
+    ///
+    /// # Errors
+    /// When the catalogue contradicts itself.
+    pub fn new(setup: &Setup) -> Result<Assembler, RunError> {
         let views = setup.plan.views.iter();
-        Assembler {
+        Ok(Assembler {
             progress: (*setup.progress).clone(),
-            sweep: Sweep::new(setup.state_tables.retained()),
+            sweep: Sweep::new(&setup.state_tables)?,
             view_sources: views.map(|view| setup.plan.sources_of(view.rel)).collect(),
-        }
+        })
     }
 
     /// Progress at the end of the last epoch assembled.

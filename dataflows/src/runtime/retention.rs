@@ -5,9 +5,10 @@
 //! already, unless the retention is lengthened: then the rows not deleted yet are served again. Topics keep
 //! all records that were sent.
 
-use schemas::{Blobs, RowCodec, Rows};
-use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
+use schemas::{Blobs, RowCodec, Rows, without_group};
+use state::{CatalogueEntry, Counts, IndexLayout, Progress, Store, Writes, count_of};
 
+use super::state_tables::StateTables;
 use crate::error::RunError;
 use crate::render::event_time::watermark::time_in;
 
@@ -55,6 +56,7 @@ pub struct Sweep {
 /// A view with retention and the position of its sweep.
 struct RetainedView {
     entry: CatalogueEntry,
+    indexes: Vec<IndexLayout>,
     /// The key the next step goes on from.
     next: Vec<u8>,
     /// The horizon of the pass under way.
@@ -64,17 +66,22 @@ struct RetainedView {
 }
 
 impl Sweep {
-    /// Makes a sweep over these views.
-    pub fn new<'a>(entries: impl Iterator<Item = &'a CatalogueEntry>) -> Sweep {
+    /// Makes a sweep over the views with a retention.
+    ///
+    /// # Errors
+    /// When the catalogue contradicts itself.
+    pub fn new(state_tables: &StateTables) -> Result<Sweep, RunError> {
         let mut views = Vec::new();
-        for entry in entries {
-            views.push(RetainedView { entry: entry.clone(), next: Vec::new(), passing: None, passed: None });
+        for entry in state_tables.retained() {
+            let (entry, indexes) = (entry.clone(), state_tables.indexes_of(entry.id)?);
+            views.push(RetainedView { entry, indexes, next: Vec::new(), passing: None, passed: None });
         }
-        Sweep { views }
+        Ok(Sweep { views })
     }
 
     /// The deletions to make with the next commit, which writes `written` changes: entries of views with a
-    /// key, and rows of the others with all their copies. `progress` is that of the last commit.
+    /// key, and rows of the others with all their copies; each with its entries in indexes. `progress` is that of
+    /// the last commit.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -84,7 +91,7 @@ impl Sweep {
         progress: &Progress,
         written: usize,
     ) -> Result<(Vec<Writes>, Vec<Counts>), RunError> {
-        let (mut writes, mut counts) = (Vec::new(), Vec::new());
+        let (mut writes, mut counts, mut entry) = (Vec::new(), Vec::new(), Vec::new());
         for view in &mut self.views {
             let Some(served) = Served::of(&view.entry, progress)? else { continue };
             // A complete pass at this horizon left nothing to delete.
@@ -94,7 +101,8 @@ impl Sweep {
             // A pass keeps the horizon it began with, so that it ends.
             let horizon = *view.passing.get_or_insert(served.horizon);
             let served = Served { horizon, ..served };
-            let (mut keys, mut copies) = (Rows::new(), Vec::new());
+            let mut deleted = vec![Deletions::new(view.entry.id)];
+            deleted.extend(view.indexes.iter().map(|index| Deletions::new(index.table_id)));
             let mut scan = store.iter_from(view.entry.id, &view.next)?;
             for _ in 0..MIN_ROWS_PER_EPOCH.max(written.saturating_mul(ROWS_PER_WRITE)) {
                 let Some((key, value)) = scan.next_entry()? else {
@@ -103,28 +111,61 @@ impl Sweep {
                     break;
                 };
                 // An entry is a key and its row, or a row and its count.
-                let row = if view.entry.key.is_some() { value } else { schemas::without_group(key) };
+                let row = if view.entry.key.is_some() { value } else { without_group(key) };
                 if !served.is_served(row)? {
-                    keys.push(key);
-                    copies.push(count_of(value).unwrap_or(0));
+                    let copies = count_of(value).unwrap_or(0);
+                    deleted[0].push(key, copies);
+                    for (index, deleted) in view.indexes.iter().zip(&mut deleted[1..]) {
+                        index.entry_key(without_group(key), value, &mut entry)?;
+                        deleted.push(&entry, copies);
+                    }
                 }
                 view.next.clear();
                 view.next.extend_from_slice(key);
                 view.next.push(0);
             }
-            let table_id = view.entry.id;
-            if copies.is_empty() {
-            } else if view.entry.key.is_some() {
-                let mut values = Blobs::new();
-                for _ in &copies {
-                    values.push(None);
+            for deleted in deleted.into_iter().filter(|deleted| !deleted.copies.is_empty()) {
+                if view.entry.key.is_some() {
+                    writes.push(deleted.into_writes());
+                } else {
+                    counts.push(deleted.into_counts());
                 }
-                writes.push(Writes { table_id, keys, values });
-            } else {
-                let diffs = copies.into_iter().map(|copies| -copies).collect();
-                counts.push(Counts { table_id, rows: keys, diffs });
             }
         }
         Ok((writes, counts))
+    }
+}
+
+/// Entries of a state table to delete.
+struct Deletions {
+    table_id: u32,
+    keys: Rows,
+    /// The copies of each, where the table counts them.
+    copies: Vec<i64>,
+}
+
+impl Deletions {
+    fn new(table_id: u32) -> Deletions {
+        Deletions { table_id, keys: Rows::new(), copies: Vec::new() }
+    }
+
+    fn push(&mut self, key: &[u8], copies: i64) {
+        self.keys.push(key);
+        self.copies.push(copies);
+    }
+
+    /// The deletion of the keys.
+    fn into_writes(self) -> Writes {
+        let mut values = Blobs::new();
+        for _ in &self.copies {
+            values.push(None);
+        }
+        Writes { table_id: self.table_id, keys: self.keys, values }
+    }
+
+    /// The removal of all copies.
+    fn into_counts(self) -> Counts {
+        let diffs = self.copies.into_iter().map(|copies| -copies).collect();
+        Counts { table_id: self.table_id, rows: self.keys, diffs }
     }
 }

@@ -1,17 +1,18 @@
 //! State tables of a plan: their ids, names and fingerprints, and the check of a state against them.
 //!
-//! Each table, durable arrangement, view and sink is an entry of the state's catalogue, under a name that
+//! Each table, durable arrangement, view, sink and index is an entry of the state's catalogue, under a name that
 //! follows from the plan and with the fingerprint of the plan that fills it. A state whose catalogue differs
-//! belongs to another edition of the topology: it is refused with the names that changed.
+//! belongs to another edition of the topology: it is refused with the names that changed. Indexes alone may come
+//! and go: the state fills them from their views.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use state::{Catalogue, CatalogueEntry, Retention, StateTableKind};
+use state::{Catalogue, CatalogueEntry, IndexLayout, IndexOf, Retention, StateTableKind};
 
 use crate::error::RunError;
 use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
 use crate::plan::state_role::StateRole;
-use crate::plan::{Op, Plan, Rel, RelId, When};
+use crate::plan::{Op, Plan, Rel, RelId, View, When};
 
 /// Ids of a topology's state tables.
 #[derive(Clone, Debug, Default)]
@@ -53,10 +54,16 @@ impl StateTables {
                 (None, &sink.name),
             );
         }
+        for view in &plan.views {
+            for index in &view.indexes {
+                let of = IndexOf { view: view.name.clone(), columns: index.columns.clone() };
+                builder.add_index(&index.name, format!("{}/{:?}", view_print(plan, view), of.columns), of);
+            }
+        }
         tables.entries = std::mem::take(&mut builder.entries);
         // Entries of the state that the plan has no more are changes as well.
         if let Some(held) = held {
-            for entry in &held.entries {
+            for entry in held.entries.iter().filter(|entry| entry.kind != StateTableKind::Index) {
                 if !tables.entries.iter().any(|e| e.kind == entry.kind && e.name == entry.name) {
                     changed.insert(entry.name.split('/').next().unwrap_or_default().to_string());
                 }
@@ -97,9 +104,8 @@ impl StateTables {
     /// Adds the tables of views.
     fn add_views(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
         for view in &plan.views {
-            let print = format!("{}/{:?}", fingerprint(plan, view.rel), view.key);
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
-            let key = (view.key.clone(), view.name.as_str());
+            let (print, key) = (view_print(plan, view), (view.key.clone(), view.name.as_str()));
             self.views.push(builder.add(StateTableKind::View, &view.name, print, schema, key));
             if let (Some(entry), Some(served)) = (builder.entries.last_mut(), &view.served) {
                 let mut marks = Vec::with_capacity(served.marks.len());
@@ -145,6 +151,17 @@ impl StateTables {
         Some(sink.id)
     }
 
+    /// The layouts of the indexes of a view, which is given by its state table.
+    ///
+    /// # Errors
+    /// When the catalogue contradicts itself.
+    pub fn indexes_of(&self, view: u32) -> Result<Vec<IndexLayout>, RunError> {
+        match self.entry_of(view) {
+            Some(entry) => Ok(IndexLayout::of_view(&self.entries, entry)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The catalogue entries of views with a retention.
     pub fn retained(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.entries.iter().filter(|entry| entry.retention.is_some())
@@ -154,6 +171,11 @@ impl StateTables {
     pub fn arrangements(&self) -> impl Iterator<Item = (&str, u32)> {
         self.entries.iter().filter(|e| e.kind == StateTableKind::Arrangement).map(|e| (e.name.as_str(), e.id))
     }
+}
+
+/// Fingerprint of a view's table: of its relation and its key.
+fn view_print(plan: &Plan, view: &View) -> String {
+    format!("{}/{:?}", fingerprint(plan, view.rel), view.key)
 }
 
 /// The roles of an operator's durable state; none for a recomputed or stateless one.
@@ -223,8 +245,35 @@ impl CatalogueBuilder<'_> {
             schema,
             key,
             retention: None,
+            index: None,
         });
         id
+    }
+
+    /// Adds the entry of an index: with the id it has in the state's catalogue, or as a new one.
+    fn add_index(&mut self, name: &str, fingerprint: String, of: IndexOf) {
+        let held = self.held.and_then(|held| held.find(StateTableKind::Index, name));
+        let id = match held {
+            Some(held) if held.fingerprint == fingerprint => held.id,
+            _ => self.next_id(),
+        };
+        self.entries.push(CatalogueEntry {
+            id,
+            kind: StateTableKind::Index,
+            name: name.to_string(),
+            fingerprint,
+            schema: None,
+            key: None,
+            retention: None,
+            index: Some(of),
+        });
+    }
+
+    /// An id above those that are given and those in the state's catalogue: entries of dropped indexes are
+    /// deleted by id.
+    fn next_id(&self) -> u32 {
+        let given = self.entries.iter().map(|entry| entry.id + 1).max();
+        given.max(self.held.map(Catalogue::next_id)).unwrap_or(1)
     }
 }
 
@@ -264,4 +313,51 @@ pub fn follows_from_tables(plan: &Plan, id: RelId) -> bool {
         open.extend(plan.rels[id].op.inputs().into_iter().filter(|input| seen.insert(*input)));
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{SqlFile, compile};
+
+    /// The plan of a view over some rows, with indexes.
+    fn plan(rows: &str, indexes: &str) -> Plan {
+        let text = format!(
+            "CREATE TABLE t (k INT, n INT, m INT, PRIMARY KEY (k)) WITH (connector = 'file', path = 't') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW v AS SELECT k, n, m FROM t WHERE {rows}; {indexes}"
+        );
+        let no_file = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+        compile(&[SqlFile { name: "t.sql".to_owned(), text }], &|_| None, &no_file, &|_| Ok(None)).unwrap()
+    }
+
+    /// The catalogue of a plan over a state with the catalogue `held`.
+    fn catalogue(plan: &Plan, held: Option<&Catalogue>) -> Catalogue {
+        StateTables::of(plan, held).unwrap().catalogue("t")
+    }
+
+    fn index(catalogue: &Catalogue, name: &str) -> Option<u32> {
+        catalogue.find(StateTableKind::Index, name).map(|entry| entry.id)
+    }
+
+    #[test]
+    fn indexes_alone_come_and_go() {
+        let (by_n, by_m) = ("CREATE INDEX a ON v (n);", "CREATE INDEX b ON v (m);");
+        let without = catalogue(&plan("n > 0", ""), None);
+        let with = catalogue(&plan("n > 0", by_n), Some(&without));
+        assert_eq!(index(&with, "a"), Some(without.next_id()));
+        // As in a state of its own, and in one that has it.
+        assert_eq!(with, catalogue(&plan("n > 0", by_n), None));
+        assert_eq!(with, catalogue(&plan("n > 0", by_n), Some(&with)));
+        assert_eq!(without, catalogue(&plan("n > 0", ""), Some(&with)));
+        // One that is added is behind those that stay or go; so is one with other columns.
+        let both = catalogue(&plan("n > 0", &[by_m, by_n].concat()), Some(&with));
+        assert_eq!((index(&both, "a"), index(&both, "b")), (index(&with, "a"), Some(with.next_id())));
+        let other = catalogue(&plan("n > 0", "CREATE INDEX a ON v (n, m);"), Some(&with));
+        assert_eq!(index(&other, "a"), Some(with.next_id()));
+        // Another view is another edition, with or without an index.
+        for indexes in ["", by_n] {
+            let changed = StateTables::of(&plan("n > 1", indexes), Some(&with)).unwrap_err();
+            assert_eq!(changed, ["v"]);
+        }
+    }
 }

@@ -12,12 +12,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::bind::{self, ColumnsOf, places, sink};
+use super::bind::{self, ColumnsOf, index, places, sink};
 use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::null_comparison::null_comparisons;
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
-use super::parse::ast::{CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement};
+use super::parse::ast::{
+    CreateIndex, CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement,
+};
 use super::parse::interval::duration_us;
 use super::syntax::parts;
 use super::{lower, parse, query, trial};
@@ -79,6 +81,7 @@ fn compile_files(
             Statement::Relation(create) => compiler.create_relation(create),
             Statement::View(create) => compiler.create_view(create),
             Statement::Sink(create) => compiler.create_sink(create),
+            Statement::Index(create) => compiler.create_index(create),
         };
         if let Err(mistakes) = result {
             compiler.mistakes.extend(mistakes);
@@ -102,22 +105,31 @@ struct Compiler<'a> {
     sinks: Vec<CreateSink>,
     /// Positions of the names of views, in the order of `Plan::views`.
     views: Vec<Pos>,
-    sink_names: BTreeMap<String, Pos>,
+    /// Positions of the names of sinks and indexes, which no query reads.
+    unread_names: BTreeMap<String, Pos>,
+    /// Words for the objects of the topology by name, those further down included.
+    objects: BTreeMap<String, &'static str>,
     mistakes: Vec<Mistake>,
 }
 
 impl<'a> Compiler<'a> {
     fn new(files: &'a [SqlFile], columns_of: &'a ColumnsOf<'a>, statements: &[Statement]) -> Compiler<'a> {
         let mut catalog = Catalog::default();
+        let mut objects = BTreeMap::new();
         for statement in statements {
-            match statement {
-                Statement::Relation(create) => catalog.announce(&create.name),
-                Statement::View(create) => catalog.announce(&create.name),
-                Statement::Sink(_) => {}
+            let name = match statement {
+                Statement::Relation(create) => &create.name,
+                Statement::View(create) => &create.name,
+                Statement::Sink(create) => &create.name,
+                Statement::Index(create) => &create.name,
+            };
+            objects.entry(name.text.clone()).or_insert(index::object_word(statement));
+            if matches!(statement, Statement::Relation(_) | Statement::View(_)) {
+                catalog.announce(name);
             }
         }
-        let (plan, sinks, views, sink_names, mistakes) = Default::default();
-        Compiler { files, columns_of, plan, catalog, sinks, views, sink_names, mistakes }
+        let (plan, sinks, views, unread_names, mistakes) = Default::default();
+        Compiler { files, columns_of, plan, catalog, sinks, views, unread_names, objects, mistakes }
     }
 
     /// Text of a position, as `file:line:column`.
@@ -132,7 +144,7 @@ impl<'a> Compiler<'a> {
     /// Refuses a name that is in use.
     fn new_name(&self, name: &Name) -> Result<(), Vec<Mistake>> {
         let relation = self.catalog.get(&name.text).map(|entry| &entry.name.pos);
-        let Some(first) = relation.or(self.sink_names.get(&name.text)) else { return Ok(()) };
+        let Some(first) = relation.or(self.unread_names.get(&name.text)) else { return Ok(()) };
         let hint = format!("it was first used at {}: choose another name", self.place_of(*first));
         Err(vec![Mistake::new(name.pos, format!("the name {} is used twice", name.text)).hint(hint)])
     }
@@ -199,7 +211,7 @@ impl<'a> Compiler<'a> {
         };
         if create.materialized {
             let name = create.name.text.clone();
-            self.plan.views.push(View { name, rel, key: None, retention_us, served: None });
+            self.plan.views.push(View { name, rel, key: None, retention_us, served: None, indexes: vec![] });
             self.views.push(create.name.pos);
         }
         Ok(())
@@ -251,7 +263,7 @@ impl<'a> Compiler<'a> {
     /// Compiles CREATE SINK. A sink FROM a relation that failed is dropped without a mistake.
     fn create_sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {
         self.new_name(&create.name)?;
-        self.sink_names.insert(create.name.text.clone(), create.name.pos);
+        self.unread_names.insert(create.name.text.clone(), create.name.pos);
         let rel = match &create.input {
             SinkInput::From(name) => match self.sink_input(name)? {
                 Some(rel) => rel,
@@ -263,6 +275,36 @@ impl<'a> Compiler<'a> {
         self.plan.sinks.push(sink);
         self.sinks.push(create.clone());
         Ok(())
+    }
+
+    /// Compiles CREATE INDEX. An index on a view that failed is dropped without a mistake.
+    fn create_index(&mut self, create: &CreateIndex) -> Result<(), Vec<Mistake>> {
+        self.new_name(&create.name)?;
+        self.unread_names.insert(create.name.text.clone(), create.name.pos);
+        let Some(rel) = self.indexed_view(&create.view)? else { return Ok(()) };
+        let index = index::bind_index(create, &self.plan.rels[rel].schema)?;
+        let Some(view) = self.plan.views.iter_mut().find(|view| view.name == create.view.text) else {
+            return Ok(());
+        };
+        if let Some(other) = view.indexes.iter().find(|other| other.columns == index.columns) {
+            let message = format!("{} has the same columns as the index {}", index.name, other.name);
+            return Err(vec![Mistake::new(create.name.pos, message).hint("leave one of them out")]);
+        }
+        view.indexes.push(index);
+        Ok(())
+    }
+
+    /// Relation of a materialized view by name; None if its statement failed.
+    fn indexed_view(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
+        match (self.objects.get(&name.text), self.catalog.get(&name.text)) {
+            (Some(&"materialized view"), Some(entry)) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
+            (Some(word), _) if *word != "materialized view" => Err(vec![index::not_indexed(name, word)]),
+            _ => {
+                let message = format!("there is no materialized view called {}", name.text);
+                let mistake = Mistake::new(name.pos, message);
+                Err(vec![mistake.maybe_hint(self.catalog.unknown_hint(&name.text))])
+            }
+        }
     }
 
     /// Relation that a sink reads by name; None if its statement failed.

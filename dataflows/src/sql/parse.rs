@@ -182,12 +182,20 @@ fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<
         );
     }
     let kind = cursor.pos();
-    let words: [(&[&str], StatementKind); 5] = [
+    if cursor.peek_words(&["unique", "index"]) {
+        mistakes.push(
+            Mistake::new(kind, "UNIQUE is not supported")
+                .hint("leave it out: the keys of a view are proven, not declared (`herald explain`)"),
+        );
+        cursor.bump();
+    }
+    let words: [(&[&str], StatementKind); 6] = [
         (&["source"], StatementKind::Source),
         (&["table"], StatementKind::Table),
         (&["view"], StatementKind::View),
         (&["materialized", "view"], StatementKind::Materialized),
         (&["sink"], StatementKind::Sink),
+        (&["index"], StatementKind::Index),
     ];
     let Some((words, found)) = words.into_iter().find(|(words, _)| cursor.take_words(words)) else {
         return Err(not_created(cursor, kind));
@@ -209,6 +217,7 @@ fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<
         StatementKind::View => Statement::View(statement::view::view(cursor, false, pos, mistakes)?),
         StatementKind::Materialized => Statement::View(statement::view::view(cursor, true, pos, mistakes)?),
         StatementKind::Sink => Statement::Sink(statement::sink::sink(cursor, pos, mistakes)?),
+        StatementKind::Index => Statement::Index(statement::index::index(cursor)?),
     })
 }
 
@@ -219,6 +228,7 @@ enum StatementKind {
     View,
     Materialized,
     Sink,
+    Index,
 }
 
 /// Refusal of a statement that is not CREATE.
@@ -259,7 +269,7 @@ fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
         return Mistake::new(cursor.pos(), format!("{written} is not a statement of a topology")).hint(hint);
     }
     Mistake::new(cursor.pos(), format!("unknown statement {}", word.value))
-        .hint("a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW and SINK")
+        .hint("a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK and INDEX")
         .maybe_hint(did_you_mean(&written, ["CREATE"]))
 }
 
@@ -272,7 +282,6 @@ fn find_hint(cursor: &Cursor<'_>, known: &[(&str, &'static str)]) -> Option<&'st
 /// Refusal of a CREATE of an object that topologies do not have.
 fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
     let known = [
-        ("index", "leave it out: views keep the indexes they need"),
         ("function", "write the expression in the query"),
         ("schema", "names have no schema: write the name alone"),
         ("database", "one topology is one database: leave it out"),
@@ -288,7 +297,7 @@ fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
         ("unlogged", "leave UNLOGGED out"),
         ("recursive", "write CREATE VIEW name AS WITH RECURSIVE name AS (...) SELECT ... FROM name"),
     ];
-    let what = "SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK";
+    let what = "SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK or INDEX";
     let Some(Token::Word(word)) = cursor.peek() else {
         return cursor.expected(&format!("{what} after CREATE"));
     };
@@ -297,6 +306,6 @@ fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
     if let Some(hint) = find_hint(cursor, &known) {
         return mistake.hint(hint);
     }
-    let created = ["SOURCE", "TABLE", "VIEW", "MATERIALIZED VIEW", "MATERIALIZED", "SINK"];
+    let created = ["SOURCE", "TABLE", "VIEW", "MATERIALIZED VIEW", "MATERIALIZED", "SINK", "INDEX"];
     mistake.hint(format!("a topology creates {what}")).maybe_hint(did_you_mean(&written, created))
 }

@@ -6,16 +6,17 @@
 //! offered the conditions right above it, and asked for the columns that the query reads. Unlike a view, such a query
 //! may sort its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Result, TableReference};
-use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, TableScan};
+use datafusion_common::{DFSchema, ExprSchema, Result, TableReference};
+use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, Projection, TableScan};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, TableProviderFilterPushDown, TableSource};
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
+use datafusion_optimizer::push_down_filter::replace_cols_by_name;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_sql::parser::Statement;
 use datafusion_sql::resolve::resolve_table_references;
@@ -162,12 +163,51 @@ fn offer_conditions(filter: Filter) -> Result<LogicalPlan> {
         LogicalPlan::TableScan(scan) => {
             filtered_scan(scan.clone(), split_conjunction_owned(filter.predicate))
         }
+        LogicalPlan::Projection(projection)
+            if matches!(projection.input.as_ref(), LogicalPlan::TableScan(_))
+                && projection.expr.iter().all(|expr| is_plain(expr, projection.input.schema())) =>
+        {
+            offer_below(filter.predicate, projection)
+        }
         _ => Ok(LogicalPlan::Filter(filter)),
     }
 }
 
-/// A scan with the conditions that its table takes, below a filter with the others.
-fn filtered_scan(mut scan: TableScan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
+/// Offers the condition of a filter above columns of a scan to the scan's table: the optimiser takes a cast that
+/// several comparisons have out of them.
+fn offer_below(predicate: Expr, projection: &Projection) -> Result<LogicalPlan> {
+    let mut columns = HashMap::new();
+    for (column, expr) in projection.schema.columns().iter().zip(&projection.expr) {
+        columns.insert(column.flat_name(), Box::new(expr.clone().unalias()));
+    }
+    let below = Filter::try_new(replace_cols_by_name(predicate, &columns)?, projection.input.clone())?;
+    let input = Arc::new(offer_conditions(below)?);
+    Projection::try_new_with_schema(projection.expr.clone(), input, projection.schema.clone())
+        .map(LogicalPlan::Projection)
+}
+
+/// Returns true for a column, also for a whole number cast to BIGINT: they fail on no row, so that a filter may come
+/// first.
+fn is_plain(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_plain(&alias.expr, schema),
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Column(column) => {
+                let whole =
+                    schema.field_from_column(column).is_ok_and(|field| field.data_type().is_signed_integer());
+                whole && *cast.field.data_type() == DataType::Int64
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// A scan with the conditions that its table takes, below a filter with the others. Conditions that it took before
+/// are offered again: which of them a table takes depends on all together.
+fn filtered_scan(mut scan: TableScan, mut conditions: Vec<Expr>) -> Result<LogicalPlan> {
+    conditions.append(&mut scan.filters);
     let offered: Vec<&Expr> = conditions.iter().collect();
     let support = scan.source.supports_filters_pushdown(&offered)?;
     let mut above = Vec::new();

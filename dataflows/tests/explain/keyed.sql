@@ -14,3 +14,4 @@ CREATE MATERIALIZED VIEW spent AS
   SELECT c.country, count(*) AS orders, sum(o.cents) AS cents
   FROM orders AS o JOIN customers AS c ON o.customer = c.name GROUP BY c.country;
 CREATE MATERIALIZED VIEW users AS SELECT user_id, count(*) AS sessions FROM sessions GROUP BY user_id;
+CREATE INDEX users_by_sessions ON users (sessions, user_id);

@@ -117,8 +117,17 @@ fn some_columns_of_rows_are_unpacked_alone() {
                 let packed = |column: &ArrayRef| one.encode(std::slice::from_ref(column)).unwrap();
                 assert_eq!(packed(column), packed(&all[*at]), "{schema:?} {wanted:?}");
             }
+            // Packed, they are copied from the row.
+            let types: Vec<DataType> = some.iter().map(|column| column.data_type().clone()).collect();
+            let packed = RowCodec::new(&types).unwrap().encode(&some).unwrap();
+            for (row, expected) in rows.iter().zip(packed.iter()) {
+                let mut copied = b"before".to_vec();
+                codec.append_columns(row, &wanted, &mut copied).unwrap();
+                assert_eq!(copied, [&b"before"[..], expected].concat(), "{schema:?} {wanted:?}");
+            }
         }
         assert!(codec.decode_columns(rows.iter(), &[codec.columns()]).is_err());
+        assert!(codec.append_columns(rows.get(0), &[codec.columns()], &mut Vec::new()).is_err());
     }
 }
 

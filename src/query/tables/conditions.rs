@@ -1,9 +1,12 @@
-//! Conditions on the key of a view, as bounds on the entries that a scan reads.
+//! Conditions on the key of a view or of an index, as bounds on the entries that a scan reads.
 //!
 //! A stored key is its key group and the packed key ([`schemas::stored_key`]). Packed values compare as bytes in SQL's
 //! order, and none is the beginning of another, so the packed leading columns are a prefix of the packed key. Values
 //! of all key columns therefore name single entries; values of the leading ones are a range of each key group, which a
 //! range of the next column narrows. A view without a key is kept by its whole rows: there, all columns are the key.
+//!
+//! The key of an index has no group ([`state::IndexLayout`]): its columns, and behind them those of the view's key.
+//! Values of the leading ones are a range of the whole table for each combination.
 //!
 //! A condition is taken only if the bounds mean exactly what it means in SQL: for columns whose values are equal if
 //! and only if their bytes are (not REAL, DOUBLE, INTERVAL, JSONB, arrays and structs), and for literals that the
@@ -17,10 +20,10 @@ use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
-use schemas::{KEY_GROUPS, RowCodec, stored_group, stored_key};
+use schemas::{KEY_GROUPS, RowCodec, is_equal_by_bytes, stored_group, stored_key};
 use serde::{Deserialize, Serialize};
 
-/// Most entries that a scan reads by their keys; with more, the conditions stay filters.
+/// Most entries, or ranges of an index, that a scan looks up; with more, the conditions stay filters.
 pub(super) const MAX_POINTS: usize = 1000;
 /// First byte of every packed value that is not NULL.
 const VALUE_MARK: u8 = 1;
@@ -41,6 +44,28 @@ pub enum Bounds {
         /// The end of the packed keys.
         to: Vec<u8>,
     },
+    /// The entries of an index with keys in these ranges, which are sorted and apart.
+    Ranges(Vec<KeyRange>),
+}
+
+/// Keys of an index at or above `from` and below `to`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRange {
+    /// The least key.
+    pub from: Vec<u8>,
+    /// The end of the keys.
+    pub to: Vec<u8>,
+}
+
+/// Measure of bounds: of two ways to the rows, the one with the greater is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tightness {
+    /// Set if single entries are named.
+    points: bool,
+    /// Leading columns of which single values are given.
+    equal: usize,
+    /// Set if there is a range of the next column.
+    range: bool,
 }
 
 impl Bounds {
@@ -48,6 +73,7 @@ impl Bounds {
     pub(super) fn groups(&self) -> usize {
         match self {
             Bounds::All | Bounds::Range { .. } => KEY_GROUPS,
+            Bounds::Ranges(_) => 0,
             Bounds::Points(keys) => {
                 let mut groups = BTreeSet::new();
                 for key in keys {
@@ -65,20 +91,26 @@ pub(super) struct Bounded {
     pub bounds: Bounds,
     /// For each condition that the bounds imply, the place in the key of the column that it restricts.
     pub taken: Vec<Option<usize>>,
+    /// The measure of the bounds.
+    pub tightness: Tightness,
 }
 
-/// Key columns of a view's entries, in the order in which they are packed.
-#[derive(Debug)]
+/// Key columns of entries, in the order in which they are packed.
+#[derive(Clone, Debug)]
 pub(super) struct ViewKey {
     columns: Vec<KeyColumn>,
+    /// Set for the key of an index.
+    of_index: bool,
 }
 
 /// Column of a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KeyColumn {
     field: FieldRef,
     /// Codec of its values; None if equality in SQL is not that of their bytes.
     codec: Option<RowCodec>,
+    /// The place of the same column further left: one of an index that is in the view's key, too.
+    repeats: Option<usize>,
 }
 
 impl ViewKey {
@@ -87,18 +119,15 @@ impl ViewKey {
     /// # Errors
     /// When the view does not have a column of its key.
     pub(super) fn new(schema: &Schema, key: Option<&[usize]>) -> Result<ViewKey> {
-        let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let mut columns = Vec::new();
-        for at in key.unwrap_or(&all) {
-            let field = schema.fields().get(*at).with_context(|| format!("the view has no column {at}"))?;
-            let codec = if is_equal_by_bytes(field) {
-                Some(RowCodec::new(std::slice::from_ref(field.data_type()))?)
-            } else {
-                None
-            };
-            columns.push(KeyColumn { field: field.clone(), codec });
-        }
-        Ok(ViewKey { columns })
+        Ok(ViewKey { columns: key_columns(schema, &[], key)?, of_index: false })
+    }
+
+    /// The key of an index of such a view: the columns `indexed`, and behind them the view's key.
+    ///
+    /// # Errors
+    /// When the view does not have a column of the index or of its key.
+    pub(super) fn of_index(schema: &Schema, indexed: &[usize], key: Option<&[usize]>) -> Result<ViewKey> {
+        Ok(ViewKey { columns: key_columns(schema, indexed, key)?, of_index: true })
     }
 
     /// Bounds that follow from conditions which all hold.
@@ -112,12 +141,48 @@ impl ViewKey {
                 allowed[at].narrow(values);
             }
         }
-        let (bounds, columns) = bounds_of(&allowed);
+        let (bounds, tightness) = if self.of_index { self.ranges_of(&allowed) } else { bounds_of(&allowed) };
+        let columns = tightness.equal + usize::from(tightness.range);
         let mut taken = Vec::with_capacity(conditions.len());
         for at in restricted {
             taken.push(at.filter(|at| *at < columns));
         }
-        Bounded { bounds, taken }
+        Bounded { bounds, taken, tightness }
+    }
+
+    /// Ranges of an index that follow from the values allowed in each key column. They say all that is allowed in the
+    /// leading columns that the measure counts.
+    fn ranges_of(&self, allowed: &[Allowed]) -> (Bounds, Tightness) {
+        let (mut prefixes, mut equal): (Vec<Vec<u8>>, usize) = (vec![Vec::new()], 0);
+        for (at, column) in self.columns.iter().enumerate() {
+            // Of a column that comes again, only a single value is in the same place twice.
+            let values = match column.repeats {
+                Some(first) => allowed[first].values.as_ref().filter(|values| values.len() == 1),
+                None => allowed[at].values.as_ref(),
+            };
+            let Some(values) = values.filter(|values| prefixes.len() * values.len() <= MAX_POINTS) else {
+                break;
+            };
+            prefixes = extended(&prefixes, values);
+            equal += 1;
+        }
+        let range = allowed.get(equal).filter(|column| column.is_range());
+        if equal == 0 && range.is_none() {
+            return (Bounds::All, Tightness::default());
+        }
+        let mut ranges = Vec::with_capacity(prefixes.len());
+        for prefix in prefixes {
+            let (from, to) = match range {
+                Some(column) => {
+                    ([prefix.as_slice(), &column.from].concat(), [prefix.as_slice(), &column.to].concat())
+                }
+                None => (prefix.clone(), prefix_end(&prefix)),
+            };
+            if from < to {
+                ranges.push(KeyRange { from, to });
+            }
+        }
+        (Bounds::Ranges(ranges), Tightness { points: false, equal, range: range.is_some() })
     }
 
     /// The key column that a condition restricts, and the values that it allows; None if it is no such condition.
@@ -186,6 +251,34 @@ impl ViewKey {
             _ => Some(at),
         }
     }
+}
+
+/// Columns of a key: those that are indexed, and those of the view's key; without that, all of the view's.
+fn key_columns(schema: &Schema, indexed: &[usize], key: Option<&[usize]>) -> Result<Vec<KeyColumn>> {
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let mut columns: Vec<KeyColumn> = Vec::new();
+    for at in indexed.iter().chain(key.unwrap_or(&all)) {
+        let field = schema.fields().get(*at).with_context(|| format!("the view has no column {at}"))?;
+        let codec = if is_equal_by_bytes(field) {
+            Some(RowCodec::new(std::slice::from_ref(field.data_type()))?)
+        } else {
+            None
+        };
+        let repeats = columns.iter().position(|column| column.field.name() == field.name());
+        columns.push(KeyColumn { field: field.clone(), codec, repeats });
+    }
+    Ok(columns)
+}
+
+/// Each prefix with each value behind it, in ascending order as both are.
+fn extended(prefixes: &[Vec<u8>], values: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut longer = Vec::with_capacity(prefixes.len() * values.len());
+    for prefix in prefixes {
+        for value in values {
+            longer.push([prefix.as_slice(), value].concat());
+        }
+    }
+    longer
 }
 
 impl KeyColumn {
@@ -258,11 +351,11 @@ impl Allowed {
     }
 }
 
-/// Bounds that follow from the values allowed in each key column, and the number of leading columns for which they say
-/// all that is allowed.
-fn bounds_of(allowed: &[Allowed]) -> (Bounds, usize) {
+/// Bounds of a view's entries that follow from the values allowed in each key column. They say all that is allowed in
+/// the leading columns that the measure counts.
+fn bounds_of(allowed: &[Allowed]) -> (Bounds, Tightness) {
     if let Some(points) = points_of(allowed) {
-        return (Bounds::Points(points), allowed.len());
+        return (Bounds::Points(points), Tightness { points: true, equal: allowed.len(), range: false });
     }
     let mut prefix = Vec::new();
     for (at, column) in allowed.iter().enumerate() {
@@ -274,14 +367,15 @@ fn bounds_of(allowed: &[Allowed]) -> (Bounds, usize) {
             let from = [prefix.as_slice(), &column.from].concat();
             let to = [prefix.as_slice(), &column.to].concat();
             let bounds = if from < to { Bounds::Range { from, to } } else { Bounds::Points(Vec::new()) };
-            return (bounds, at + 1);
+            return (bounds, Tightness { points: false, equal: at, range: true });
         }
         if at == 0 {
             break;
         }
-        return (Bounds::Range { to: prefix_end(&prefix), from: prefix }, at);
+        let bounds = Bounds::Range { to: prefix_end(&prefix), from: prefix };
+        return (bounds, Tightness { points: false, equal: at, range: false });
     }
-    (Bounds::All, 0)
+    (Bounds::All, Tightness::default())
 }
 
 /// The stored keys of all entries that can be, if every key column has but some values and they are not too many.
@@ -298,13 +392,7 @@ fn points_of(allowed: &[Allowed]) -> Option<Vec<Vec<u8>>> {
         if keys.len() * values.len() > MAX_POINTS {
             return None;
         }
-        let mut longer = Vec::with_capacity(keys.len() * values.len());
-        for key in &keys {
-            for value in values {
-                longer.push([key.as_slice(), value].concat());
-            }
-        }
-        keys = longer;
+        keys = extended(&keys, values);
     }
     let mut stored = Vec::with_capacity(keys.len());
     for key in &keys {
@@ -324,25 +412,6 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
         }
     }
     end
-}
-
-/// Tells whether values of a column are equal in SQL if and only if their packed bytes are.
-fn is_equal_by_bytes(field: &FieldRef) -> bool {
-    let of = field.data_type();
-    let plain = matches!(
-        of,
-        DataType::Boolean
-            | DataType::Int16
-            | DataType::Int32
-            | DataType::Int64
-            | DataType::Decimal128(..)
-            | DataType::Date32
-            | DataType::Time64(TimeUnit::Microsecond)
-            | DataType::Timestamp(TimeUnit::Microsecond, _)
-            | DataType::Utf8
-            | DataType::Binary
-    );
-    (plain || *of == schemas::uuid_type()) && !schemas::is_jsonb(field)
 }
 
 /// Tells whether a cast takes whole numbers to a type that holds all of them.

@@ -7,7 +7,7 @@ use anyhow::{Error, Result};
 use schemas::{KEY_GROUPS, stored_group, without_group};
 use state::{Catalogue, Committed, Entry, Order, Reads, Scan, Slice, Snapshot, StateError};
 
-use super::conditions::Bounds;
+use super::conditions::{Bounds, KeyRange};
 
 /// Reading of one committed epoch.
 pub trait EpochReads: Sync {
@@ -104,6 +104,8 @@ enum Place<'a> {
     Points { values: Vec<Option<Slice<'a>>>, next: usize },
     /// In a key group: the entries of each within a range are read.
     Groups { scan: Scan<'a>, group: u16, sought: bool },
+    /// In a range of keys, of several.
+    Ranges { scan: Scan<'a>, range: usize, sought: bool },
 }
 
 impl<'a> BoundedScan<'a> {
@@ -120,6 +122,9 @@ impl<'a> BoundedScan<'a> {
             }
             Bounds::Range { .. } => {
                 (Place::Groups { scan: reads.iter(table_id, &[])?, group: 0, sought: false }, 0)
+            }
+            Bounds::Ranges(_) => {
+                (Place::Ranges { scan: reads.iter(table_id, &[])?, range: 0, sought: false }, 0)
             }
         };
         Ok(BoundedScan { bounds: bounds.clone(), place, seeks })
@@ -156,13 +161,27 @@ impl EntryScan for BoundedScan<'_> {
                 }
                 Ok(false)
             }
-            (Place::Groups { .. }, _) => Ok(false),
+            (Place::Ranges { scan, range, sought }, Bounds::Ranges(ranges)) => {
+                while let Some(KeyRange { from, to }) = ranges.get(*range) {
+                    if !*sought {
+                        scan.seek(from);
+                        self.seeks += 1;
+                        *sought = true;
+                    }
+                    if scan.advance()? && scan.entry().is_some_and(|(key, _)| key < &to[..]) {
+                        return Ok(true);
+                    }
+                    (*range, *sought) = (*range + 1, false);
+                }
+                Ok(false)
+            }
+            (Place::Groups { .. } | Place::Ranges { .. }, _) => Ok(false),
         }
     }
 
     fn entry(&self) -> Option<Entry<'_>> {
         match (&self.place, self.bounds.as_ref()) {
-            (Place::All(scan) | Place::Groups { scan, .. }, _) => scan.entry(),
+            (Place::All(scan) | Place::Groups { scan, .. } | Place::Ranges { scan, .. }, _) => scan.entry(),
             (Place::Points { values, next }, Bounds::Points(keys)) => {
                 let at = next.checked_sub(1)?;
                 Some((keys.get(at)?, values.get(at)?.as_deref()?))

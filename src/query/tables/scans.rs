@@ -18,7 +18,7 @@ use dataflows::runtime::retention::Served;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::Count;
 use schemas::{RowCodec, Rows, without_group};
-use state::{CatalogueEntry, count_of};
+use state::{CatalogueEntry, IndexLayout, count_of};
 use tokio::sync::mpsc::Sender;
 
 use super::conditions::Bounds;
@@ -49,6 +49,15 @@ pub(super) struct StoredView {
     pub schema: SchemaRef,
     /// About its size.
     pub size: ViewSize,
+}
+
+/// An index of a view in the state.
+#[derive(Debug)]
+pub(super) struct StoredIndex {
+    /// Its name.
+    pub name: String,
+    /// The form of its entries.
+    pub layout: IndexLayout,
 }
 
 /// Estimated size of a view, by which a join chooses the side that it holds in memory.
@@ -104,6 +113,8 @@ pub(super) struct Counters {
 pub(in crate::query) struct ScanRequest {
     /// The view.
     pub(super) view: Arc<StoredView>,
+    /// The index to read instead of the view's own entries.
+    pub(super) index: Option<Arc<StoredIndex>>,
     /// The wanted columns, by index.
     pub(super) columns: Vec<usize>,
     /// The schema of the batches.
@@ -206,7 +217,8 @@ fn send_rows(epoch: &dyn EpochReads, request: &ScanRequest) -> Result<()> {
     if output.wanted == 0 {
         return Ok(());
     }
-    let mut scan = epoch.open_scan(entry.id, &request.bounds)?;
+    let table_id = request.index.as_ref().map_or(entry.id, |index| index.layout.table_id);
+    let mut scan = epoch.open_scan(table_id, &request.bounds)?;
     let mut seeks = 0;
     while scan.advance()? {
         request.counters.seeks.add(scan.seeks() - seeks);
@@ -246,7 +258,11 @@ impl ScanOutput<'_> {
         }
         // An entry of a keyed view is a key and its row; of another, a row and its count.
         let keyed = request.view.entry.key.is_some();
-        let row = if keyed { value } else { without_group(key) };
+        let row = match &request.index {
+            _ if keyed => value,
+            Some(index) => index.layout.view_key(key)?,
+            None => without_group(key),
+        };
         if let Some(served) = &self.served
             && !served.is_served(row)?
         {

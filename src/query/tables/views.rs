@@ -1,7 +1,13 @@
 //! Views as tables of the query engine: nothing is read before the query runs, and then only what it needs.
 //!
-//! A table takes conditions on its key ([`ViewKey`]), wanted columns and a limit, and plans a [`ViewScan`], which asks
-//! the [server of scans](super::scans) for the rows. EXPLAIN shows what it took, EXPLAIN ANALYZE what it read.
+//! A table takes conditions on its key or on that of an index ([`ViewKey`]), wanted columns and a limit, and plans a
+//! [`ViewScan`], which asks the [server of scans](super::scans) for the rows. EXPLAIN shows what it took, EXPLAIN
+//! ANALYZE what it read.
+//!
+//! Each way to the rows, the view's own entries and every index, has a measure of how tightly conditions bound it
+//! ([`Tightness`]). A way with more conditions is never measured lower, and one that took its conditions is measured by
+//! these alone as by all that were offered: so the way that is chosen for the offered ones is chosen again for those it
+//! took.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,11 +32,11 @@ use datafusion::physical_plan::{
     Statistics, StatisticsArgs,
 };
 use datafusion::scalar::ScalarValue;
-use state::CatalogueEntry;
+use state::{CatalogueEntry, IndexLayout};
 
-use super::conditions::{Bounds, ViewKey};
+use super::conditions::{Bounded, Bounds, Tightness, ViewKey};
 use super::epoch::EpochReads;
-use super::scans::{BATCHES_AHEAD, Counters, ScanRequest, StoredView, ViewSize};
+use super::scans::{BATCHES_AHEAD, Counters, ScanRequest, StoredIndex, StoredView, ViewSize};
 
 /// Literals of an IN list that EXPLAIN shows.
 const SHOWN_LITERALS: usize = 5;
@@ -40,23 +46,68 @@ const SHOWN_LITERALS: usize = 5;
 pub(super) struct ViewTable {
     view: Arc<StoredView>,
     key: ViewKey,
+    /// Indexes with their keys, in the order declared.
+    indexes: Vec<(Arc<StoredIndex>, ViewKey)>,
     scans: Sender<ScanRequest>,
 }
 
 impl ViewTable {
-    /// A view of the epoch, with the way to the server of its scans; its size is estimated if the query names it.
+    /// A view of the epoch, with the way to the server of its scans; its size is estimated if the query names it. It is
+    /// told by its entry, its columns, and all entries of the catalogue, among which are its indexes.
     ///
     /// # Errors
     /// When the state does not know the view as its entry has it.
     pub(super) fn new(
         epoch: &dyn EpochReads,
-        (entry, schema): (&CatalogueEntry, SchemaRef),
+        (entry, entries): (&CatalogueEntry, &[CatalogueEntry]),
+        schema: SchemaRef,
         named: bool,
         scans: Sender<ScanRequest>,
     ) -> anyhow::Result<ViewTable> {
         let key = ViewKey::new(&schema, entry.key.as_deref())?;
         let size = if named { ViewSize::estimate(epoch, entry.id)? } else { ViewSize::default() };
-        Ok(ViewTable { view: Arc::new(StoredView { entry: entry.clone(), schema, size }), key, scans })
+        let mut indexes = Vec::new();
+        for layout in IndexLayout::of_view(entries, entry)? {
+            let Some(stored) = entries.iter().find(|entry| entry.id == layout.table_id) else { continue };
+            let Some(of) = &stored.index else { continue };
+            let key = ViewKey::of_index(&schema, &of.columns, entry.key.as_deref())?;
+            indexes.push((Arc::new(StoredIndex { name: stored.name.clone(), layout }), key));
+        }
+        Ok(ViewTable {
+            view: Arc::new(StoredView { entry: entry.clone(), schema, size }),
+            key,
+            indexes,
+            scans,
+        })
+    }
+
+    /// The same view, read by its own key alone: for a planner that offers conditions in several parts.
+    pub(super) fn without_indexes(&self) -> ViewTable {
+        ViewTable {
+            view: self.view.clone(),
+            key: self.key.clone(),
+            indexes: Vec::new(),
+            scans: self.scans.clone(),
+        }
+    }
+
+    /// The index by which conditions bound the rows most tightly, if it is one, and the bounds. An index goes before
+    /// the view's own entries where both are bounded alike: its ranges lie in one place, not in each key group. Only
+    /// single entries of the view are nearer.
+    fn bound(&self, conditions: &[&Expr]) -> (Option<Arc<StoredIndex>>, Bounded) {
+        let mut best: Option<(&Arc<StoredIndex>, Bounded)> = None;
+        for (index, key) in &self.indexes {
+            let bounded = key.bound(conditions);
+            let least = best.as_ref().map_or(Tightness::default(), |(_, best)| best.tightness);
+            if bounded.tightness > least {
+                best = Some((index, bounded));
+            }
+        }
+        let own = self.key.bound(conditions);
+        match best {
+            Some((index, bounded)) if bounded.tightness >= own.tightness => (Some(index.clone()), bounded),
+            _ => (None, own),
+        }
     }
 }
 
@@ -72,7 +123,7 @@ impl TableProvider for ViewTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let mut support = Vec::with_capacity(filters.len());
-        for taken in self.key.bound(filters).taken {
+        for taken in self.bound(filters).1.taken {
             support.push(match taken {
                 Some(_) => TableProviderFilterPushDown::Exact,
                 None => TableProviderFilterPushDown::Unsupported,
@@ -89,9 +140,9 @@ impl TableProvider for ViewTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let offered: Vec<&Expr> = filters.iter().collect();
-        let bounded = self.key.bound(&offered);
-        // The filters come from one or several calls of `supports_filters_pushdown`. Each took those of leading
-        // columns, so together they are of leading columns again, and all are taken.
+        let (index, bounded) = self.bound(&offered);
+        // The filters come from one call of `supports_filters_pushdown`, or without indexes from several. Each took
+        // those of leading columns, so together they are of leading columns again, and all are taken.
         let mut conditions = Vec::with_capacity(filters.len());
         for (filter, taken) in filters.iter().zip(bounded.taken) {
             let Some(place) = taken else {
@@ -115,6 +166,7 @@ impl TableProvider for ViewTable {
         );
         Ok(Arc::new(ViewScan {
             view: self.view.clone(),
+            index,
             columns,
             schema,
             bounds: Arc::new(bounded.bounds),
@@ -132,6 +184,7 @@ impl TableProvider for ViewTable {
 #[derive(Clone, Debug)]
 struct ViewScan {
     view: Arc<StoredView>,
+    index: Option<Arc<StoredIndex>>,
     columns: Vec<usize>,
     schema: SchemaRef,
     bounds: Arc<Bounds>,
@@ -147,12 +200,18 @@ impl DisplayAs for ViewScan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         write!(f, "ViewScan: view={}, columns=[{}]", self.view.entry.name, columns.join(", "))?;
+        if let Some(index) = &self.index {
+            write!(f, ", index={}", index.name)?;
+        }
         if !self.conditions.is_empty() {
             write!(f, ", key=({})", self.conditions.join(", "))?;
-            if let Bounds::Points(keys) = self.bounds.as_ref() {
-                write!(f, ", points={}", keys.len())?;
+            match self.bounds.as_ref() {
+                Bounds::Points(keys) => {
+                    write!(f, ", points={}, groups={}", keys.len(), self.bounds.groups())?
+                }
+                Bounds::Ranges(ranges) => write!(f, ", ranges={}", ranges.len())?,
+                Bounds::All | Bounds::Range { .. } => write!(f, ", groups={}", self.bounds.groups())?,
             }
-            write!(f, ", groups={}", self.bounds.groups())?;
         }
         match self.limit {
             Some(limit) => write!(f, ", limit={limit}"),
@@ -194,6 +253,7 @@ impl ExecutionPlan for ViewScan {
         };
         let request = ScanRequest {
             view: self.view.clone(),
+            index: self.index.clone(),
             columns: self.columns.clone(),
             schema: self.schema.clone(),
             bounds: self.bounds.clone(),
@@ -214,7 +274,7 @@ impl ExecutionPlan for ViewScan {
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let size = match self.bounds.as_ref() {
             Bounds::Points(keys) => self.view.size.at_most(keys.len() as u64),
-            Bounds::All | Bounds::Range { .. } => self.view.size,
+            Bounds::All | Bounds::Range { .. } | Bounds::Ranges(_) => self.view.size,
         };
         let mut statistics = Statistics::new_unknown(&self.schema);
         // A join holds its smaller side in memory.

@@ -220,7 +220,7 @@ fn grouped_entry<'c>(
     stored: &[u8],
 ) -> Option<&'c CatalogueEntry> {
     let entry = *entries.get(&u32::from_be_bytes(*stored.first_chunk()?))?;
-    (entry.kind != StateTableKind::Sink).then_some(entry)
+    (!matches!(entry.kind, StateTableKind::Sink | StateTableKind::Index)).then_some(entry)
 }
 
 /// Returns table id, new group and old key; the first `len` bytes of the key determine the group.

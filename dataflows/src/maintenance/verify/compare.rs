@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
 use schemas::RowCodec;
+use state::{IndexDifference, IndexLayout, OtherValues};
 
 use super::{Derived, Finding, Subject, derivable};
 use crate::collect::EpochOut;
@@ -80,6 +81,55 @@ pub fn differences(setup: &Setup, out: &EpochOut) -> Result<Vec<Difference>, Run
     }
     found.push(compare_errors(setup, out)?);
     Ok(found)
+}
+
+/// Compares the indexes that the state holds with their views as they are once `found` is mended.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn index_differences(setup: &Setup, found: &[Difference]) -> Result<Vec<Difference>, RunError> {
+    let entries = setup.store.catalogue()?.unwrap_or_default().entries;
+    let mut differences = Vec::new();
+    for view in &entries {
+        let mended = found.iter().find(|difference| difference.table_id == view.id);
+        let mut other = OtherValues::new();
+        for change in mended.into_iter().flat_map(|difference| &difference.changes) {
+            other.insert(change.key.clone(), change.wanted.clone());
+        }
+        for index in IndexLayout::of_view(&entries, view)? {
+            let entry = entries.iter().find(|entry| entry.id == index.table_id);
+            let name = entry.map_or_else(String::new, |entry| entry.name.clone());
+            differences.push(compare_index(setup, (view.id, &other), &index, name)?);
+        }
+    }
+    Ok(differences)
+}
+
+/// Compares an index with its view, whose state table has other values than the stored ones.
+fn compare_index(
+    setup: &Setup,
+    (view, other): (u32, &OtherValues),
+    index: &IndexLayout,
+    name: String,
+) -> Result<Difference, RunError> {
+    let (subject, derived, table_id) = (Subject::Index, Derived::All, index.table_id);
+    let mut finding = Finding { subject, name, derived, held: 0, wrong: 0, missing: 0 };
+    let mut changes = Vec::new();
+    setup.store.compare_index(index, view, other, |difference| {
+        match difference.held {
+            Some(_) => finding.wrong += 1,
+            None => finding.missing += 1,
+        }
+        let IndexDifference { key, held, wanted } = difference;
+        changes.push(Change { key, held, wanted });
+    })?;
+    setup.store.scan(table_id, &[], |_, _| -> Result<(), RunError> {
+        finding.held += 1;
+        Ok(())
+    })?;
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    // Counts are written as they are, not as changes: a damaged one is no number.
+    Ok(Difference { finding, table_id, counted: false, changes })
 }
 
 /// Compares the error table's rows of views that follow from tables alone. A full table cannot be compared:

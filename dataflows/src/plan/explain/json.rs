@@ -17,7 +17,17 @@ pub(super) fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value
         let schema = &plan.rels[view.rel].schema;
         let key = view.key.as_ref().map(|key| column_names(schema, key));
         let kept = view_kept(plan, view);
-        views.push(json!({"name": view.name, "relation": view.rel, "key": key, "kept": kept}));
+        let mut indexes = Vec::with_capacity(view.indexes.len());
+        for index in &view.indexes {
+            indexes.push(json!({"name": index.name, "columns": column_names(schema, &index.columns)}));
+        }
+        views.push(json!({
+            "name": view.name,
+            "relation": view.rel,
+            "key": key,
+            "kept": kept,
+            "indexes": indexes,
+        }));
     }
     for sink in plan.sinks.iter().filter(|s| is_shown(only, &s.name)) {
         sinks.push(json!({

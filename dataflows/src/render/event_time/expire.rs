@@ -6,21 +6,19 @@
 //! arrangement, one epoch later, so that merging frees the memory and the operator that owns the state
 //! deletes it there as any other removed content. All rows of a key have one time, which is in the key, or
 //! they are placed by time ([`BandPlacement`]) and read in its order: no row is read before it is due but one. A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits
-//! nothing for them; below a join `hold_back_final` drops the resulting changes: by the plan's invariants
+//! nothing for them; below a join `hold_back` drops the resulting changes: by the plan's invariants
 //! nothing else can change a row that was final before. A row that changes dropped content breaks those
 //! invariants and stops the worker. An `ExpiryRule` decides on the content due at a horizon: in this module
 //! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use arrow::array::{Array, AsArray, BooleanArray};
-use arrow::datatypes::TimestampMicrosecondType;
 use differential_dataflow::difference::Abelian;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader};
 use schemas::memory::{HeapBytes, table_bytes};
-use schemas::{MemoryPart, MemoryShare, RowCodec, Rows};
+use schemas::{MemoryPart, MemoryShare, RowCodec};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -42,10 +40,8 @@ use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
 use crate::render::Renderer;
-use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
 use crate::render::joins::band::{self, BandPlacement};
-use crate::render::linear::Deltas;
-use crate::render::operators::{OpenEpochs, is_beyond_previous};
+use crate::render::operators::OpenEpochs;
 
 /// Updates of an arrangement, among them removals of expired content.
 type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;
@@ -142,20 +138,6 @@ impl<'s> Renderer<'s, '_> {
         );
         removals.connect_loop(removal_loop.handle);
         Ok(())
-    }
-
-    /// Drops the changes of an operator's output that result from expiry.
-    ///
-    /// # Errors
-    /// When no watermarks flow.
-    pub(in crate::render) fn hold_back_expired(
-        &self,
-        id: RelId,
-        stream: Deltas<'s>,
-        shape: RelationType,
-    ) -> Result<Deltas<'s>, RunError> {
-        let Some(horizons) = self.plan.settled.get(&id).cloned() else { return Ok(stream) };
-        Ok(hold_back_final(stream, self.watermark_updates()?, shape, (horizons, self.collector.clone())))
     }
 }
 
@@ -498,117 +480,4 @@ fn negated<R: Diff + Abelian>(seek: &mut Seek<R>, value: &[u8], epoch: u64) -> O
     let mut total = total.filter(|total| !total.is_zero())?;
     total.negate();
     Some(total)
-}
-
-/// Horizons of an operator's output, with their history at the end of each epoch that is still needed.
-struct FinalRowFilter {
-    horizons: Vec<(usize, CurrentHorizon, BTreeMap<u64, i64>)>,
-    shape: RelationType,
-}
-
-/// Drops rows that were final before their epoch.
-fn hold_back_final<'s>(
-    stream: Deltas<'s>,
-    watermarks: WatermarkUpdates<'s>,
-    shape: RelationType,
-    (horizons, collector): (Vec<Horizon>, Shared),
-) -> Deltas<'s> {
-    let horizons = horizons.iter().map(|h| (h.column, CurrentHorizon::new(h), BTreeMap::new())).collect();
-    let mut filter = FinalRowFilter { horizons, shape };
-    stream.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
-        watermarks,
-        Pipeline,
-        Pipeline,
-        "Freeze",
-        move |_, _| {
-            let mut epochs = OpenEpochs::<Vec<DeltaBatch>>::new();
-            move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
-                rows.for_each(|time, batches| epochs.input_at(&time).append(batches));
-                watermarks.for_each(|time, moved| filter.record_horizons(*time.time(), moved));
-                while let Some(epoch) = epochs.first_epoch() {
-                    // Rows of an epoch are compared with the horizon at the end of the previous one.
-                    if !is_beyond_previous(watermarks_frontier, epoch) {
-                        break;
-                    }
-                    let Some((_, capability, batches)) = epochs.take_first() else { break };
-                    let mut session = output.session(&capability);
-                    for batch in batches {
-                        match filter.retain_open(epoch, batch) {
-                            Ok(batch) if batch.is_empty() => {}
-                            Ok(batch) => session.give(batch),
-                            Err(error) => collector.borrow_mut().fail(error),
-                        }
-                    }
-                }
-                // The history is needed from the first epoch that is buffered or may still arrive.
-                let next = epochs.first_epoch().or(rows_frontier.frontier().first().copied());
-                filter.forget_before(next.unwrap_or(u64::MAX));
-            }
-        },
-    )
-}
-
-impl FinalRowFilter {
-    /// Records the horizons at the end of `epoch`.
-    fn record_horizons(&mut self, epoch: u64, moved: &[(usize, i64)]) {
-        for (_, horizon, history) in &mut self.horizons {
-            horizon.raise_watermarks(moved.iter().copied());
-            if let Some(final_below) = horizon.final_below() {
-                history.insert(epoch, final_below);
-            }
-        }
-    }
-
-    /// Removes horizons that no epoch from `next` on needs: all before the latest one below `next`.
-    fn forget_before(&mut self, next: u64) {
-        for (_, _, history) in &mut self.horizons {
-            let Some((&needed, _)) = history.range(..next).next_back() else { continue };
-            *history = history.split_off(&needed);
-        }
-    }
-
-    /// Returns the rows of a batch that were not final before `epoch`.
-    fn retain_open(&self, epoch: u64, batch: DeltaBatch) -> Result<DeltaBatch, RunError> {
-        let mut keep = vec![true; batch.len()];
-        for (column, _, history) in &self.horizons {
-            let Some((_, horizon)) = history.range(..epoch).next_back() else { continue };
-            match &batch.data {
-                Data::Arrow(columns) => {
-                    let times = columns.column(*column).as_primitive_opt::<TimestampMicrosecondType>();
-                    let Some(times) = times else {
-                        return Err(RunError::Broken("a horizon of what is no time".into()));
-                    };
-                    for (row, keep) in keep.iter_mut().enumerate() {
-                        *keep &= times.is_null(row) || times.value(row) >= *horizon;
-                    }
-                }
-                Data::Packed(rows) => {
-                    for (row, keep) in rows.iter().zip(&mut keep) {
-                        let time = time_in(&self.shape.codec, row, *column)?;
-                        *keep &= time.is_none_or(|time| time >= *horizon);
-                    }
-                }
-            }
-        }
-        // Usual case: the batch is passed on without copying.
-        if !keep.contains(&false) {
-            return Ok(batch);
-        }
-        match batch.data {
-            Data::Arrow(columns) => {
-                let (columns, diffs) = select_rows(&columns, &batch.diffs, &BooleanArray::from(keep))?;
-                Ok(DeltaBatch::from_columns(columns, diffs))
-            }
-            Data::Packed(rows) => {
-                let (mut kept, mut diffs) = (Rows::new(), Vec::new());
-                for ((row, diff), keep) in rows.iter().zip(batch.diffs).zip(keep) {
-                    if keep {
-                        kept.push(row);
-                        diffs.push(diff);
-                    }
-                }
-                Ok(DeltaBatch::from_packed(kept, diffs))
-            }
-        }
-    }
 }

@@ -132,7 +132,7 @@ fn places_of<'a>(statement: &'a Statement, cluster: Option<&BTreeSet<String>>) -
     let (name, with, kind) = match statement {
         Statement::Relation(create) => (&create.name.text, &create.with, PlaceUse::Source),
         Statement::Sink(create) => (&create.name.text, &create.with, PlaceUse::Sink),
-        Statement::View(_) => return vec![],
+        Statement::View(_) | Statement::Index(_) => return vec![],
     };
     let on_kafka = is_on_kafka(with);
     let own = if on_kafka { bootstrap_servers(with) } else { None };
@@ -176,7 +176,7 @@ fn bootstrap_servers(with: &[OptionItem]) -> Option<BTreeSet<String>> {
 fn dead_letter_topic(statement: &Statement) -> Option<&OptionItem> {
     match statement {
         Statement::Relation(create) => find_option(&create.with, "dead_letter.topic"),
-        Statement::View(_) | Statement::Sink(_) => None,
+        Statement::View(_) | Statement::Sink(_) | Statement::Index(_) => None,
     }
 }
 
@@ -185,7 +185,7 @@ fn writes_to_kafka(statement: &Statement) -> bool {
     match statement {
         Statement::Relation(create) => is_on_kafka(&create.with) && dead_letter_topic(statement).is_some(),
         Statement::Sink(create) => is_on_kafka(&create.with),
-        Statement::View(_) => false,
+        Statement::View(_) | Statement::Index(_) => false,
     }
 }
 
@@ -202,7 +202,7 @@ fn output_servers(statement: &Statement) -> Option<BTreeSet<String>> {
     match statement {
         Statement::Relation(create) => bootstrap_servers(&create.with),
         Statement::Sink(create) => bootstrap_servers(&create.with),
-        Statement::View(_) => None,
+        Statement::View(_) | Statement::Index(_) => None,
     }
 }
 

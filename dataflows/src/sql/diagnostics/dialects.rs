@@ -153,7 +153,7 @@ fn foreign_syntax(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static
 
 /// Tells whether a token is the word for an object that a topology creates.
 fn is_created(token: &Token) -> bool {
-    is_any_word(token, &["source", "table", "view", "materialized", "sink"])
+    is_any_word(token, &["source", "table", "view", "materialized", "sink", "index"])
 }
 
 /// Hint for a function of another dialect.

@@ -129,7 +129,7 @@ impl Lower<'_> {
         }
         let rel = narrow.rels.len() - 1;
         let name = of.name.clone();
-        narrow.views.push(View { name, rel, key: None, retention_us: None, served: None });
+        narrow.views.push(View { name, rel, key: None, retention_us: None, served: None, indexes: vec![] });
         prune(&mut narrow);
         self.split_body(narrow.rels, &sides)
     }

@@ -39,6 +39,8 @@ pub enum Statement {
     View(CreateView),
     /// `CREATE SINK`.
     Sink(CreateSink),
+    /// `CREATE INDEX`.
+    Index(CreateIndex),
 }
 
 /// `CREATE SOURCE | TABLE`.
@@ -149,6 +151,17 @@ pub struct CreateView {
     pub text: String,
     /// The statement's first token.
     pub pos: Pos,
+}
+
+/// `CREATE INDEX`.
+#[derive(Clone, Debug)]
+pub struct CreateIndex {
+    /// Its name.
+    pub name: Name,
+    /// The view.
+    pub view: Name,
+    /// The indexed columns in order.
+    pub columns: Vec<Name>,
 }
 
 /// Input of a sink.

@@ -58,6 +58,9 @@ fn show(statement: &Statement) -> String {
             out.push(format!("{:?} {:?}{}", s.format.0, s.encode.0, options(&s.encode.1)));
             out.extend(s.key_encode.as_ref().map(|k| format!("key {:?}{}", k.0, options(&k.1))));
         }
+        Statement::Index(i) => {
+            out.push(format!("INDEX {} on {} by {}", i.name.text, i.view.text, names(&i.columns)))
+        }
     }
     out.join("\n")
 }
@@ -97,6 +100,14 @@ fn a_table_with_every_clause() {
             "Plain Avro schema.registry=http://r",
             "key Text",
         ],
+    );
+}
+
+#[test]
+fn an_index_has_a_name_a_view_and_columns() {
+    golden(
+        "CREATE INDEX By_Team ON \"Scores\" (team, \"where\");create index i on v(a)",
+        &["INDEX by_team on Scores by team,where", "INDEX i on v by a"],
     );
 }
 
@@ -256,8 +267,46 @@ const BAD: &[(&str, &str)] = &[
     ),
     ("CREAT TABLE t", "1:1: unknown statement CREAT\n  did you mean CREATE?"),
     (
-        "CREATE INDEX i ON t (a)",
-        "1:8: CREATE INDEX is not a statement of a topology\n  leave it out: views keep the indexes they need",
+        "CREATE VIEW v AS SELECT a FROM s\nCREATE INDEX i ON v (a)",
+        "2:1: expected `;` before this statement\n  end the one before it with ;",
+    ),
+    ("CREATE INDEX ON v (a)", "1:14: expected an index name, found `ON`"),
+    ("CREATE INDEX i v (a)", "1:16: expected ON, found `v`\n  write CREATE INDEX i ON view (column, ...)"),
+    (
+        "CREATE INDEX i ON v",
+        "1:20: expected the columns of the index, found the end of the statement\n  write CREATE INDEX i ON view (column, ...)",
+    ),
+    ("CREATE INDEX i ON v ()", "1:22: expected a column name, found `)`"),
+    ("CREATE INDEX i ON v (a b)", "1:24: expected `,` or `)` after a column, found `b`"),
+    ("CREATE INDEX i ON v (a) x", "1:25: expected the end of the statement, found `x`"),
+    (
+        "CREATE UNIQUE INDEX i ON v (a)",
+        "1:8: UNIQUE is not supported\n  leave it out: the keys of a view are proven, not declared (`herald explain`)",
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS i ON v (a)",
+        "1:8: CREATE INDEX IF NOT EXISTS is not supported\n  leave IF NOT EXISTS out",
+    ),
+    ("CREATE INDEX i ON v (a ASC)", "1:24: an index has no direction\n  leave ASC out"),
+    (
+        "CREATE INDEX i ON v (a, b DESC)",
+        "1:27: an index has no direction\n  leave DESC out: an index finds rows by values and ranges of its columns",
+    ),
+    (
+        "CREATE INDEX i ON v USING btree (a)",
+        "1:21: USING is not supported: every index is an ordered one\n  leave it out",
+    ),
+    (
+        "CREATE INDEX i ON v (a) WHERE a > 1",
+        "1:25: WHERE is not supported: an index has all rows of its view\n  write another materialized view with the condition, and index that",
+    ),
+    (
+        "CREATE INDEX i ON v (a) INCLUDE (b)",
+        "1:25: INCLUDE is not supported: an index has whole rows\n  leave it out",
+    ),
+    (
+        "CREATE INDEX i ON v (a, lower(b))",
+        "1:25: an index is over columns, not over expressions\n  make the expression a column of the view, and index that",
     ),
     ("CREATE SINC s FROM v", "1:8: CREATE SINC is not a statement of a topology\n  did you mean SINK?"),
     (

@@ -29,7 +29,7 @@ type Meaning = (&'static str, &'static str);
 
 /// Returns every statement.
 pub fn statements() -> Vec<StatementEntry> {
-    vec![source(), table(), view(), materialized_view(), sink(), query()]
+    vec![source(), table(), view(), materialized_view(), index(), sink(), query()]
 }
 
 /// Puts the parser's words in place of `$FORMAT`, `$ENCODE`, `$KEY_ENCODE` and `$INCLUDE`.
@@ -196,6 +196,26 @@ SELECT window_start, window_end, page, count(*) AS clicks
 FROM TUMBLE(clicks, at, INTERVAL '1 hour')
 GROUP BY window_start, window_end, page
 EMIT ON WINDOW CLOSE;",
+    }
+}
+
+fn index() -> StatementEntry {
+    StatementEntry {
+        name: "CREATE INDEX",
+        purpose: "A second order of a materialized view's rows, by which `herald query` finds them.",
+        grammar: fill("CREATE INDEX name ON view (column, ...)"),
+        clauses: &[
+            (
+                "view",
+                "A materialized view. An index can be added and left out later: the state follows at the next start.",
+            ),
+            (
+                "(column, ...)",
+                "Columns of the view, none twice, of any type but REAL, DOUBLE, INTERVAL, JSONB, arrays and structs.",
+            ),
+        ],
+        options: &[],
+        example: "CREATE INDEX hourly_by_page ON hourly (page, window_start);",
     }
 }
 

@@ -1,0 +1,86 @@
+//! Tests of scans by an index of a view.
+
+use super::*;
+
+#[test]
+fn an_index_is_read_where_conditions_bound_it_more_tightly() -> Result<()> {
+    let view = hours()?.indexed(&[vec![2], vec![1]])?;
+    for (filter, parts, remains) in [
+        ("n = 3", ["index=i0, key=(n = 3)", "ranges=1\n"], false),
+        ("n = 3 OR n = 4", ["index=i0, key=(", "ranges=2\n"], false),
+        ("n BETWEEN 3 AND 5", ["index=i0, key=(", "ranges=1\n"], false),
+        ("hour IN (1, 2, 2)", ["index=i1, key=(", "ranges=2\n"], false),
+        ("hour > 97", ["index=i1, key=(hour > 97)", "ranges=1\n"], false),
+        // Behind its own columns an index has those of the key.
+        ("platform = 'KR' AND n = 3", ["index=i0, key=(n = 3, platform = 'KR')", "ranges=1\n"], false),
+        ("n = 3 AND platform > 'EUW1'", ["index=i0, key=(n = 3, platform > 'EUW1')", "ranges=1\n"], false),
+        ("hour = 3 AND platform <> 'KR'", ["index=i1, key=(hour = 3)", "ranges=1\n"], true),
+        // The first of two that are bounded alike; an index goes before key groups.
+        ("n = 4 AND hour = 5", ["index=i0, key=(n = 4)", "ranges=1\n"], true),
+        ("platform = 'KR' AND n > 3", ["], key=(platform = 'KR')", "groups=4096\n"], true),
+        ("hour < 5 AND platform > 'KR'", ["index=i1, key=(hour < 5)", "ranges=1\n"], true),
+        ("lower(platform) = 'kr' AND n = 3", ["index=i0, key=(n = 3)", "ranges=1\n"], true),
+        ("platform = 'KR'", ["], key=(platform = 'KR')", "groups=4096\n"], false),
+        (
+            "platform = 'KR' AND hour = 3 AND n = 3",
+            ["], key=(platform = 'KR', hour = 3)", "points=1, "],
+            true,
+        ),
+        ("n = 1 OR hour = 3", ["ViewScan", "columns=[platform, hour, n]\n"], true),
+        ("n IS NULL", ["ViewScan", "columns=[platform, hour, n]\n"], true),
+    ] {
+        let plan = view.plan_of(&format!("EXPLAIN SELECT * FROM v WHERE {filter}"))?;
+        assert!(parts.iter().all(|part| plan.contains(part)), "{filter}: {plan}");
+        assert_eq!(plan.contains("FilterExec"), remains, "{filter}: {plan}");
+    }
+    for (filter, entries, seeks) in [
+        ("n = 3", 3, 1),
+        ("n = 3 AND platform = 'KR'", 1, 1),
+        ("hour >= 10 AND hour < 12", 6, 1),
+        ("hour IN (3, 4, 500)", 6, 3),
+        ("hour = 3 LIMIT 2", 2, 1),
+    ] {
+        let sql = format!("SELECT n FROM v WHERE {filter}");
+        let read = (view.measured(&sql, "entries_read")?, view.measured(&sql, "seeks")?);
+        assert_eq!(read, (entries, seeks), "{filter}");
+    }
+    // The query engine's own planner offers conditions in parts, and is left to the key.
+    let verbose = view.plan_of("EXPLAIN VERBOSE SELECT n FROM v WHERE platform = 'KR' AND n = 3")?;
+    assert!(verbose.contains("ViewScan") && !verbose.contains("index="), "{verbose}");
+    Ok(())
+}
+
+/// Of a column that an index and the key have both, only a single value is in one place twice.
+#[test]
+fn a_column_of_the_index_may_come_again_in_the_key() -> Result<()> {
+    let view = hours()?.indexed(&[vec![0]])?;
+    for (filter, part, remains, entries) in [
+        ("platform = 'KR' AND hour < 5", "index=i0, key=(platform = 'KR', hour < 5), ranges=1\n", false, 5),
+        ("platform IN ('KR', 'NA1') AND hour < 5", "ranges=2\n", true, 200),
+    ] {
+        let sql = format!("SELECT n FROM v WHERE {filter}");
+        let plan = view.plan_of(&format!("EXPLAIN {sql}"))?;
+        assert!(plan.contains(part) && plan.contains("index=i0"), "{filter}: {plan}");
+        assert_eq!(plan.contains("FilterExec"), remains, "{filter}: {plan}");
+        assert_eq!(view.measured(&sql, "entries_read")?, entries, "{filter}");
+    }
+    Ok(())
+}
+
+/// A view without a key has the copies of a row in its indexes, too.
+#[test]
+fn an_index_of_a_view_without_a_key_counts_copies() -> Result<()> {
+    let schema = Schema::new(vec![
+        Field::new("platform", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+    ]);
+    let platforms: ArrayRef = Arc::new(StringArray::from(vec![Some("KR"), Some("KR"), None, Some("NA1")]));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, 7, 7, 8]));
+    let rows = RecordBatch::try_new(Arc::new(schema), vec![platforms, numbers])?;
+    let view = View::counted(&rows)?.0.indexed(&[vec![1]])?;
+    let sql = "SELECT platform, n FROM v WHERE n = 7";
+    assert!(view.plan_of(&format!("EXPLAIN {sql}"))?.contains("index=i0, key=(n = 7), ranges=1\n"));
+    assert_eq!(outcome(view.ask(sql)), Ok([",7", "KR,7", "KR,7", "platform,n"].map(str::to_owned).to_vec()));
+    assert_eq!((view.measured(sql, "entries_read")?, view.measured(sql, "output_rows")?), (2, 3));
+    Ok(())
+}
