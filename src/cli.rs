@@ -87,7 +87,7 @@ pub enum Command {
     DeadLetter(DeadLetterCommand),
     /// Lay out SQL files: line breaks, indentation and spaces, nothing else.
     Fmt {
-        /// SQL files.
+        /// SQL files. Test scripts (NAME.test.sql) are left as they are.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Change nothing; fail if a file is laid out otherwise.
@@ -491,7 +491,7 @@ pub struct TestArgs {
 #[derive(Args, Debug)]
 pub struct QueryArgs {
     /// The query, or - for standard input. Without it, on a terminal, a shell. Tables are the materialized
-    /// views, herald.views, herald.errors and herald.dead_letter.
+    /// views and the system tables, such as herald.views and herald.epochs.
     pub sql: Option<String>,
     /// Read the query from this file.
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "sql")]

@@ -6,9 +6,11 @@
 
 mod allocator;
 mod memory;
+mod phases;
 mod serving;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,10 +19,12 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use state::Store;
+use state::{EarlierPhase, Store, TimedPhase};
 
 pub use allocator::CountingAllocator;
 use memory::MemoryGauges;
+use phases::PhaseNotes;
+pub use phases::whole_us;
 pub use serving::Serving;
 
 /// A phase of an epoch; each is timed separately.
@@ -91,6 +95,7 @@ pub struct Metrics {
     registry_open: Gauge,
     serving: Serving,
     memory: MemoryGauges,
+    phase_notes: PhaseNotes,
 }
 
 impl Metrics {
@@ -115,6 +120,7 @@ impl Metrics {
         Ok(Metrics {
             serving: Serving::new(&registry)?,
             memory: MemoryGauges::new(&registry)?,
+            phase_notes: PhaseNotes::default(),
             registry,
             outcomes: counter_vec(
                 "source_records_total",
@@ -283,6 +289,23 @@ impl Metrics {
     /// Records the duration of one phase of an epoch.
     pub fn observe_phase(&self, phase: Phase, took: Duration) {
         self.phases.with_label_values(&[phase.name()]).observe(took.as_secs_f64());
+    }
+
+    /// Records the duration of the commit of an epoch, also for the history of epochs.
+    pub fn observe_commit(&self, epoch: u64, took: Duration) {
+        self.observe_phase(Phase::Commit, took);
+        self.phase_notes.note(TimedPhase::Commit, epoch..=epoch, took);
+    }
+
+    /// Records the duration of the publishing of some epochs, also for the history of epochs.
+    pub fn observe_publish(&self, epochs: RangeInclusive<u64>, took: Duration) {
+        self.observe_phase(Phase::Publish, took);
+        self.phase_notes.note(TimedPhase::Publish, epochs, took);
+    }
+
+    /// Takes the durations of earlier epochs that the history of epochs does not have yet.
+    pub fn take_phase_notes(&self) -> Vec<EarlierPhase> {
+        self.phase_notes.take()
     }
 
     /// Sets the number of rows in an arrangement.

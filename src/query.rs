@@ -416,7 +416,8 @@ async fn plan_statement(context: &SessionContext, sql: &str) -> datafusion::erro
 fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
     let sources = tables.table_sources()?;
     let columns = sources.iter().map(|(name, source)| (name.clone(), source.schema())).collect();
-    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| sql_mistakes(&found))
+    let planned = question::plan(sql, &columns, &|name| sources.get(name).cloned(), tables.finality);
+    planned.map_err(|found| sql_mistakes(&found))
 }
 
 /// Creates a session that reads registered tables only, on one thread, in bounded memory. What does not fit is written to

@@ -6,6 +6,7 @@
 //! | `/readyz` | 200 when started, and broker and schema registry answer |
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
+//! | `/v1/views/VIEW/KEY` | JSON: the row of a key ([`lookup`]) |
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv, table or expanded |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
@@ -17,12 +18,13 @@ pub mod access;
 mod connections;
 pub(crate) mod descriptors;
 mod guarded;
+mod lookup;
 mod queries;
 mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,6 +46,7 @@ use crate::driver::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
 use crate::query::process::reads::Lender;
+use crate::query::tables::lookup::Lookups;
 use access::{Access, Gate};
 use connections::Connections;
 use queries::{Answered, Queries, Refusal};
@@ -65,6 +68,8 @@ pub struct Served {
     metrics: Arc<Metrics>,
     queries: Queries,
     copying: Semaphore,
+    /// The views as look-ups read them, from the first one on.
+    lookups: OnceLock<Lookups>,
 }
 
 impl Served {
@@ -83,6 +88,7 @@ impl Served {
             metrics,
             queries,
             copying: Semaphore::new(1),
+            lookups: OnceLock::new(),
         }
     }
 
@@ -212,6 +218,7 @@ fn create_router(served: Served, access: Access) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/topology", get(topology))
         .route("/v1/views", get(views))
+        .route("/v1/views/{*row}", get(lookup::view_row))
         .route("/v1/query", get(query_get).post(query_post))
         .route("/v1/backup", post(backup))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
@@ -539,9 +546,11 @@ mod tests {
             "GET /v1/query",
             "GET /v1/query?sql=SELECT%201&format=xml",
             "GET /nowhere",
+            "GET /v1/views/v/k",
+            "POST /v1/views/v/k",
         ])?;
         let status: Vec<&str> = answers.iter().filter_map(|answer| answer.split(' ').nth(1)).collect();
-        assert_eq!(status, ["200", "503", "200", "200", "503", "400", "400", "404"]);
+        assert_eq!(status, ["200", "503", "200", "200", "503", "400", "400", "404", "503", "405"]);
         assert!(answers[1].ends_with("starting\n"), "{}", answers[1]);
         assert!(answers[2].contains("herald_committed_epoch_number{topology=\"t\"} 0"), "{}", answers[2]);
         assert!(answers[3].contains(r#""name":"t""#), "{}", answers[3]);

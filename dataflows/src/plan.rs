@@ -554,6 +554,9 @@ pub struct View {
     pub served: Option<Horizon>,
     /// Its indexes in the order declared.
     pub indexes: Vec<ViewIndex>,
+    /// Sources by index in [`Plan::sources`], and their lags in microseconds: windows that end at or before
+    /// every source's watermark less its lag are final. None if no row of the view is ever final.
+    pub final_marks: Option<Vec<(usize, i64)>>,
 }
 
 /// An index of a materialized view.

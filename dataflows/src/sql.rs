@@ -22,6 +22,13 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::config::ConfigOptions;
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs};
+
 pub use crate::mistake::SqlFile;
 pub use crate::mistake::{Mistake, SqlError};
 pub use bind::ColumnsOf;
@@ -38,6 +45,29 @@ pub mod reference {
     pub use functions::{FunctionEntry, functions};
     pub use statements::{StatementEntry, statements};
     pub use types::{TypeEntry, types};
+}
+
+/// The value of a text as a literal of a column's type, as CAST reads it: an array with one value.
+///
+/// # Errors
+/// The reason why the text is none, in a sentence.
+pub fn literal_value(text: &str, column: &Field) -> Result<ArrayRef, String> {
+    let value: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    if *column.data_type() == DataType::Utf8 {
+        return Ok(value);
+    }
+    let given = Field::new("text", DataType::Utf8, false);
+    let Some(cast) = crate::functions::cast_function(&given, column) else {
+        return Err(format!("no text is read as {}", schemas::sql_type(column)));
+    };
+    let read = cast.invoke_with_args(ScalarFunctionArgs {
+        args: vec![ColumnarValue::Array(value)],
+        arg_fields: vec![Arc::new(given)],
+        number_rows: 1,
+        return_field: Arc::new(column.clone()),
+        config_options: Arc::new(ConfigOptions::default()),
+    });
+    read.and_then(|read| read.into_array(1)).map_err(query::evaluation_message)
 }
 
 /// Names of the scalar functions that a query may call, aliases included. A test of each can be told by it.

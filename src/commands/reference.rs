@@ -249,6 +249,9 @@ fn add_function(function: &FunctionEntry, page: &mut String) {
     if function.views_only {
         result.push_str(" In views only.");
     }
+    if function.queries_only {
+        result.push_str(" In queries only.");
+    }
     if let [_, others @ ..] = function.names.as_slice()
         && !others.is_empty()
     {

@@ -20,14 +20,14 @@ use dataflows::runtime::worker::Setup;
 use fail::fail_point;
 use schemas::memory::vector_bytes;
 use schemas::{MemoryPart, MemoryShare, OutChunk};
-use state::{Commit, OutboxChunk, Progress};
+use state::{Commit, Measured, OutboxChunk, Progress};
 
 use super::DriverHandle;
 use super::encode::{CHUNK_BYTES, flush_chunk};
 use super::failures::{FailureWatch, Failures};
 use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
-use crate::metrics::{Metrics, Phase};
+use crate::metrics::{Metrics, Phase, whole_us};
 
 /// The committer thread's state.
 pub struct Committer {
@@ -89,6 +89,7 @@ impl Committer {
     fn commit(&mut self, assembler: &mut Assembler, head: EpochHead, reports: Vec<Report>) -> Result<()> {
         let (epoch, commit_ms) = (head.epoch, now_ms());
         let (mut chunks, mut dead, mut workers) = (ChunksByTarget::new(), Vec::new(), Vec::new());
+        let measured = self.measured(&head, &reports);
         for report in reports {
             self.metrics.observe_phase(Phase::Decode, report.decode);
             self.metrics.observe_phase(Phase::Step, report.step);
@@ -109,11 +110,12 @@ impl Committer {
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
         commit.outbox = outbox_chunks(chunks);
+        commit.measured = Some(measured);
         fail_point!("commit.gathered");
         let begun = Instant::now();
         let written = self.setup.store.commit(assembled.commit);
         let output = written.with_context(|| format!("epoch {epoch} was not committed"))?;
-        self.metrics.observe_phase(Phase::Commit, begun.elapsed());
+        self.metrics.observe_commit(epoch, begun.elapsed());
         show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.set_epoch(epoch);
@@ -131,6 +133,21 @@ impl Committer {
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
+    }
+
+    /// Measurements of an epoch for the history of epochs, with those of earlier epochs that it lacks.
+    fn measured(&self, head: &EpochHead, reports: &[Report]) -> Measured {
+        let mut measured = Measured { earlier: self.metrics.take_phase_notes(), ..Measured::default() };
+        for source in &head.sources {
+            measured.input_rows += source.read;
+        }
+        for report in reports {
+            measured.output_rows += report.output_rows;
+            // The workers run abreast: the one that takes longest is the one that an epoch waits for.
+            measured.decode_us = measured.decode_us.max(whole_us(report.decode));
+            measured.step_us = measured.step_us.max(whole_us(report.step));
+        }
+        measured
     }
 
     /// Exports the metrics of an epoch: rows touched, arrangement sizes, outcomes and watermarks.

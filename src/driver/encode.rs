@@ -98,7 +98,7 @@ impl Outputs {
             let key = schema.project(&sink.key)?;
             codecs.push((RowCodec::of(schema)?, RowCodec::of(&key)?));
         }
-        Ok(SinkEncoder { outputs: self, plan, codecs })
+        Ok(SinkEncoder { outputs: self, plan, codecs, records: 0 })
     }
 }
 
@@ -149,6 +149,8 @@ pub struct SinkEncoder<'a> {
     outputs: &'a Outputs,
     plan: &'a Plan,
     codecs: Vec<(RowCodec, RowCodec)>,
+    /// Records encoded since they were last taken.
+    records: u64,
 }
 
 /// Keys and values of one sink's records, in order.
@@ -199,6 +201,7 @@ impl SinkEncoder<'_> {
                     }
                     _ => chunk.push(&OutRecord { topic: "", partition: 0, key, value, headers: vec![] }),
                 }
+                self.records += 1;
                 if chunk.len_bytes() >= CHUNK_BYTES {
                     let full = std::mem::replace(chunk, OutChunk::new());
                     encoded.entry(number).or_default().push(full.into_bytes());
@@ -211,6 +214,11 @@ impl SinkEncoder<'_> {
             }
         }
         Ok(encoded)
+    }
+
+    /// Returns the number of records encoded since the last call.
+    pub fn take_records(&mut self) -> u64 {
+        std::mem::take(&mut self.records)
     }
 
     /// Encodes the keys and values of one sink's messages.

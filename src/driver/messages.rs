@@ -35,6 +35,8 @@ pub struct Report {
     pub share: WorkerEpoch,
     /// Serialised output by target.
     pub encoded: Encoded,
+    /// Records in the output.
+    pub output_rows: u64,
     /// Dead letters.
     pub dead: Vec<DeadLetter>,
     /// Time spent decoding and validating.

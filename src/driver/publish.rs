@@ -22,7 +22,7 @@ use state::{Published, StateError, Store};
 
 use super::DriverHandle;
 use crate::failpoints;
-use crate::metrics::{Metrics, Phase};
+use crate::metrics::Metrics;
 
 /// A committed epoch's output.
 pub struct ToPublisher {
@@ -173,8 +173,9 @@ impl Targets {
                 self.store.delete_outbox(target, *epoch)?;
             }
         }
-        self.metrics.observe_phase(Phase::Publish, begun.elapsed());
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
+        let first = epochs.first().map_or(last, |e| e.epoch);
+        self.metrics.observe_publish(first..=last, begun.elapsed());
         for ms in epochs.iter().flat_map(|e| &e.samples) {
             self.metrics.observe_end_to_end(now - ms);
         }

@@ -103,6 +103,7 @@ fn run_worker(
                 let report = Report {
                     share: WorkerEpoch { out, marks },
                     encoded,
+                    output_rows: encoder.take_records(),
                     dead: std::mem::take(&mut dead),
                     decode: std::mem::take(&mut decode),
                     step: begun.elapsed(),

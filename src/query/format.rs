@@ -113,18 +113,22 @@ fn write_json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     write!(out, "[")?;
     let mut first = true;
     for batch in &answer.batches {
-        let schema = batch.schema();
         for row in 0..batch.num_rows() {
-            let mut object = Map::new();
-            for (field, column) in schema.fields().iter().zip(batch.columns()) {
-                object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
-            }
-            write!(out, "{}{}", if first { "\n" } else { ",\n" }, Value::Object(object))?;
+            write!(out, "{}{}", if first { "\n" } else { ",\n" }, json_object(batch, row)?)?;
             first = false;
         }
     }
     write!(out, "{}", if first { "]\n" } else { "\n]\n" })?;
     Ok(())
+}
+
+/// One row as a JSON object, in column order.
+pub fn json_object(batch: &RecordBatch, row: usize) -> Result<Value> {
+    let mut object = Map::new();
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
+    }
+    Ok(Value::Object(object))
 }
 
 fn write_csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {

@@ -7,7 +7,9 @@
 
 mod conditions;
 pub(super) mod epoch;
+pub mod lookup;
 pub(super) mod scans;
+mod system;
 mod views;
 
 use std::collections::BTreeMap;
@@ -15,30 +17,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Sender;
-use dataflows::sql::question;
+use dataflows::sql::question::{self, Finality};
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
-use schemas::timestamptz;
 use state::{CatalogueEntry, StateTableKind};
 
 use super::Allowance;
 use super::budget::TableBudget;
+use super::information_schema;
 use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
-use super::{dead_letters, information_schema};
 pub(in crate::query) use conditions::Bounds;
 use epoch::EpochReads;
 use scans::ScanRequest;
+use system::SYSTEM_TABLES;
 use views::ViewTable;
-
-/// 9999-12-31T23:59:59.999999Z, as which a watermark at the maximum is shown.
-const END_OF_TIME_US: i64 = 253_402_300_799_999_999;
 
 /// The tables of one epoch.
 pub struct Tables {
@@ -48,6 +47,8 @@ pub struct Tables {
     pub unknown: Vec<String>,
     /// Names of the topology's sources and tables, which cannot be queried; read only if a name is unknown.
     pub sources: Vec<String>,
+    /// The windows that are final in the views that the query names.
+    pub finality: Finality,
     tables: Vec<QueryTable>,
 }
 
@@ -122,16 +123,14 @@ impl Tables {
             let rows = TableRows::View(Arc::new(view));
             tables.push(QueryTable { schema_name, name: name.to_owned(), schema, rows });
         }
-        let mut views = system_table("views", views_schema());
-        if wanted.contains(&views.full_name()) {
-            views.rows = TableRows::Held(system_views(epoch, &mut budget)?);
+        let finality = finality_of(&tables, &wanted, epoch);
+        for of in &SYSTEM_TABLES {
+            let mut table = system_table(of.name, (of.schema)());
+            if wanted.contains(&table.full_name()) {
+                table.rows = TableRows::Held((of.read)(epoch, &mut budget)?);
+            }
+            tables.push(table);
         }
-        tables.push(views);
-        let mut dead_letter = system_table("dead_letter", dead_letters::table_schema());
-        if wanted.contains(&dead_letter.full_name()) {
-            dead_letter.rows = TableRows::Held(dead_letters::read_all(epoch, &mut budget)?);
-        }
-        tables.push(dead_letter);
         let lists = information_tables(&tables)?;
         tables.extend(lists);
         let mut unknown = Vec::new();
@@ -142,7 +141,7 @@ impl Tables {
             }
         }
         let sources = if unknown.is_empty() { Vec::new() } else { super::stored_sources(epoch)? };
-        Ok(Tables { epoch: epoch.committed().epoch, unknown, sources, tables })
+        Ok(Tables { epoch: epoch.committed().epoch, unknown, sources, finality, tables })
     }
 
     /// The names of all views and system tables.
@@ -184,6 +183,16 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// The windows that are final in the views that a query names.
+fn finality_of(views: &[QueryTable], wanted: &[String], epoch: &dyn EpochReads) -> Finality {
+    let progress = &epoch.committed().progress.views;
+    let mut finality = Finality::NoView;
+    for view in views.iter().filter(|view| view.schema_name.is_none() && wanted.contains(&view.name)) {
+        finality = finality.and_view(progress.get(&view.name).and_then(|view| view.final_us));
+    }
+    finality
 }
 
 /// The tables of `information_schema`, which list all others.
@@ -247,18 +256,12 @@ fn system_table(name: &str, schema: SchemaRef) -> QueryTable {
 }
 
 /// The system tables: name, meaning and columns.
-pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
-    vec![
-        (
-            "herald.views",
-            "The last committed epoch, which every view shows, its time, and the watermark of each view.",
-            views_schema(),
-        ),
-        (
-            "herald.dead_letter",
-            "Rejected records, oldest first, with their bytes, where each came from, and the reason.",
-            dead_letters::table_schema(),
-        ),
+pub fn system_schemas() -> Vec<(String, &'static str, SchemaRef)> {
+    let mut all = Vec::new();
+    for table in &SYSTEM_TABLES {
+        all.push((format!("herald.{}", table.name), table.about, (table.schema)()));
+    }
+    let others = [
         (
             "herald.errors",
             "Rows that an expression fails on: they are missing in the view, and come back when they are corrected.",
@@ -274,36 +277,11 @@ pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
             "Their columns, with the types of SQL.",
             information_schema::columns_schema(),
         ),
-    ]
-}
-
-fn views_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("view", DataType::Utf8, false),
-        Field::new("epoch", DataType::Int64, false),
-        Field::new("committed_at", timestamptz(), true),
-        Field::new("watermark", timestamptz(), true),
-    ]))
-}
-
-/// `herald.views`: the last committed epoch, which every view shows, its time, and the watermark of each view.
-fn system_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
-    let progress = &epoch.committed().progress;
-    let views: Vec<_> = progress.views.iter().collect();
-    let names = StringArray::from_iter_values(views.iter().map(|(name, _)| name));
-    let epochs = views.iter().map(|(_, view)| view.epoch as i64);
-    let committed =
-        views.iter().map(|(_, view)| (view.commit_ms > 0).then_some(view.commit_ms.saturating_mul(1000)));
-    let watermarks = views.iter().map(|(_, view)| view.watermark_us.map(|us| us.min(END_OF_TIME_US)));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(names),
-        Arc::new(Int64Array::from_iter_values(epochs)),
-        Arc::new(TimestampMicrosecondArray::from_iter(committed).with_timezone("UTC")),
-        Arc::new(TimestampMicrosecondArray::from_iter(watermarks).with_timezone("UTC")),
     ];
-    let batch = RecordBatch::try_new(views_schema(), columns)?;
-    budget.take(batch.get_array_memory_size(), "herald.views")?;
-    Ok(batch)
+    for (name, about, schema) in others {
+        all.push((name.to_owned(), about, schema));
+    }
+    all
 }
 
 #[cfg(test)]

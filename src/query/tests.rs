@@ -8,7 +8,9 @@ use connectors::DeadLetter;
 use connectors::dead_letter::KeptHeaders;
 use schemas::{Blobs, Outcome, RowCodec, Rows, schema_to_json, timestamptz};
 use state::{
-    Catalogue, CatalogueEntry, Commit, Counts, Progress, StateTableKind, StoreOptions, ViewProgress, Writes,
+    Catalogue, CatalogueEntry, Commit, Counts, EarlierPhase, EntryFacts, Measured, OutboxChunk,
+    PartitionProgress, Progress, SourceProgress, StateTableKind, StoreOptions, TimedPhase, ViewProgress,
+    Writes,
 };
 
 use super::process::remote::lend_to_test;
@@ -25,6 +27,7 @@ fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> Catal
         key,
         retention: None,
         index: None,
+        facts: EntryFacts::default(),
     }
 }
 
@@ -72,6 +75,17 @@ fn counted_rows(schema: &Schema) -> Result<Counts> {
     Ok(Counts { table_id: 2, rows, diffs: vec![1, 3] })
 }
 
+/// A row of the error table, once.
+fn failed_row(schema: &Schema) -> Result<Counts> {
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for text in ["flags", "12 / CAST(n@1 AS Int64)", "Arrow error: Divide by zero error", "n=0"] {
+        columns.push(Arc::new(StringArray::from(vec![text])));
+    }
+    let mut rows = Rows::new();
+    rows.push(&grouped(RowCodec::of(schema)?.encode(&columns)?.get(0)));
+    Ok(Counts { table_id: 3, rows, diffs: vec![1] })
+}
+
 fn dead_letter() -> DeadLetter {
     DeadLetter {
         topic: "in".to_owned(),
@@ -102,28 +116,71 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
     let options = StoreOptions { create: true, ..StoreOptions::default() };
     let store = Store::open(&dir.path().join("state"), &options)?;
     let flags = Schema::new(vec![Field::new("on", DataType::Boolean, false)]);
-    let errors = Schema::new(vec![Field::new("message", DataType::Utf8, false)]);
+    let errors = dataflows::runtime::state_tables::error_columns();
     store.put_catalogue(&Catalogue {
         topology: "t".to_owned(),
         entries: vec![
             entry(1, "champions", &keyed_schema(), Some(vec![0])),
             entry(2, "flags", &flags, None),
             entry(3, "herald.errors", &errors, None),
-            CatalogueEntry { kind: StateTableKind::Sink, ..entry(4, "source clicks", &flags, None) },
+            of_kind(StateTableKind::Sink, 4, "source clicks", facts(Some("kafka"), None, None)),
+            of_kind(StateTableKind::Sink, 5, "champions_out", facts(Some("file"), Some("champions"), None)),
+            of_kind(StateTableKind::Sink, 6, "flags_out", facts(Some("kafka"), Some("flags"), None)),
+            of_kind(
+                StateTableKind::Arrangement,
+                7,
+                "champions/3/groups",
+                facts(None, None, Some("Aggregate")),
+            ),
         ],
     })?;
-    let view = ViewProgress { epoch: 4, commit_ms: 2_000, watermark_us: Some(i64::MAX) };
+    let view =
+        ViewProgress { epoch: 4, commit_ms: 2_000, watermark_us: Some(i64::MAX), final_us: Some(1_500_000) };
+    let earlier = vec![EarlierPhase { phase: TimedPhase::Commit, first: 3, last: 3, us: 70 }];
+    let measured = Measured { input_rows: 9, output_rows: 2, decode_us: 1_500, step_us: 2_250, earlier };
     store.commit(Commit {
         epoch: 4,
         commit_ms: 2_000,
         writes: vec![keyed_writes()?],
-        counts: vec![counted_rows(&flags)?],
-        progress: Progress { views: [("champions".to_owned(), view)].into(), ..Progress::default() },
-        outbox: vec![],
+        counts: vec![counted_rows(&flags)?, failed_row(&errors)?],
+        progress: Progress {
+            views: [("champions".to_owned(), view)].into(),
+            sources: [("clicks".to_owned(), clicks())].into(),
+        },
+        outbox: vec![OutboxChunk { cluster: 1, part: 0, bytes: b"out".to_vec() }],
         dead_letters: vec![dead_letter().to_bytes()],
         bounded: None,
+        measured: Some(measured),
     })?;
     Ok((dir, store))
+}
+
+/// Facts of an entry: its connector, the relation that it sends, its operator.
+fn facts(connector: Option<&str>, shows: Option<&str>, operator: Option<&str>) -> EntryFacts {
+    let [connector, shows, operator] = [connector, shows, operator].map(|fact| fact.map(str::to_owned));
+    EntryFacts { connector, shows, operator }
+}
+
+/// An entry without columns.
+fn of_kind(kind: StateTableKind, id: u32, name: &str, facts: EntryFacts) -> CatalogueEntry {
+    CatalogueEntry { kind, schema: None, facts, ..entry(id, name, &Schema::empty(), None) }
+}
+
+/// The progress of a source with two partitions, one of which has brought nothing.
+fn clicks() -> SourceProgress {
+    let first = PartitionProgress {
+        next_offset: 8,
+        last_ms: Some(1_000),
+        max_event_us: Some(1_600_000),
+        ..PartitionProgress::default()
+    };
+    SourceProgress {
+        partitions: [(0, first), (1, PartitionProgress::default())].into(),
+        watermark_us: Some(1_500_000),
+        outcomes: [4, 1, 1, 1, 1, 1],
+        read: 9,
+        ..SourceProgress::default()
+    }
 }
 
 /// The answer to a query of the state.
@@ -184,11 +241,14 @@ fn nested_values_and_engine_types_are_json() -> Result<()> {
 
 #[test]
 fn system_tables_are_tables() -> Result<()> {
-    let views = ask("SELECT * FROM herald.views", OutputFormat::Csv)?;
+    let sql = "SELECT view, epoch, committed_at, watermark, final_until, key, estimated_rows, \
+               estimated_bytes > 0 AS has_bytes, is_whole FROM herald.views";
+    let views = ask(sql, OutputFormat::Csv)?;
     assert_eq!(
         views,
-        "view,epoch,committed_at,watermark\n\
-         champions,4,1970-01-01T00:00:02.000000Z,9999-12-31T23:59:59.999999Z\n"
+        "view,epoch,committed_at,watermark,final_until,key,estimated_rows,has_bytes,is_whole\n\
+         champions,4,1970-01-01T00:00:02.000000Z,9999-12-31T23:59:59.999999Z,1970-01-01T00:00:01.500000Z,\
+         \"[\"\"champion\"\"]\",2,true,true\n"
     );
     let dead_letters =
         ask("SELECT source, outcome, \"offset\", message, value FROM herald.dead_letter", OutputFormat::Csv)?;
@@ -202,7 +262,80 @@ fn system_tables_are_tables() -> Result<()> {
          {\"name\":\"sum\",\"value\":null,\"bytes\":\"/w==\"},\
          {\"name\":\"none\",\"value\":null,\"bytes\":null}],\"n\":2}\n]\n"
     );
-    assert_eq!(ask("SELECT count(*) AS n FROM herald.errors", OutputFormat::Csv)?, "n\n0\n");
+    assert_eq!(ask("SELECT count(*) AS n FROM herald.errors", OutputFormat::Csv)?, "n\n1\n");
+    Ok(())
+}
+
+#[test]
+fn what_failed_is_shown_and_asked_for_as_sql() -> Result<()> {
+    let shown = "expression,message,row\n12 / CAST(n AS BIGINT),division by zero,n=0\n";
+    for condition in [
+        "true",
+        "view = 'flags'",
+        "view = 'flags' AND expression = '12 / CAST(n AS BIGINT)' AND message = 'division by zero' AND \"row\" = 'n=0'",
+        "view = 'flags' AND expression > '12' AND message LIKE 'division%'",
+    ] {
+        let sql = format!("SELECT expression, message, \"row\" FROM herald.errors WHERE {condition}");
+        assert_eq!(ask(&sql, OutputFormat::Csv)?, shown, "{condition}");
+    }
+    let stored =
+        "SELECT view FROM herald.errors WHERE view = 'flags' AND expression = '12 / CAST(n@1 AS Int64)'";
+    assert_eq!(ask(stored, OutputFormat::Csv)?, "view\n");
+    Ok(())
+}
+
+#[test]
+fn system_tables_tell_the_progress_and_the_sizes() -> Result<()> {
+    let sources = "SELECT name, connector, \"partition\", next_offset, last_record_at, max_event_time, watermark, has_ended, \
+                   read, accepted, duplicate, superseded, \"constraint\", decode, late FROM herald.sources ORDER BY 3";
+    assert_eq!(
+        ask(sources, OutputFormat::Csv)?,
+        "name,connector,partition,next_offset,last_record_at,max_event_time,watermark,has_ended,\
+         read,accepted,duplicate,superseded,constraint,decode,late\n\
+         clicks,kafka,0,8,1970-01-01T00:00:01.000000Z,1970-01-01T00:00:01.600000Z,1970-01-01T00:00:01.500000Z,false,\
+         9,4,1,1,1,1,1\n\
+         clicks,kafka,1,0,,,1970-01-01T00:00:01.500000Z,false,9,4,1,1,1,1,1\n"
+    );
+    assert_eq!(
+        ask("SELECT * FROM herald.sinks ORDER BY name", OutputFormat::Csv)?,
+        "name,view,connector,published_epoch\nchampions_out,champions,file,3\nflags_out,flags,kafka,4\n"
+    );
+    assert_eq!(
+        ask(
+            "SELECT name, kind, operator, estimated_rows FROM herald.arrangements ORDER BY 1",
+            OutputFormat::Csv
+        )?,
+        "name,kind,operator,estimated_rows\nchampions,view,,2\nchampions/3/groups,arrangement,Aggregate,0\n\
+         flags,view,,2\nherald.errors,view,,1\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_history_has_times_that_became_known_later() -> Result<()> {
+    let (_dir, store) = state()?;
+    let times = |phase, us| EarlierPhase { phase, first: 4, last: 5, us };
+    let earlier = vec![times(TimedPhase::Commit, 3_000), times(TimedPhase::Publish, 12_500)];
+    let measured = Some(Measured { input_rows: 1, earlier, ..Measured::default() });
+    let progress = store.meta().progress;
+    store.commit(Commit { epoch: 6, commit_ms: 4_000, progress, measured, ..Commit::default() })?;
+    let answer = answer_here(&store.snapshot()?, "SELECT * FROM herald.epochs")?;
+    assert_eq!(
+        format::answer_text(&answer, OutputFormat::Csv)?,
+        "epoch,committed_at,input_rows,output_rows,decode_ms,step_ms,commit_ms,publish_ms\n\
+         4,1970-01-01T00:00:02.000000Z,9,2,1.5,2.25,3.0,12.5\n\
+         6,1970-01-01T00:00:04.000000Z,1,0,0.0,0.0,,\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_query_asks_which_windows_are_final() -> Result<()> {
+    let sql = "SELECT champion, is_final(seen) AS f FROM champions ORDER BY games";
+    assert_eq!(ask(sql, OutputFormat::Csv)?, "champion,f\nAhri,true\n\"Zed, the \"\"shadow\"\"\",\n");
+    // The least end counts, and flags has none.
+    let both = "SELECT count(*) AS n FROM champions, flags WHERE is_final(seen)";
+    assert_eq!(ask(both, OutputFormat::Csv)?, "n\n0\n");
     Ok(())
 }
 
@@ -227,7 +360,9 @@ fn names_and_types_are_those_of_sql() -> Result<()> {
         ask("SHOW TABLES", OutputFormat::Csv)?,
         "table_catalog,table_schema,table_name,table_type\n\
          herald,public,champions,MATERIALIZED VIEW\nherald,public,flags,MATERIALIZED VIEW\n\
-         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
+         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,sources,SYSTEM TABLE\n\
+         herald,herald,sinks,SYSTEM TABLE\nherald,herald,arrangements,SYSTEM TABLE\n\
+         herald,herald,epochs,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
     );
     assert_eq!(
         ask("SHOW COLUMNS FROM flags", OutputFormat::Csv)?,
@@ -302,6 +437,15 @@ fn mistakes_are_told_as_such() {
         ("SHOW FUNCTIONS", "write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view"),
         ("DESCRIBE champion", "did you mean champions? The state has champions, flags, "),
         ("SELECT 1 / 0", "the query cannot be run"),
+        (
+            "SELECT champion, games FROM champions ORDER BY games, 7",
+            "query:1:55: ORDER BY 7: the SELECT list has 2 columns\n  write the expression, or its place in",
+        ),
+        ("SELECT champion FROM champions ORDER BY 2 DESC", "ORDER BY 2: the SELECT list has 1 column\n"),
+        (
+            "SELECT games FROM champions ORDER BY 0",
+            "query:1:38: ORDER BY 0: the SELECT list begins with column 1",
+        ),
         ("SELECT sum(9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
         ("SELECT sum(9223372036854775807 - games) OVER () AS s FROM champions", "bigint out of range"),
         ("SELECT sum(DISTINCT 9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
@@ -337,11 +481,8 @@ fn a_held_epoch_stays_while_the_topology_goes_on() -> Result<()> {
         epoch: 5,
         commit_ms: 3_000,
         writes: vec![Writes { table_id: 1, keys, values }],
-        counts: vec![],
         progress: store.meta().progress,
-        outbox: vec![],
-        dead_letters: vec![],
-        bounded: None,
+        ..Commit::default()
     })?;
     let told =
         |answer: &Answer| format::answer_text(answer, OutputFormat::Csv).map(|text| (answer.epoch, text));

@@ -204,7 +204,7 @@ fn find_stopped(error: &Error) -> Option<&Stopped> {
 }
 
 /// The outcome of a query as a metric label.
-fn outcome_label(error: Option<&Error>) -> &'static str {
+pub(super) fn outcome_label(error: Option<&Error>) -> &'static str {
     let Some(error) = error else { return "answered" };
     match find_stopped(error) {
         Some(Stopped::Time(_)) => "time",
@@ -307,10 +307,11 @@ impl HttpBody for AnswerBody {
 }
 
 /// Guard that counts a query as waiting or running while it lives.
-struct Counted<'a>(&'a Serving, fn(&Serving, i64));
+pub(super) struct Counted<'a>(&'a Serving, fn(&Serving, i64));
 
 impl<'a> Counted<'a> {
-    fn new(metrics: &'a Serving, count: fn(&Serving, i64)) -> Counted<'a> {
+    /// Counts it.
+    pub(super) fn new(metrics: &'a Serving, count: fn(&Serving, i64)) -> Counted<'a> {
         count(metrics, 1);
         Counted(metrics, count)
     }

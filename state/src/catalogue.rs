@@ -49,6 +49,9 @@ pub struct CatalogueEntry {
     /// The view and the columns of an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexOf>,
+    /// Facts that system tables show.
+    #[serde(default, skip_serializing_if = "EntryFacts::is_empty")]
+    pub facts: EntryFacts,
 }
 
 /// The view of an index, and its columns.
@@ -58,6 +61,29 @@ pub struct IndexOf {
     pub view: String,
     /// The positions of the indexed columns in the view, in the order of the index.
     pub columns: Vec<usize>,
+}
+
+/// Facts about a state table that are shown and decide nothing. An entry that an earlier release wrote has
+/// none until the topology is started again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EntryFacts {
+    /// The connector of a source, table or sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// The relation that a sink sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shows: Option<String>,
+    /// The operator whose state an arrangement is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+}
+
+impl EntryFacts {
+    /// Returns true if there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == EntryFacts::default()
+    }
 }
 
 /// The period for which a view's rows are served once they are final.

@@ -6,6 +6,7 @@
 //! must not be committed without it.
 
 pub(crate) mod draft;
+pub(crate) mod epochs;
 
 use fail::fail_point;
 use rocksdb::{WriteBatch, WriteOptions};
@@ -18,6 +19,7 @@ use crate::store::Store;
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
 use crate::{outbox, table};
 use draft::Draft;
+use epochs::{EpochEntry, Measured};
 
 /// The changes of one epoch.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,8 @@ pub struct Commit {
     /// The new totals of the error table, if its changes are among `counts` as [`Store::bound_counts`]
     /// returned them.
     pub bounded: Option<BoundedTotals>,
+    /// Measurements for the history of epochs; None leaves the epoch out of it.
+    pub measured: Option<Measured>,
 }
 
 /// New totals of keys of one state table. Of a key given twice the last value counts.
@@ -105,6 +109,10 @@ impl Store {
             self.put_meta_json(&mut draft.batch, BOUNDED_KEY, totals)?;
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
+        if let Some(measured) = commit.measured {
+            let entry = EpochEntry { epoch: commit.epoch, commit_ms: commit.commit_ms, measured };
+            self.put_epoch_entry(&mut draft.batch, &entry)?;
+        }
         let committed =
             Committed { epoch: commit.epoch, commit_ms: commit.commit_ms, progress: commit.progress };
         self.put_meta_json(&mut draft.batch, "committed", &committed)?;

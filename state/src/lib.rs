@@ -15,6 +15,7 @@
 //! | `catalogue` | the list of state tables, with name and fingerprint |
 //! | `table` | key layout, column families, sorting |
 //! | `commit`, `draft` | the commit of an epoch |
+//! | `epochs` | the history of epochs: sizes and durations of the last thousand |
 //! | `progress` | offsets, watermarks and counters, and their invariants |
 //! | `read` | [`Reads`]: batched lookups and scans, shared by all readers |
 //! | `snapshot` | a consistent view of one committed epoch, also for other processes |
@@ -39,7 +40,8 @@ mod store;
 mod table;
 mod verify;
 
-pub use catalogue::{Catalogue, CatalogueEntry, IndexOf, Retention, StateTableKind};
+pub use catalogue::{Catalogue, CatalogueEntry, EntryFacts, IndexOf, Retention, StateTableKind};
+pub use commit::epochs::{EPOCHS_KEPT, EarlierPhase, EpochEntry, Measured, TimedPhase};
 pub use commit::{Commit, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;

@@ -141,6 +141,18 @@ impl Reads<'_> {
         Ok(OutboxEpochs { scan, dir: self.dir.clone(), held: None, ended: false })
     }
 
+    /// Reads the last epoch up to which a cluster has all output: the one before its first unpublished epoch, or
+    /// `committed`, the epoch that is read.
+    pub fn published_until(&self, cluster: u16, committed: u64) -> Result<u64, StateError> {
+        let after = self.published(cluster)?.map_or(0, |published| published.epoch);
+        let from = table::outbox_key(cluster, after.saturating_add(1), 0);
+        let family = self.family(table::OUTBOX)?;
+        match self.scan_family_from(family, &cluster.to_be_bytes(), &from).next_entry()? {
+            Some((key, _)) => Ok(split_outbox_key(&self.dir, key)?.1.saturating_sub(1)),
+            None => Ok(committed),
+        }
+    }
+
     /// Reads the parts in the outbox; done once, when a state is opened.
     pub(crate) fn read_waiting(&self) -> Result<Waiting, StateError> {
         let mut waiting = Waiting::new();

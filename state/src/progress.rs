@@ -67,6 +67,9 @@ pub struct ViewProgress {
     pub commit_ms: i64,
     /// The view's watermark, in microseconds since 1970.
     pub watermark_us: Option<i64>,
+    /// The time at or before which windows end whose rows no accepted record can change any more, in
+    /// microseconds since 1970; None if there is none.
+    pub final_us: Option<i64>,
 }
 
 /// The committed epoch with its time and progress. A new state is at epoch 0.

@@ -2,7 +2,7 @@
 //!
 //! | column family | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `published/CLUSTER` | see their modules |
+//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `published/CLUSTER`, `epoch/SLOT` | see their modules |
 //! | `table`, `arrangement`, `view`, `sink` | state table id u32 + packed key or row | packed row; or an i64 multiplicity |
 //! | the same four | `ff ff ff ff` | u64: the last epoch, so that a family left behind is noticed |
 //! | `outbox` | cluster u16 + epoch u64 + part u32 | a chunk of serialised output |

@@ -15,8 +15,8 @@ use crate::store::snapshot::Snapshot;
 use crate::table;
 
 impl Snapshot<'_> {
-    /// Checks conservation, the catalogue, multiplicities of views, indexes against their views, and the totals
-    /// of the dead letter table and of the error table.
+    /// Checks conservation, the catalogue, multiplicities of views, indexes against their views, the totals of
+    /// the dead letter table and of the error table, and the history of epochs.
     pub fn verify(&self) -> Result<Vec<String>, StateError> {
         let mut findings = Vec::new();
         if let Err(error) = self.committed().progress.check_conservation() {
@@ -40,6 +40,7 @@ impl Snapshot<'_> {
         self.verify_indexes(&catalogue, &mut findings)?;
         self.verify_dead_letters(&mut findings)?;
         self.verify_errors(&catalogue, &mut findings)?;
+        self.verify_epoch_entries(&mut findings)?;
         Ok(findings)
     }
 
@@ -95,18 +96,24 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Compares the recorded bytes of the error table with the bytes it holds.
+    /// Compares the recorded bytes and copies of the error table with those it holds.
     fn verify_errors(&self, catalogue: &Catalogue, findings: &mut Vec<String>) -> Result<(), StateError> {
         let totals: Option<BoundedTotals> = self.meta_json(BOUNDED_KEY)?;
         let entry = catalogue.find(StateTableKind::View, "herald.errors");
         let (Some(totals), Some(entry)) = (totals, entry) else { return Ok(()) };
-        let mut bytes = 0;
+        let (mut bytes, mut copies) = (0, 0);
         let mut scan = self.iter(entry.id, &[])?;
-        while let Some((row, _)) = scan.next_entry()? {
+        while let Some((row, held)) = scan.next_entry()? {
             bytes += bounded::row_size(row);
+            copies += count_of(held).unwrap_or(0).unsigned_abs();
         }
         if bytes != totals.bytes {
             findings.push(format!("herald.errors holds {bytes} bytes, and counts {}", totals.bytes));
+        }
+        if let Some(kept) = totals.kept
+            && kept != copies
+        {
+            findings.push(format!("herald.errors holds {copies} copies of rows, and counts {kept}"));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod guarantees {
     mod bounded;
     mod commit;
     mod dead_letter;
+    mod epochs;
     mod files;
     mod outbox;
     mod reading;
@@ -12,7 +13,9 @@ mod guarantees {
     mod survival;
 }
 
-use state::{Catalogue, CatalogueEntry, Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
+use state::{
+    Catalogue, CatalogueEntry, Commit, Counts, EntryFacts, StateTableKind, Store, StoreOptions, Writes,
+};
 use std::path::Path;
 
 /// The state tables that the tests write to.
@@ -35,6 +38,7 @@ pub fn catalogue() -> Catalogue {
         key: None,
         retention: None,
         index: None,
+        facts: EntryFacts::default(),
     };
     let entries = vec![
         entry(TABLE, StateTableKind::Table, "matches"),

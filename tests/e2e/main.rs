@@ -27,6 +27,7 @@ mod keyed;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod limits;
+mod lookups;
 mod memory;
 mod migration;
 mod mistakes;

@@ -4,9 +4,11 @@
 //! whether that state is durable or recomputed; it shows no option that could hold a secret. A
 //! fingerprint is the hash of the canonical text of a relation and all below it: two plans with the
 //! same fingerprint keep the same state. The address of a broker is not part of it; the topic that is
-//! read or written is. What is shown has SQL's words in place of the engine's (`words`).
+//! read or written is. What is shown has SQL's words in place of the engine's (`words`); so have the texts of
+//! the error table ([`failure`]).
 
 mod dot;
+pub mod failure;
 mod fingerprint;
 mod json;
 mod words;
@@ -110,6 +112,11 @@ fn shown_operator(plan: &Plan, rel: &Rel) -> OperatorText {
     };
     let detail = detail.replace(PROCTIME_TEXT, "as of processing time (not reproducible on recomputation)");
     OperatorText { op, detail: words::readable(&detail) }
+}
+
+/// Name of a relation's operator as it is shown.
+pub fn operator_name(plan: &Plan, rel: &Rel) -> &'static str {
+    shown_operator(plan, rel).op
 }
 
 /// Canonical text of the time of a join as of PROCTIME().

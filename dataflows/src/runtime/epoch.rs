@@ -14,7 +14,7 @@ use super::retention::Sweep;
 use super::worker::Setup;
 use crate::collect::EpochOut;
 use crate::error::RunError;
-use crate::plan::Plan;
+use crate::plan::{Plan, View};
 use crate::source::progress::{SourceHead, advance};
 use crate::source::watermark::PartitionMark;
 
@@ -174,11 +174,13 @@ impl Assembler {
         advances
     }
 
-    /// Sets each view's epoch, time and watermark: the least of its sources' watermarks, once each has one.
+    /// Sets each view's epoch, time, watermark (the least of its sources' watermarks, once each has one) and
+    /// end of final windows.
     fn advance_views(&mut self, plan: &Plan, epoch: u64, commit_ms: i64) {
         for (view, sources) in plan.views.iter().zip(&self.view_sources) {
             let watermark_us = view_watermark(&self.progress, plan, sources);
-            let advanced = ViewProgress { epoch, commit_ms, watermark_us };
+            let final_us = final_end(&self.progress, plan, view);
+            let advanced = ViewProgress { epoch, commit_ms, watermark_us, final_us };
             match self.progress.views.get_mut(&view.name) {
                 Some(held) => *held = advanced,
                 None => {
@@ -200,6 +202,17 @@ fn view_watermark(progress: &Progress, plan: &Plan, sources: &BTreeSet<usize>) -
     for at in sources {
         let watermark_us = source_watermark(progress, &plan.sources[*at].name)?;
         least = Some(least.map_or(watermark_us, |least| least.min(watermark_us)));
+    }
+    least
+}
+
+/// The latest end of windows of a view that are final; None while a source that it waits for has no
+/// watermark, and for a view whose rows are never final.
+fn final_end(progress: &Progress, plan: &Plan, view: &View) -> Option<i64> {
+    let mut least: Option<i64> = None;
+    for (source, lag) in view.final_marks.as_ref()? {
+        let end = source_watermark(progress, &plan.sources[*source].name)?.saturating_sub(*lag);
+        least = Some(least.map_or(end, |least| least.min(end)));
     }
     least
 }

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use state::{Catalogue, CatalogueEntry, IndexLayout, IndexOf, Retention, StateTableKind};
+use state::{Catalogue, CatalogueEntry, EntryFacts, IndexLayout, IndexOf, Retention, StateTableKind};
 
 use crate::error::RunError;
-use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
+use crate::plan::explain::{fingerprint, operator_name, sink_fingerprint, source_fingerprint};
 use crate::plan::state_role::StateRole;
 use crate::plan::{Op, Plan, Rel, RelId, View, When};
 
@@ -45,15 +45,7 @@ impl StateTables {
         tables.add_sources(plan, &mut builder);
         tables.add_operators(plan, &mut builder);
         tables.add_views(plan, &mut builder);
-        for (at, sink) in plan.sinks.iter().enumerate() {
-            builder.add(
-                StateTableKind::Sink,
-                &sink.name,
-                sink_fingerprint(plan, at),
-                None,
-                (None, &sink.name),
-            );
-        }
+        add_sinks(plan, &mut builder);
         for view in &plan.views {
             for index in &view.indexes {
                 let of = IndexOf { view: view.name.clone(), columns: index.columns.clone() };
@@ -85,6 +77,8 @@ impl StateTables {
                 let name = format!("source {}", source.name);
                 builder.add(StateTableKind::Sink, &name, print, None, (None, &source.name));
             }
+            let connector = source.options.get("connector").cloned();
+            builder.tell(EntryFacts { connector, ..EntryFacts::default() });
         }
     }
 
@@ -96,6 +90,8 @@ impl StateTables {
                 let name = format!("{}/{id}/{role:?}", rel.owner).to_lowercase();
                 let print = fingerprint(plan, id);
                 let table = builder.add(StateTableKind::Arrangement, &name, print, None, (None, &rel.owner));
+                let operator = Some(operator_name(plan, rel).to_owned());
+                builder.tell(EntryFacts { operator, ..EntryFacts::default() });
                 self.roles.insert((id, *role), table);
             }
         }
@@ -178,6 +174,17 @@ fn view_print(plan: &Plan, view: &View) -> String {
     format!("{}/{:?}", fingerprint(plan, view.rel), view.key)
 }
 
+/// Adds an entry for each sink.
+fn add_sinks(plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+    for (at, sink) in plan.sinks.iter().enumerate() {
+        let print = sink_fingerprint(plan, at);
+        builder.add(StateTableKind::Sink, &sink.name, print, None, (None, &sink.name));
+        let connector = sink.options.get("connector").cloned();
+        let shows = Some(plan.rels[sink.rel].owner.clone());
+        builder.tell(EntryFacts { connector, shows, ..EntryFacts::default() });
+    }
+}
+
 /// The roles of an operator's durable state; none for a recomputed or stateless one.
 fn durable_roles(plan: &Plan, rel: &Rel) -> &'static [StateRole] {
     match rel.op {
@@ -246,6 +253,7 @@ impl CatalogueBuilder<'_> {
             key,
             retention: None,
             index: None,
+            facts: EntryFacts::default(),
         });
         id
     }
@@ -266,6 +274,7 @@ impl CatalogueBuilder<'_> {
             key: None,
             retention: None,
             index: Some(of),
+            facts: EntryFacts::default(),
         });
     }
 
@@ -274,6 +283,13 @@ impl CatalogueBuilder<'_> {
     fn next_id(&self) -> u32 {
         let given = self.entries.iter().map(|entry| entry.id + 1).max();
         given.max(self.held.map(Catalogue::next_id)).unwrap_or(1)
+    }
+
+    /// Gives the entry that was added last its facts.
+    fn tell(&mut self, facts: EntryFacts) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.facts = facts;
+        }
     }
 }
 

@@ -16,9 +16,11 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
 use super::diagnostics::did_you_mean::did_you_mean;
+use super::parse::MissingNames;
 use super::parse::ast::Name;
 use super::planners;
 use crate::functions::FUNCTIONS;
+use crate::functions::planning::is_final::{self, Finality, IS_FINAL};
 use crate::mistake::Pos;
 use crate::plan::RelId;
 
@@ -49,8 +51,13 @@ pub(crate) struct Catalog {
     recursions: RefCell<BTreeMap<String, RecursionTable>>,
     /// Functions with a lambda, of the query being planned.
     lambdas: RefCell<BTreeMap<String, Arc<ScalarUDF>>>,
+    /// Final windows of the views of a query that is answered once; None for a topology, which has no
+    /// `is_final`.
+    finality: Option<Finality>,
     /// Positions of all names of the topology, including those of statements that have not been compiled yet.
     announced: BTreeMap<String, Pos>,
+    /// Names that statements which could not be parsed would have created.
+    missing: MissingNames,
     options: ConfigOptions,
 }
 
@@ -60,9 +67,32 @@ impl Catalog {
         self.entries.get(name)
     }
 
+    /// Takes in the names that statements which could not be parsed would have created.
+    pub(super) fn lack(&mut self, missing: MissingNames) {
+        self.missing = missing;
+    }
+
+    /// Tells whether `name` is that of a statement that failed.
+    pub(crate) fn is_broken(&self, name: &str) -> bool {
+        match self.entries.get(name) {
+            Some(entry) => entry.known.is_none(),
+            None => self.missing.has(name),
+        }
+    }
+
+    /// Tells whether `name` is that of a statement that failed, or may be that of one whose name could not be read.
+    pub(crate) fn may_be_broken(&self, name: &str) -> bool {
+        self.is_broken(name) || (self.missing.has_others() && !self.entries.contains_key(name))
+    }
+
     /// Adds a relation. The caller has checked that its name is new.
     pub(crate) fn add(&mut self, entry: CatalogEntry) {
         self.entries.insert(entry.name.text.clone(), entry);
+    }
+
+    /// Gives a query that is answered once the function `is_final`.
+    pub(crate) fn set_finality(&mut self, finality: Finality) {
+        self.finality = Some(finality);
     }
 
     /// Records that `name` is created somewhere in the topology.
@@ -179,6 +209,9 @@ impl ContextProvider for Catalog {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == IS_FINAL {
+            return self.finality.map(is_final::function);
+        }
         FUNCTIONS.scalar(name).or_else(|| self.lambdas.borrow().get(name).cloned())
     }
 

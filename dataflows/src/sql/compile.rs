@@ -1,9 +1,9 @@
 //! Compiler of a whole topology, from its files to a [`Plan`].
 //!
 //! Statements are compiled in the order given; each may read the relations created before it. A
-//! statement that fails does not stop the others: all mistakes are reported together, in the order of
-//! their positions. After the last statement the plan is pruned as a whole and its properties are
-//! proven; only then are sinks validated.
+//! statement that fails, or could not be parsed, does not stop the others: all mistakes are reported together,
+//! in the order of their positions, but for those that follow from another. After the last statement the
+//! plan is pruned as a whole and its properties are proven; only then are sinks validated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::null_comparison::null_comparisons;
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
+use super::parse::Parsed;
 use super::parse::ast::{
     CreateIndex, CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement,
 };
@@ -24,7 +25,7 @@ use super::parse::interval::duration_us;
 use super::syntax::parts;
 use super::{lower, parse, query, trial};
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
-use crate::plan::analysis::{event_time, properties};
+use crate::plan::analysis::{event_time, finality, properties};
 use crate::plan::rewrite::{emit_on_close, prune};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
@@ -68,14 +69,20 @@ fn compile_files(
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Plan, Vec<SqlError>> {
-    let statements = parse(files, env, read_file)?;
+    let Parsed { statements, missing, mut mistakes } = parse::parse_files(files, env, read_file);
+    let all_parsed = mistakes.is_empty();
     if statements.is_empty() {
-        let start = Pos { file: 0, line: 1, column: 1 };
-        let mistake =
-            Mistake::new(start, "there is nothing to run: no statement stands here").hint(NO_STATEMENT_HINT);
-        return Err(vec![mistake.named(files)]);
+        if all_parsed {
+            let start = Pos { file: 0, line: 1, column: 1 };
+            let mistake = Mistake::new(start, "there is nothing to run: no statement stands here");
+            mistakes.push(mistake.hint(NO_STATEMENT_HINT));
+        }
+        parse::sort_mistakes(&mut mistakes);
+        return Err(parse::name_mistakes(mistakes, files));
     }
     let mut compiler = Compiler::new(files, columns_of, &statements);
+    compiler.catalog.lack(missing);
+    compiler.mistakes = mistakes;
     for statement in &statements {
         let result = match statement {
             Statement::Relation(create) => compiler.create_relation(create),
@@ -88,6 +95,10 @@ fn compile_files(
         }
     }
     compiler.mistakes.extend(places::check_conflicts(&statements));
+    // A statement with a mistake may be the one that writes to Kafka.
+    if all_parsed {
+        compiler.mistakes.extend(places::dead_letters_nowhere(&statements));
+    }
     compiler.finish()
 }
 
@@ -211,7 +222,15 @@ impl<'a> Compiler<'a> {
         };
         if create.materialized {
             let name = create.name.text.clone();
-            self.plan.views.push(View { name, rel, key: None, retention_us, served: None, indexes: vec![] });
+            self.plan.views.push(View {
+                name,
+                rel,
+                key: None,
+                retention_us,
+                served: None,
+                indexes: vec![],
+                final_marks: None,
+            });
             self.views.push(create.name.pos);
         }
         Ok(())
@@ -311,6 +330,7 @@ impl<'a> Compiler<'a> {
     fn sink_input(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
         match self.catalog.get(&name.text) {
             Some(entry) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
+            None if self.catalog.may_be_broken(&name.text) => Ok(None),
             None => {
                 let message = format!("there is no source, table or view called {}", name.text);
                 let mistake = Mistake::new(name.pos, message);
@@ -337,7 +357,7 @@ impl<'a> Compiler<'a> {
         Err(parse::name_mistakes(self.mistakes, self.files))
     }
 
-    /// Sets the horizon and the key of every view.
+    /// Sets the horizon, the finality and the key of every view.
     fn finish_views(&mut self) {
         let bounds = event_time::column_bounds(&self.plan);
         for (view, pos) in self.plan.views.iter_mut().zip(&self.views) {
@@ -356,6 +376,7 @@ impl<'a> Compiler<'a> {
                     ),
                 }
             }
+            view.final_marks = finality::final_marks(&bounds[view.rel]);
             let unique = &self.plan.rels[view.rel].unique;
             // The key with the fewest columns. The empty key of a total identifies no column, so it is left
             // out.

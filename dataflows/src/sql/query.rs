@@ -5,6 +5,7 @@
 //! Subqueries become joins next. The optimiser runs only rules whose results `lower` can express,
 //! and none that uses statistics. Every column of every projection gets one of Herald's types.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -221,24 +222,35 @@ fn decorrelate_and_optimise(planned: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
 fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
-    query.walk(&mut FindBroken(catalog)).is_break()
+    query.walk(&mut FindBroken { catalog, own: BTreeSet::new() }).is_break()
 }
 
 /// Search for a relation whose own statement failed.
-struct FindBroken<'a>(&'a Catalog);
+struct FindBroken<'a> {
+    catalog: &'a Catalog,
+    /// Names of the query's own common tables.
+    own: BTreeSet<String>,
+}
 
 impl sql::Visitor for FindBroken<'_> {
     type Break = ();
 
-    fn pre_visit_relation(&mut self, name: &sql::ObjectName) -> ControlFlow<()> {
-        if let [part] = name.0.as_slice()
-            && let Some(ident) = part.as_ident()
-            && let Some(entry) = self.0.get(&fold_ident(ident))
-            && entry.known.is_none()
-        {
-            return ControlFlow::Break(());
+    fn pre_visit_query(&mut self, query: &sql::Query) -> ControlFlow<()> {
+        for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.own.insert(fold_ident(&table.alias.name));
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &sql::ObjectName) -> ControlFlow<()> {
+        let Some(ident) = name.0.last().and_then(sql::ObjectNamePart::as_ident) else {
+            return ControlFlow::Continue(());
+        };
+        let name = fold_ident(ident);
+        // A common table may read the relation of its own name.
+        let broken =
+            self.catalog.is_broken(&name) || (!self.own.contains(&name) && self.catalog.may_be_broken(&name));
+        if broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -347,7 +359,7 @@ pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, 
 }
 
 /// Reason why a constant cannot be evaluated, in a sentence.
-fn evaluation_message(error: DataFusionError) -> String {
+pub(crate) fn evaluation_message(error: DataFusionError) -> String {
     let message = super::diagnostics::text::clean_message(&error.strip_backtrace());
     message.trim_start_matches("Execution error: ").to_owned()
 }

@@ -2,11 +2,12 @@
 //!
 //! `herald query` reads the views of a committed epoch. Its text goes through the same parser, refusals, type
 //! coercion and conversions as a view's query, so that the same text gives the same rows in both. The result
-//! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Each scan is
-//! offered the conditions right above it, and asked for the columns that the query reads. Unlike a view, such a query
-//! may sort its rows.
+//! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Each
+//! scan is offered the conditions right above it, and asked for the columns that the query reads. Unlike a
+//! view, such a query may sort its rows, and call `is_final`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -20,7 +21,7 @@ use datafusion_optimizer::push_down_filter::replace_cols_by_name;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_sql::parser::Statement;
 use datafusion_sql::resolve::resolve_table_references;
-use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::ast::{self, Spanned, Visitor};
 
 use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::explain_error;
@@ -29,8 +30,11 @@ use super::logical::fence_node::OptimizationFence;
 use super::logical::rewrite;
 use super::parse::ast::Name;
 use super::parse::query::unnest;
+use super::parse::walk::Walk;
 use super::{parse, query};
 use crate::functions::number::checked::checked;
+pub use crate::functions::planning::is_final::Finality;
+use crate::functions::planning::is_final::{self, IS_FINAL};
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 
 /// Bytes of stack to plan on: enough for the deepest text that `parse`'s bounds allow.
@@ -39,7 +43,8 @@ const STACK_BYTES: usize = 256 << 20;
 /// Source of a table's rows, by the name in [`plan`]'s `tables`.
 pub type Tables<'a> = dyn Fn(&str) -> Option<Arc<dyn TableSource>> + 'a;
 
-/// Plans `text` over `tables` (names, as `view` or `schema.view`, with their columns).
+/// Plans `text` over `tables` (names, as `view` or `schema.view`, with their columns); `finality` tells which
+/// windows of the views among them are final.
 ///
 /// # Errors
 /// Every mistake in the text, in the order of their positions.
@@ -47,8 +52,10 @@ pub fn plan(
     text: &str,
     tables: &BTreeMap<String, SchemaRef>,
     rows: &Tables<'_>,
+    finality: Finality,
 ) -> std::result::Result<LogicalPlan, Vec<SqlError>> {
-    stacker::grow(STACK_BYTES, || plan_question(text, tables, rows)).map_err(|found| in_query(found, text))
+    let planned = stacker::grow(STACK_BYTES, || plan_question(text, tables, rows, finality));
+    planned.map_err(|found| in_query(found, text))
 }
 
 /// Names the file of mistakes in the text of a query.
@@ -92,20 +99,53 @@ fn plan_question(
     text: &str,
     tables: &BTreeMap<String, SchemaRef>,
     rows: &Tables<'_>,
+    finality: Finality,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
     let query = parse::parse_question(text)?;
     let pos = Pos { file: 0, line: 1, column: 1 };
+    let site = Site { file: 0, pos };
+    if finality == Finality::NoView {
+        refuse_finality(&query, site)?;
+    }
     let mut catalog = Catalog::default();
+    catalog.set_finality(finality);
     for (at, (name, schema)) in tables.iter().enumerate() {
         let name = Name { text: name.clone(), pos };
         let known = Some((at, Arc::clone(schema)));
         catalog.add(CatalogEntry { known, name, unique: vec![], clock: vec![] });
     }
-    let site = Site { file: 0, pos };
     let planned = query::plan_answer(&catalog, &query, site)?;
     let names: Vec<&String> = tables.keys().collect();
     to_runnable(planned, &|at| rows(names.get(at)?))
         .map_err(|error| vec![explain_error::explain_query(&error, &catalog, &query, site)])
+}
+
+/// Refuses calls of `is_final` in a query that names no view.
+fn refuse_finality(query: &ast::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
+    let mut calls = FinalityCalls { site, found: vec![] };
+    let _ = query.walk(&mut calls);
+    if calls.found.is_empty() { Ok(()) } else { Err(calls.found) }
+}
+
+/// Visitor that refuses calls of `is_final`.
+struct FinalityCalls {
+    site: Site,
+    found: Vec<Mistake>,
+}
+
+impl Visitor for FinalityCalls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Function(call) = expr
+            && call.name.to_string().eq_ignore_ascii_case(IS_FINAL)
+        {
+            let message = "is_final() tells of the windows of the query's views, and the query names no view";
+            let mistake = Mistake::new(self.site.place(call.name.span()), message);
+            self.found.push(mistake.hint("read a view: SELECT ... FROM view WHERE is_final(window_end)"));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Makes a plan runnable by DataFusion's engine: scans get rows, and conditions and columns that they can use; fences
@@ -157,11 +197,13 @@ fn scan_rows(
     filtered_scan(scan, filters)
 }
 
-/// Offers the conditions of a filter right above a scan to its table.
+/// Offers the conditions of a filter right above a scan to its table, `is_final` as the comparison that it is.
 fn offer_conditions(filter: Filter) -> Result<LogicalPlan> {
     match filter.input.as_ref() {
         LogicalPlan::TableScan(scan) => {
-            filtered_scan(scan.clone(), split_conjunction_owned(filter.predicate))
+            let columns = &scan.projected_schema;
+            let offered = filter.predicate.transform_up(|part| is_final::as_comparison(part, columns))?.data;
+            filtered_scan(scan.clone(), split_conjunction_owned(offered))
         }
         LogicalPlan::Projection(projection)
             if matches!(projection.input.as_ref(), LogicalPlan::TableScan(_))

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::question::Finality;
 use super::{SqlError, SqlFile, compile};
 use crate::plan::explain::{Form, explain, fingerprint, sink_fingerprint, source_fingerprint};
 use crate::plan::{Op, Plan};
@@ -471,6 +472,81 @@ fn mistakes_are_told_with_place_and_remedy() {
     assert!(!out.contains("\naccepted\n"));
 }
 
+/// Mistakes of a topology that has a statement which does not parse: the others are told, and none that follows.
+#[test]
+fn a_statement_that_does_not_parse_hides_no_other_mistake() {
+    let wrong = "CREATE VIEW w AS SELECT kils FROM s;";
+    for broken in [
+        "CREATE VIEW b AS SELEC id FROM s;",
+        "CREATE MATERIALIZD VIEW b AS SELECT id FROM s;",
+        "CREAT VIEW b AS SELECT id FROM s;",
+        "CREATE OR REPLACE VIEW IF NOT EXISTS public.b AS SELECT id FROM s;",
+        "CREATE SOURCE b (id VARCHR) WITH (connector = 'file', path = 'b') FORMAT PLAIN ENCODE JSON;",
+        "CREATE SOURCE b (id INT) WITH (connector = 'kafka', topic = '${T}') FORMAT PLAIN ENCODE JSON;",
+        // Two statements without `;` between them.
+        "CREATE VIEW a AS SELECT id FROM s CREATE VIEW b AS SELECT id FROM s;",
+    ] {
+        // The relation that is missing may be read in any place.
+        let reads = "CREATE VIEW r AS SELECT nothing FROM b;\n\
+                     CREATE VIEW p AS SELECT 1 AS one FROM public.b;\n\
+                     CREATE VIEW c AS WITH b AS (SELECT id FROM b) SELECT b.id FROM b JOIN r ON b.id = r.id;\n\
+                     CREATE SINK k FROM b WITH (connector = 'blackhole') FORMAT PLAIN ENCODE JSON;";
+        let told = with_prelude(&format!("{broken}\n{reads}\n{wrong}")).unwrap_err();
+        let lines: Vec<u64> = told.iter().map(|mistake| mistake.line).collect();
+        assert!(
+            lines.len() >= 2 && lines[..lines.len() - 1].iter().all(|line| *line == 4),
+            "{}",
+            shown(&told)
+        );
+        assert_eq!(
+            told.last().map(|mistake| (mistake.line, &*mistake.message)),
+            Some((9, "there is no column kils"))
+        );
+    }
+}
+
+#[test]
+fn a_name_that_no_broken_statement_has_is_unknown() {
+    let told = with_prelude("CREATE VIEW b AS SELEC id;\nCREATE VIEW v AS SELECT id FROM c;").unwrap_err();
+    assert_eq!(told.len(), 2, "{}", shown(&told));
+    assert_eq!(told[1].message, "there is no source, table or view called c");
+    // Where statements may be hidden in a quote, any name may be one of theirs, but not that of a common table.
+    let hidden = "CREATE VIEW b AS SELECT 'x FROM s;\nCREATE VIEW c AS SELECT 1;' FROM s WHERE;\n\
+                  CREATE VIEW v AS SELECT id FROM c;\n\
+                  CREATE VIEW w AS WITH x AS (SELECT id FROM s) SELECT ix FROM x;\nCREATE VIEW u AS SELECT 'y";
+    let told = with_prelude(hidden).unwrap_err();
+    let lines: Vec<u64> = told.iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [5, 7, 8], "{}", shown(&told));
+}
+
+/// A variable that is not set is told once, and nothing else of the statements that need it.
+#[test]
+fn a_value_that_needs_an_unset_variable_is_not_judged() {
+    let source = |name: &str, ahead: &str| {
+        format!(
+            "CREATE SOURCE {name} (a INT, t TIMESTAMP, WATERMARK FOR t AS t) WITH (connector = 'kafka', topic = 'x', \
+             watermark.max_ahead = '{ahead}') FORMAT PLAIN ENCODE JSON;\n"
+        )
+    };
+    let text = [source("a", "${T}"), source("b", "${T}"), source("c", "soon")].concat();
+    let told = compiled(&text).unwrap_err();
+    let lines: Vec<u64> = told.iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [1, 3], "{}", shown(&told));
+}
+
+/// A statement with a mistake may be the one that names the cluster of dead letters.
+#[test]
+fn dead_letters_may_go_to_the_cluster_of_a_broken_sink() {
+    let text = "CREATE SOURCE x (a INT) WITH (connector = 'file', path = 'x', dead_letter.topic = 'd') FORMAT PLAIN \
+                ENCODE JSON;\nCREATE SINK o FROM x WITH (connector = 'kafka', topic = 'o') FORMAT PLAN ENCODE JSON;";
+    let told = compiled(text).unwrap_err();
+    assert_eq!(told.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [2], "{}", shown(&told));
+    assert_eq!(
+        compiled(&text.replace("PLAN", "PLAIN").replace("'kafka'", "'blackhole'")).unwrap_err()[0].line,
+        1
+    );
+}
+
 #[test]
 fn a_constant_of_a_wrong_type_is_refused_at_its_place() {
     for (query, constant) in [
@@ -493,9 +569,111 @@ fn a_question_cannot_ask_for_now() {
 
     let schema = Schema::new(vec![Field::new("at", schemas::timestamptz(), true)]);
     let tables = [("v".to_owned(), std::sync::Arc::new(schema))].into();
-    let told = super::question::plan("SELECT at FROM v WHERE at > now()", &tables, &|_| None).unwrap_err();
+    let told =
+        super::question::plan("SELECT at FROM v WHERE at > now()", &tables, &|_| None, Finality::Never)
+            .unwrap_err();
     assert!(shown(&told).contains("now() is refused"), "{}", shown(&told));
     assert!(shown(&told).contains("write the time"), "{}", shown(&told));
+}
+
+/// Tests that a view's windows are final by their ends, whichever of its columns tells of them.
+#[test]
+fn windows_are_final_by_their_ends() {
+    const SOURCES: &str = "
+        CREATE SOURCE e (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at - INTERVAL '5 minutes') WITH (connector = 'kafka', topic = 'e') FORMAT PLAIN ENCODE JSON;
+        CREATE SOURCE w (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at) WITH (connector = 'kafka', topic = 'w') FORMAT PLAIN ENCODE JSON;
+        CREATE TABLE kept (id INT, at TIMESTAMPTZ, PRIMARY KEY (id), WATERMARK FOR at AS at) WITH (connector = 'kafka', topic = 'k', retention = '1 day') FORMAT PLAIN ENCODE JSON;
+        CREATE TABLE ever (id INT, at TIMESTAMPTZ, PRIMARY KEY (id), WATERMARK FOR at AS at) WITH (connector = 'kafka', topic = 'v') FORMAT PLAIN ENCODE JSON;";
+    const HOUR: i64 = 3_600_000_000;
+    let marks = |query: &str| {
+        let plan = compiled(&format!("{SOURCES} CREATE MATERIALIZED VIEW v AS {query};"));
+        plan.unwrap_or_else(|errors| panic!("{query}: {}", shown(&errors))).views[0].final_marks.clone()
+    };
+    for (query, expected) in [
+        ("SELECT id, at FROM e", Some(vec![(0, 0)])),
+        (
+            "SELECT window_end, count(*) AS n FROM TUMBLE(e, at, INTERVAL '1 hour') GROUP BY window_end",
+            Some(vec![(0, 0)]),
+        ),
+        (
+            "SELECT window_start, count(*) AS n FROM TUMBLE(e, at, INTERVAL '1 hour') GROUP BY window_start",
+            Some(vec![(0, 0)]),
+        ),
+        (
+            "SELECT window_start + INTERVAL '1 hour' AS ended, count(*) AS n FROM TUMBLE(e, at, INTERVAL '1 hour') GROUP BY 1",
+            Some(vec![(0, 0)]),
+        ),
+        (
+            "SELECT window_start, window_end, count(*) AS n FROM HOP(e, at, INTERVAL '5 minutes', INTERVAL '1 hour') GROUP BY window_start, window_end",
+            Some(vec![(0, 0)]),
+        ),
+        ("SELECT date_trunc('month', at) AS m, count(*) AS n FROM e GROUP BY 1", Some(vec![(0, 0)])),
+        ("SELECT date_trunc('hour', at AT TIME ZONE 'UTC') AS h, count(*) AS n FROM e GROUP BY 1", None),
+        (
+            "SELECT date_bin(INTERVAL '15 minutes', at) AS q, count(*) AS n FROM e GROUP BY 1",
+            Some(vec![(0, 0)]),
+        ),
+        ("SELECT at - INTERVAL '1 hour' AS earlier FROM e", Some(vec![(0, HOUR)])),
+        (
+            "SELECT window_end, count(*) AS n FROM TUMBLE(kept, at, INTERVAL '1 hour') GROUP BY window_end",
+            Some(vec![(2, 24 * HOUR)]),
+        ),
+        (
+            "SELECT window_end, count(*) AS n FROM TUMBLE(ever, at, INTERVAL '1 hour') GROUP BY window_end",
+            None,
+        ),
+        ("SELECT id, count(*) AS n FROM e GROUP BY id", None),
+        (
+            "SELECT window_end, count(*) AS n FROM TUMBLE(e, at, INTERVAL '1 hour') GROUP BY window_end EMIT ON WINDOW CLOSE",
+            Some(vec![(0, 0)]),
+        ),
+        ("SELECT id, at FROM e UNION ALL SELECT id, at FROM w", Some(vec![(0, 0), (1, 0)])),
+        // A row of w that comes may match a row of e that is up to an hour older.
+        (
+            "SELECT e.id, e.at FROM e JOIN w ON e.id = w.id AND w.at BETWEEN e.at AND e.at + INTERVAL '1 hour'",
+            Some(vec![(0, 0), (1, HOUR)]),
+        ),
+    ] {
+        assert_eq!(marks(query), expected, "{query}");
+    }
+}
+
+/// Tests the calls of `is_final` in a question, and their refusals.
+#[test]
+fn a_question_may_ask_for_final_windows() {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    let fields = [
+        ("t", schemas::timestamp()),
+        ("at", schemas::timestamptz()),
+        ("day", DataType::Date32),
+        ("n", DataType::Int64),
+    ];
+    let schema: Schema = Schema::new(fields.map(|(name, of)| Field::new(name, of, true)).to_vec());
+    let tables = std::collections::BTreeMap::from([("v".to_owned(), std::sync::Arc::new(schema))]);
+    let planned = |text: &str, finality| super::question::plan(text, &tables, &|_| None, finality);
+    // Without a table's rows a plan ends where it scans; all before that is planned.
+    for call in ["is_final(t)", "is_final(at)", "is_final(day)", "is_final('2026-01-01')", "is_final(NULL)"] {
+        let told = planned(&format!("SELECT {call} AS f FROM v"), Finality::Until(0)).unwrap_err();
+        assert!(shown(&told).contains("there is no view v"), "{call}: {}", shown(&told));
+    }
+    for (call, told) in [
+        ("is_final(n)", "is_final takes (TIMESTAMP) or (TIMESTAMPTZ), not (BIGINT)"),
+        ("is_final(t, at)", "is_final takes (TIMESTAMP) or (TIMESTAMPTZ), not (TIMESTAMP, TIMESTAMPTZ)"),
+        ("is_final()", "is_final"),
+    ] {
+        let found = planned(&format!("SELECT {call} AS f FROM v"), Finality::Never).unwrap_err();
+        assert!(shown(&found).contains(told), "{call}: {}", shown(&found));
+    }
+    let found = planned("SELECT n, is_final('2026-01-01') AS f FROM v", Finality::NoView).unwrap_err();
+    assert_eq!((found[0].line, found[0].column), (1, 11), "{}", shown(&found));
+    assert!(shown(&found).contains("the query names no view"), "{}", shown(&found));
+    let found =
+        with_prelude("CREATE MATERIALIZED VIEW v AS SELECT id FROM m WHERE is_final(at);").unwrap_err();
+    assert!(shown(&found).contains("is_final() is for queries"), "{}", shown(&found));
+    let constraint = "CREATE SOURCE x (a TIMESTAMP, CONSTRAINT c CHECK (is_final(a))) WITH (connector = 'kafka', topic = 'x') FORMAT PLAIN ENCODE JSON;";
+    let found = with_prelude(constraint).unwrap_err();
+    assert!(shown(&found).contains("is_final() is for queries"), "{}", shown(&found));
 }
 
 #[test]

@@ -53,6 +53,10 @@ pub(super) enum ReadRequest {
     Close { scan: u32 },
     /// Asks for the estimated bytes of a state table.
     Size { table_id: u32 },
+    /// Asks for the entries of the last epochs, as JSON.
+    History,
+    /// Asks for the last epoch up to which the output of a target is published.
+    Published { target: u16 },
     /// Asks for the dead letters from a sequence number on, whose reply is a chunk with sequence numbers as keys.
     DeadLetters { from: u64 },
 }

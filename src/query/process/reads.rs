@@ -208,6 +208,10 @@ fn answer_request<'s>(
         ReadRequest::Size { table_id } => {
             Ok(EpochReads::estimated_bytes(snapshot, table_id)?.to_le_bytes().to_vec())
         }
+        ReadRequest::History => Ok(serde_json::to_vec(&snapshot.history()?)?),
+        ReadRequest::Published { target } => {
+            Ok(EpochReads::published_until(snapshot, target)?.to_le_bytes().to_vec())
+        }
         ReadRequest::DeadLetters { from } => dead_letters(snapshot, from),
         ReadRequest::Hold => Err(anyhow!("an epoch is held already")),
         ReadRequest::Release | ReadRequest::Close { .. } => Ok(Vec::new()),

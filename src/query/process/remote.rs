@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Error, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use state::{Catalogue, Committed, Entry};
+use state::{Catalogue, Committed, Entry, EpochEntry};
 
 use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
 use crate::exit::RelayedFailure;
@@ -148,8 +148,16 @@ impl EpochReads for RemoteEpoch<'_> {
     }
 
     fn estimated_bytes(&self, table_id: u32) -> Result<u64> {
-        let reply = self.connection.ask(&ReadRequest::Size { table_id })?;
-        reply.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).context("a size is cut")
+        number_of(&self.connection.ask(&ReadRequest::Size { table_id })?)
+    }
+
+    fn history(&self) -> Result<Vec<EpochEntry>> {
+        let reply = self.connection.ask(&ReadRequest::History)?;
+        serde_json::from_slice(&reply).context("the history of epochs cannot be read")
+    }
+
+    fn published_until(&self, target: u16) -> Result<u64> {
+        number_of(&self.connection.ask(&ReadRequest::Published { target })?)
     }
 
     fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>> {
@@ -174,6 +182,11 @@ impl EpochReads for RemoteEpoch<'_> {
             }
         }
     }
+}
+
+/// Returns the number that a reply is.
+fn number_of(reply: &[u8]) -> Result<u64> {
+    reply.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).context("a number is cut")
 }
 
 /// Scan that the topology's process reads for this one.

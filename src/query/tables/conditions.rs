@@ -16,12 +16,15 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
 use schemas::{KEY_GROUPS, RowCodec, is_equal_by_bytes, stored_group, stored_key};
 use serde::{Deserialize, Serialize};
+
+use crate::exit::mistake;
 
 /// Most entries, or ranges of an index, that a scan looks up; with more, the conditions stay filters.
 pub(super) const MAX_POINTS: usize = 1000;
@@ -107,7 +110,7 @@ pub(super) struct ViewKey {
 #[derive(Clone, Debug)]
 struct KeyColumn {
     field: FieldRef,
-    /// Codec of its values; None if equality in SQL is not that of their bytes.
+    /// Codec of its values; None if equality in SQL is not that of their bytes, or they are shown otherwise.
     codec: Option<RowCodec>,
     /// The place of the same column further left: one of an index that is in the view's key, too.
     repeats: Option<usize>,
@@ -128,6 +131,39 @@ impl ViewKey {
     /// When the view does not have a column of the index or of its key.
     pub(super) fn of_index(schema: &Schema, indexed: &[usize], key: Option<&[usize]>) -> Result<ViewKey> {
         Ok(ViewKey { columns: key_columns(schema, indexed, key)?, of_index: true })
+    }
+
+    /// The names of its columns.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.field.name().as_str())
+    }
+
+    /// A literal of the column at a place in the key of `view`, as it is packed there.
+    ///
+    /// # Errors
+    /// A mistake if the text is no literal of the column's type, or if equal values of the type are stored
+    /// differently.
+    pub(super) fn pack_text(&self, at: usize, text: &str, view: &str) -> Result<Vec<u8>> {
+        let column = self.columns.get(at).with_context(|| format!("the key of {view} has no column {at}"))?;
+        let (name, of) = (column.field.name(), schemas::sql_type(&column.field));
+        let Some(codec) = &column.codec else {
+            return Err(mistake(format!(
+                "{name} of the key of view {view} is {of}, whose equal values may be stored differently\n  \
+                 ask /v1/query, as SELECT * FROM {view} WHERE {name} = ..."
+            )));
+        };
+        let value = dataflows::sql::literal_value(text, &column.field)
+            .map_err(|why| mistake(format!("{name} of the key of view {view} is {of}: {why}")))?;
+        pack(codec, value).with_context(|| format!("{name} of the key of view {view} cannot be packed"))
+    }
+
+    /// Takes no conditions on the columns whose values are shown otherwise than they are stored.
+    pub(super) fn leave_out(&mut self, is_shown_otherwise: fn(&str) -> bool) {
+        for column in &mut self.columns {
+            if is_shown_otherwise(column.field.name()) {
+                column.codec = None;
+            }
+        }
     }
 
     /// Bounds that follow from conditions which all hold.
@@ -286,9 +322,13 @@ impl KeyColumn {
     fn pack_value(&self, value: &ScalarValue) -> Option<Vec<u8>> {
         let codec = self.codec.as_ref()?;
         let held = exact_value(value, self.field.data_type())?;
-        let rows = codec.encode(&[held.to_array().ok()?]).ok()?;
-        Some(rows.get(0).to_vec())
+        pack(codec, held.to_array().ok()?).ok()
     }
+}
+
+/// The packed form of a column's only value.
+fn pack(codec: &RowCodec, value: ArrayRef) -> Result<Vec<u8>> {
+    Ok(codec.encode(&[value])?.get(0).to_vec())
 }
 
 /// Values that conditions allow in a key column, as packed bytes.

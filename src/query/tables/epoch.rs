@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 use schemas::{KEY_GROUPS, stored_group, without_group};
-use state::{Catalogue, Committed, Entry, Order, Reads, Scan, Slice, Snapshot, StateError};
+use state::{Catalogue, Committed, Entry, EpochEntry, Order, Reads, Scan, Slice, Snapshot, StateError};
 
 use super::conditions::{Bounds, KeyRange};
 
@@ -22,6 +22,12 @@ pub trait EpochReads: Sync {
 
     /// Starts to read the entries of a state table within bounds, in the order of the bounds.
     fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>>;
+
+    /// Returns the entries of the last epochs, in the order of the epochs.
+    fn history(&self) -> Result<Vec<EpochEntry>>;
+
+    /// Returns the last epoch up to which the output of a target is published.
+    fn published_until(&self, target: u16) -> Result<u64>;
 
     /// Visits the dead letters whose sequence number is at or above `from`, oldest first, until `visit` returns false.
     fn dead_letters(&self, from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()>;
@@ -57,6 +63,14 @@ impl EpochReads for Snapshot<'_> {
 
     fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>> {
         Ok(Box::new(BoundedScan::open(self, table_id, bounds)?))
+    }
+
+    fn history(&self) -> Result<Vec<EpochEntry>> {
+        Ok(self.epoch_entries()?)
+    }
+
+    fn published_until(&self, target: u16) -> Result<u64> {
+        Ok(Reads::published_until(self, target, self.epoch())?)
     }
 
     fn dead_letters(&self, from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()> {

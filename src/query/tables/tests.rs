@@ -1,15 +1,19 @@
 //! Tests of views that are read while a query runs: their answers beside those of the same rows in memory, the entries
 //! that are read, and the end of a scan that nobody needs.
 
+mod finality;
+mod lookups;
+
 use std::time::Duration;
 
-use arrow::array::{AsArray, Int32Array};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::physical_plan::metrics::Count;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::{RowCodec, schema_to_json, stored_key, timestamptz};
-use state::{Catalogue, Commit, Counts, IndexOf, Reader, Store, StoreOptions, Writes};
+use state::{Catalogue, Commit, Counts, EntryFacts, IndexOf, Reader, Store, StoreOptions, Writes};
 
 use super::conditions::Bounds;
 use super::scans::{BATCH_ROWS, BATCHES_AHEAD, Counters, MAX_SCANS, ScanServer, StoredView, ViewSize};
@@ -20,6 +24,7 @@ use crate::query::explain::Statement;
 use crate::query::process::remote::{Connection, lend_to_test};
 use crate::query::{Allowance, Answer, answer_over, execute_query, format};
 
+mod ends;
 mod indexes;
 
 /// Bytes of memory of a query.
@@ -41,9 +46,6 @@ struct View {
 impl View {
     /// Creates it at epoch 1.
     fn create(schema: &SchemaRef, key: Option<&[usize]>, commit: Commit) -> Result<View> {
-        let dir = tempfile::tempdir()?;
-        let options = StoreOptions { create: true, ..StoreOptions::default() };
-        let store = Store::open(&dir.path().join("state"), &options)?;
         let entry = CatalogueEntry {
             id: VIEW,
             kind: StateTableKind::View,
@@ -53,13 +55,22 @@ impl View {
             key: key.map(<[usize]>::to_vec),
             retention: None,
             index: None,
+            facts: EntryFacts::default(),
         };
+        View::stored(entry, schema.clone(), commit)
+    }
+
+    /// Creates it from its entry.
+    fn stored(entry: CatalogueEntry, schema: SchemaRef, commit: Commit) -> Result<View> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Store::open(&dir.path().join("state"), &options)?;
         store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![entry.clone()] })?;
         store.commit(Commit { epoch: 1, commit_ms: 1, ..commit })?;
         let reader = Store::open_secondary(&dir.path().join("state"), &dir.path().join("scratch"))?;
         let store = Arc::new(store);
         let lent = lend_to_test(&store)?;
-        Ok(View { reader, entry, schema: schema.clone(), store, lent, _dir: dir })
+        Ok(View { reader, entry, schema, store, lent, _dir: dir })
     }
 
     /// The view with indexes over these columns, called `i0` and so on, which are filled from it.
@@ -98,6 +109,19 @@ impl View {
         let held = codec.decode(entries.values().map(Vec::as_slice))?;
         let commit = Commit { writes: vec![writes], ..Commit::default() };
         Ok((View::create(&schema, Some(key), commit)?, RecordBatch::try_new(schema, held)?))
+    }
+
+    /// The entry and the commit of such a view.
+    fn entry_of(rows: &RecordBatch, key: &[usize]) -> Result<(CatalogueEntry, Commit)> {
+        let keys = rows.project(key)?;
+        let packed = RowCodec::of(&keys.schema())?.encode(keys.columns())?;
+        let mut writes = Writes { table_id: VIEW, ..Writes::default() };
+        for (key, row) in packed.iter().zip(RowCodec::of(&rows.schema())?.encode(rows.columns())?.iter()) {
+            writes.keys.push(&stored_key(key));
+            writes.values.push(Some(row));
+        }
+        let view = View::create(&rows.schema(), Some(key), Commit::default())?;
+        Ok((view.entry, Commit { writes: vec![writes], ..Commit::default() }))
     }
 
     /// Creates it from rows without a key. Returns the rows in the order of their entries, too.
@@ -182,7 +206,8 @@ type ScanSender = tokio::sync::mpsc::Sender<datafusion::error::Result<RecordBatc
 fn ask_held(rows: &RecordBatch, sql: &str) -> Result<Answer> {
     let (name, held) = ("v".to_owned(), TableRows::Held(rows.clone()));
     let table = QueryTable { schema_name: None, name, schema: rows.schema(), rows: held };
-    let tables = Tables { epoch: 1, unknown: vec![], sources: vec![], tables: vec![table] };
+    let finality = Finality::Never;
+    let tables = Tables { epoch: 1, unknown: vec![], sources: vec![], finality, tables: vec![table] };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(execute_query(
         tables,
@@ -498,74 +523,6 @@ fn a_scan_reads_no_more_entries_than_its_bounds_have() -> Result<()> {
     assert_eq!(entries("SELECT n FROM v LIMIT 10")?, 10);
     assert_eq!(entries("SELECT n FROM v WHERE platform = 'KR' LIMIT 10")?, 10);
     assert_eq!(view.measured("SELECT n FROM v LIMIT 10", "output_rows")?, 10);
-    Ok(())
-}
-
-/// A view with one row, many times over: its scan goes on as long as somebody receives.
-fn one_row(copies: i64) -> Result<View> {
-    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
-    let column: ArrayRef = Arc::new(Int64Array::from(vec![7]));
-    let rows = RowCodec::of(&schema)?.encode(&[column])?;
-    let mut counts = Counts { table_id: VIEW, ..Counts::default() };
-    counts.rows.push(&stored_key(rows.get(0)));
-    counts.diffs.push(copies);
-    View::create(&schema, None, Commit { counts: vec![counts], ..Commit::default() })
-}
-
-#[test]
-fn copies_of_a_row_are_limited_and_counted_without_their_columns() -> Result<()> {
-    let view = one_row(20_000)?;
-    let csv = |sql: &str| format::answer_text(&view.ask(sql)?, OutputFormat::Csv);
-    assert_eq!(csv("SELECT count(*) AS c FROM v")?, "c\n20000\n");
-    assert_eq!(csv("SELECT count(*) AS c FROM v WHERE n = 7")?, "c\n20000\n");
-    assert_eq!(csv("SELECT n FROM v LIMIT 2")?, "n\n7\n7\n");
-    assert_eq!(csv("SELECT n FROM v LIMIT 0")?, "n\n");
-    assert_eq!(view.measured("SELECT n FROM v LIMIT 2", "output_rows")?, 2);
-    Ok(())
-}
-
-#[test]
-fn a_scan_ends_when_nobody_receives() -> Result<()> {
-    let view = one_row(1_000_000)?;
-    let (snapshot, count) = (view.reader.snapshot(), Count::new());
-    let server = &ScanServer::new(&snapshot);
-    let (scans, requests) = crossbeam_channel::unbounded();
-    // The scope waits for the scan: it would wait for ever if the scan went on.
-    std::thread::scope(|scope| {
-        scope.spawn(move || server.serve(scope, requests));
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-        assert!(scans.send(view.request(Bounds::All, &count, sender)).is_ok());
-        drop(scans);
-        let first = receiver.blocking_recv();
-        assert!(first.is_some_and(|batch| batch.is_ok_and(|batch| batch.num_rows() == BATCH_ROWS)));
-    });
-    // The one received, those in the channel, and the one that could not be sent.
-    assert!(count.value() <= (BATCHES_AHEAD + 3) * BATCH_ROWS, "{} rows", count.value());
-    assert!(server.take_failure().is_none());
-    Ok(())
-}
-
-#[test]
-fn scans_at_a_time_are_bounded() -> Result<()> {
-    let view = one_row(1_000_000)?;
-    let (snapshot, count) = (view.reader.snapshot(), Count::new());
-    let server = &ScanServer::new(&snapshot);
-    let (scans, requests) = crossbeam_channel::unbounded();
-    std::thread::scope(|scope| {
-        scope.spawn(move || server.serve(scope, requests));
-        let mut receivers = Vec::new();
-        for _ in 0..=MAX_SCANS {
-            let (sender, receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-            assert!(scans.send(view.request(Bounds::All, &count, sender)).is_ok());
-            receivers.push(receiver);
-        }
-        drop(scans);
-        let refused = receivers.pop().and_then(|mut receiver| receiver.blocking_recv());
-        assert!(refused.is_some_and(|batch| batch.is_err()));
-    });
-    let failure = server.take_failure().context("the scan was refused")?;
-    assert_eq!(code(&failure), 2);
-    assert!(failure.to_string().contains("more than 64 places"), "{failure}");
     Ok(())
 }
 

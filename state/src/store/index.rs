@@ -295,6 +295,7 @@ mod tests {
             key,
             retention: None,
             index: None,
+            facts: crate::EntryFacts::default(),
         }
     }
 
@@ -308,6 +309,7 @@ mod tests {
             key: None,
             retention: None,
             index: Some(IndexOf { view: view.to_owned(), columns: columns.to_vec() }),
+            facts: crate::EntryFacts::default(),
         }
     }
 

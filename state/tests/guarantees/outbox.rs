@@ -41,11 +41,14 @@ fn in_order_until_published() {
     let depth = &store.outbox_depth()[&0];
     assert_eq!((depth.epochs, depth.chunks, depth.bytes), (259, 261, 261));
 
+    let until = |store: &Store, cluster| store.published_until(cluster, store.meta().epoch).unwrap();
+    assert_eq!((until(&store, 0), until(&store, 1), until(&store, 7)), (0, 0, 260));
     assert_eq!(store.published(0).unwrap(), None);
     let published = Published { epoch: 259, digest: Some(u128::MAX - 5) };
     store.set_published(0, &published).unwrap();
     assert_eq!(waiting(&store, 0, 0), [(260, vec!["x".to_owned()])]);
     assert_eq!(waiting(&store, 1, 0), [(1, vec!["other".to_owned()])]);
+    assert_eq!((until(&store, 0), until(&store, 1)), (259, 0));
     store.commit(epoch(261)).unwrap();
     drop(store);
 
@@ -55,6 +58,7 @@ fn in_order_until_published() {
     store.delete_outbox(0, 260).unwrap();
     store.delete_outbox(1, 1).unwrap();
     assert!(store.outbox_depth().is_empty());
+    assert_eq!((until(&store, 0), until(&store, 1)), (261, 261));
     assert_eq!(store.published(0).unwrap(), Some(Published { epoch: 260, digest: None }));
     assert_eq!(waiting(&store, 0, 0), []);
 }

@@ -32,6 +32,9 @@ pub(crate) struct Bound {
     pub marks: Vec<(usize, i64)>,
     /// True when the column is an end of a window.
     pub window: bool,
+    /// Microseconds from the column's time to the end of the window that it tells of: 0 for an end, the
+    /// length for a beginning, 1 for the time of a row.
+    pub ahead: i64,
     /// True when an outer join fills the column with NULL, which is never final, in rows that are final.
     pub filled: bool,
 }
@@ -43,7 +46,9 @@ impl Bound {
         for (source, lag) in &self.marks {
             marks.push((*source, lag.checked_sub(us)?));
         }
-        Some(Bound { marks, ..*self })
+        // The end of a window stays where it is when another time tells of it.
+        let ahead = if self.window { self.ahead.checked_sub(us)? } else { self.ahead };
+        Some(Bound { marks, ahead, ..*self })
     }
 
     /// The same promise about a time that is later by a length, if there is one.
@@ -51,9 +56,10 @@ impl Bound {
         self.shifted_later(us?)
     }
 
-    /// The same promise about an end of a window.
-    fn of_window(self) -> Bound {
-        Bound { window: true, ..self }
+    /// The promise about a time of the window that the column's time is in: its bound is `later` than the
+    /// column's, and the time is `ahead` of the window's end.
+    fn of_window(&self, later: i64, ahead: i64) -> Option<Bound> {
+        Some(Bound { window: true, ahead, ..self.shifted_later(later)? })
     }
 
     /// The same promise about a column that an outer join fills with NULL if `filled`.
@@ -86,6 +92,7 @@ impl Bound {
         Bound {
             marks: marks.into_iter().collect(),
             window: self.window && other.window,
+            ahead: self.ahead.min(other.ahead),
             filled: self.filled || other.filled,
         }
     }
@@ -142,7 +149,7 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
             };
             if let (Some(watermark), Some(lag)) = (source.watermark, lag) {
                 bounds[watermark.column] =
-                    Some(Bound { marks: vec![(*at, lag)], window: false, filled: false });
+                    Some(Bound { marks: vec![(*at, lag)], window: false, ahead: 1, filled: false });
             }
             bounds
         }
@@ -172,13 +179,7 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
             bounds
         }
         Op::Window { input, window } => window_bounds(rel, window, &known[*input]),
-        Op::EmitOnClose { input, horizon } => {
-            // Rows have waited, so bounds of the input's other columns do not hold any more.
-            let mut bounds = no_bounds(rel);
-            let filled = known[*input][horizon.column].as_ref().is_some_and(|bound| bound.filled);
-            bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true, filled });
-            bounds
-        }
+        Op::EmitOnClose { input, horizon } => waited_bounds(rel, horizon, &known[*input]),
         Op::TemporalJoin { left, when: When::ProcTime, .. } => {
             let mut bounds = known[*left].clone();
             bounds.resize(rel.schema.fields().len(), None);
@@ -197,6 +198,19 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
         }
         Op::Join { .. } => join_bounds(plan, id, known),
     }
+}
+
+/// The bounds of rows that have waited until they are below a horizon.
+fn waited_bounds(rel: &Rel, horizon: &Horizon, input: &ColumnBounds) -> ColumnBounds {
+    // Bounds of the input's other columns do not hold any more.
+    let mut bounds = no_bounds(rel);
+    let (ahead, filled) = match &input[horizon.column] {
+        Some(bound) => (bound.ahead, bound.filled),
+        None => (0, false),
+    };
+    let marks = horizon.marks.clone();
+    bounds[horizon.column] = Some(Bound { marks, window: true, ahead, filled });
+    bounds
 }
 
 /// No bound of any column of `rel`.
@@ -229,7 +243,7 @@ fn entry_bound(since: &[Edge], clock: &[usize]) -> Option<(usize, Option<Bound>)
     let column = edge.time.as_column()?;
     let Some(lag) = edge.us.checked_sub(1) else { return Some((column, None)) };
     let marks = clock.iter().map(|source| (*source, lag)).collect();
-    Some((column, Some(Bound { marks, window: true, filled: false })))
+    Some((column, Some(Bound { marks, window: true, ahead: 0, filled: false })))
 }
 
 /// The bounds of a join's columns: times that bound each other, and other times of their sides.
@@ -277,8 +291,7 @@ fn window_bounds(rel: &Rel, window: &Window, input: &ColumnBounds) -> ColumnBoun
     // A row changes the sessions that end after it, and no others.
     if let Some(session) = window.session() {
         let end = input.len() + session.end;
-        let ended = input[session.time].as_ref().and_then(|bound| bound.shifted_later(1));
-        bounds[end] = ended.map(Bound::of_window);
+        bounds[end] = input[session.time].as_ref().and_then(|bound| bound.of_window(1, 0));
     }
     bounds
 }
@@ -347,7 +360,7 @@ fn bounds_beside(
         let Some(other) = other else { continue };
         let later = distance_below(plan, rel, (column, at)).and_then(i64::checked_neg);
         if let Some(shifted) = bound.shifted_by(later) {
-            found.push((at, Bound { window: other.window, ..shifted }));
+            found.push((at, Bound { window: other.window, ahead: other.ahead, ..shifted }));
         }
     }
     found
@@ -382,7 +395,7 @@ fn distance_below(plan: &Plan, mut rel: RelId, (mut column, mut other): (usize, 
         let (Some(from), None) = (at.next(), at.next()) else { return None };
         let mut bounds: ColumnBounds = vec![None; plan.rels[input].schema.fields().len()];
         // The lag that the expression adds to a bound of lag 0 is its distance below the column.
-        *bounds.get_mut(from)? = Some(Bound { marks: vec![(0, 0)], window: false, filled: false });
+        *bounds.get_mut(from)? = Some(Bound { marks: vec![(0, 0)], window: false, ahead: 1, filled: false });
         below = below.checked_add(bound_of_expr(expr, &bounds)?.max_lag())?;
         if from == base {
             return Some(below);
@@ -420,21 +433,23 @@ fn bound_of_call(call: &ScalarFunctionExpr, input: &ColumnBounds) -> Option<Boun
     // A time not below b is in a window that starts after b less its length, and ends after b.
     match call.name() {
         TUMBLE_START => {
-            bound_of_arg(call, 0, input)?.shifted_later(1 - length_arg(call, 1)?).map(Bound::of_window)
+            let length = length_arg(call, 1)?;
+            bound_of_arg(call, 0, input)?.of_window(1 - length, length)
         }
-        TUMBLE_END => bound_of_arg(call, 0, input)?.shifted_later(1).map(Bound::of_window),
+        TUMBLE_END => bound_of_arg(call, 0, input)?.of_window(1, 0),
         HOP_STARTS => {
-            bound_of_arg(call, 0, input)?.shifted_later(1 - length_arg(call, 2)?).map(Bound::of_window)
+            let length = length_arg(call, 2)?;
+            bound_of_arg(call, 0, input)?.of_window(1 - length, length)
         }
         HOP_END => bound_of_arg(call, 0, input)?.shifted_later(length_arg(call, 1)?),
         "date_bin" if call.args().len() == 2 => {
             let width = literal_length(call.args().first()?)?;
-            bound_of_arg(call, 1, input)?.shifted_later(1i64.checked_sub(width)?).map(Bound::of_window)
+            bound_of_arg(call, 1, input)?.of_window(1i64.checked_sub(width)?, width)
         }
         // Without a time zone: with one a day may have 25 hours.
         "date_trunc" if call.args().len() == 2 => {
-            let unit = call.args().first()?;
-            bound_of_arg(call, 1, input)?.shifted_later(1 - unit_us(unit)?).map(Bound::of_window)
+            let length = unit_us(call.args().first()?)?;
+            bound_of_arg(call, 1, input)?.of_window(1 - length, length)
         }
         _ => None,
     }

@@ -17,7 +17,7 @@ use crate::functions::never_fails;
 use crate::plan::canonical::Canonical;
 
 /// Functions of DataFusion's, of JSONB and our own marks that have a value for all arguments of their types.
-const TOTAL: [&str; 23] = [
+const TOTAL: [&str; 24] = [
     "get_field",
     "coalesce",
     "nullif",
@@ -32,6 +32,7 @@ const TOTAL: [&str; 23] = [
     "herald_jsonb_key",
     "herald_jsonb_mark",
     "herald_jsonb_print",
+    "is_final",
     "jsonb_contained",
     "jsonb_contains",
     "jsonb_exists",

@@ -17,6 +17,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::site::Site;
+use crate::functions::planning::is_final::IS_FINAL;
 use crate::functions::{FUNCTIONS, aggregates};
 use crate::mistake::Mistake;
 use crate::sql::logical::joins::{subquery, using};
@@ -87,6 +88,8 @@ struct UnsupportedCheck {
 
 const CLOCK: &str = "use a column of the record, such as its event time or INCLUDE timestamp; the watermark is compared as in \
                      WHERE ts > now() - INTERVAL '1 hour', by <, <=, >, >= or BETWEEN, joined with others by AND";
+const FINAL: &str = "end the view's query with EMIT ON WINDOW CLOSE, which holds a row back until it is final, or ask \
+                     herald query";
 const VALUE: &str = "put it in SELECT, WHERE or HAVING, or join a view that has the value";
 const CONDITION: &str = "make it a condition of WHERE or HAVING, joined with others by AND or OR";
 const NOT_IN: &str = "join it with AND only, or write NOT EXISTS, which takes a NULL for no match";
@@ -193,6 +196,13 @@ impl UnsupportedCheck {
                 (true, false) => "write the time, as in ts > TIMESTAMPTZ '2026-01-31 12:00:00+00'",
             };
             return self.refuse(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"), hint);
+        }
+        if name == IS_FINAL && self.view {
+            return self.refuse(
+                span,
+                "is_final() is for queries: in a topology its result would change with the watermark alone",
+                FINAL,
+            );
         }
         if name == "map" {
             return self.refuse(
