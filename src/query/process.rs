@@ -146,10 +146,20 @@ impl Drop for QueryProcess {
     }
 }
 
+/// Course of a query. Its timer and its end decide under one lock: a process that has answered is not killed.
+#[derive(Debug)]
+enum Course {
+    Runs,
+    /// Answered, so that its process belongs to the next query.
+    Answered,
+    /// Ended by a bound, which killed its process.
+    Stopped(Stopped),
+}
+
 /// A running query. Dropping it ends its process.
 pub struct Running {
     process: QueryProcess,
-    stopped: Arc<Mutex<Option<Stopped>>>,
+    course: Arc<Mutex<Course>>,
     begun: Instant,
     /// Bytes of the answer's current piece that are not read yet.
     piece: usize,
@@ -177,16 +187,16 @@ impl Running {
             disk: process.limits.query_disk,
             scratch: process.scratch.path().to_owned(),
         };
-        let stopped = Arc::new(Mutex::new(None));
+        let course = Arc::new(Mutex::new(Course::Runs));
         let (done, ended) = bounded(0);
-        let timer = Timer { child: process.child.clone(), stopped: stopped.clone(), time: asked.time };
+        let timer = Timer { child: process.child.clone(), course: course.clone(), time: asked.time };
         std::thread::Builder::new()
             .name("herald-query-timer".to_owned())
             .spawn(move || timer.wait_and_kill(&ended, &left))
             .context("cannot watch the query's time")?;
         // A write to a process that died at once fails; `finish` reports its failure.
         let _ = reads::send_query(&process.requests, &serde_json::to_vec(&asked)?);
-        Ok(Running { process, stopped, begun: Instant::now(), piece: 0, ended: None, _done: done })
+        Ok(Running { process, course, begun: Instant::now(), piece: 0, ended: None, _done: done })
     }
 
     /// Waits for the epoch of the answer.
@@ -237,11 +247,16 @@ impl Running {
 
     /// Ends a query whose answer or failure was read; returns its process if it can be asked again.
     pub fn finish(mut self) -> Option<QueryProcess> {
-        let stopped = lock_shared(&self.stopped).is_some();
+        let answered = match &mut *lock_shared(&self.course) {
+            course @ Course::Runs => {
+                *course = Course::Answered;
+                self.ended == Some(true)
+            }
+            Course::Answered | Course::Stopped(_) => false,
+        };
         self.process.used += self.begun.elapsed();
         self.process.idle_since = Instant::now();
-        let reusable =
-            self.ended == Some(true) && !stopped && self.process.used < self.process.limits.query_time;
+        let reusable = answered && self.process.used < self.process.limits.query_time;
         reusable.then_some(self.process)
     }
 
@@ -254,10 +269,13 @@ impl Running {
         let Ok(status) = lock_shared(&self.process.child).wait() else {
             return anyhow!("the query's process is lost");
         };
-        if let Some(stopped) = lock_shared(&self.stopped).take() {
+        let course = std::mem::replace(&mut *lock_shared(&self.course), Course::Answered);
+        if let Course::Stopped(stopped) = course {
             return stopped.into();
         }
-        self.cause_of_death(status, &String::from_utf8_lossy(&said))
+        let said = String::from_utf8_lossy(&said);
+        tracing::warn!("a query's process ended ({status}): {}", said.trim());
+        self.cause_of_death(status, &said)
     }
 
     /// The cause of death of a process that this one did not kill. Some signals have several causes, so the
@@ -290,7 +308,7 @@ fn lock_shared<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Kills a query whose time is over, or whose client has gone.
 struct Timer {
     child: Arc<Mutex<Child>>,
-    stopped: Arc<Mutex<Option<Stopped>>>,
+    course: Arc<Mutex<Course>>,
     time: Duration,
 }
 
@@ -301,8 +319,11 @@ impl Timer {
             recv(left) -> _ => Stopped::Left,
             default(self.time) => Stopped::Time(self.time),
         };
-        *lock_shared(&self.stopped) = Some(why);
-        let _ = lock_shared(&self.child).kill();
+        let mut course = lock_shared(&self.course);
+        if matches!(*course, Course::Runs) {
+            *course = Course::Stopped(why);
+            let _ = lock_shared(&self.child).kill();
+        }
     }
 }
 
