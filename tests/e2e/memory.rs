@@ -93,7 +93,7 @@ fn the_parts_explain_the_resident_memory() {
         let parts = values_by_label(&text, "herald_memory_bytes", "part");
         let whole = values_by_label(&text, "herald_resident_memory_bytes", "topology")["filled"];
         let explained = parts["unaccounted"].abs() * UNEXPLAINED <= whole;
-        if explained || filled.elapsed() > Duration::from_secs(30) {
+        if explained || filled.elapsed() > Duration::from_secs(90) {
             break (text, parts, whole);
         }
     };
