@@ -230,6 +230,8 @@ struct Driver {
     resends: Resends,
     /// Sink deltas left by `herald state repair`, until the first worker takes them.
     owed: Option<Owed>,
+    /// Rows that fail, as the state has them at the start.
+    watch: FailureWatch,
     fate: Fate,
 }
 
@@ -257,9 +259,10 @@ impl Driver {
         let committed = opened.store.meta();
         let resends = Resends::read(&config.plan, &opened.store)?;
         let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
-        let failing = opened.store.bounded_totals(state_tables.errors)?;
-        metrics.set_error_table(failing.bytes, failing.not_kept);
-        let failing = FailingRows::read(&opened.store, state_tables.errors, failing.not_kept)?;
+        let totals = opened.store.bounded_totals(state_tables.errors)?;
+        metrics.set_error_table(totals.bytes, totals.not_kept);
+        let failing = FailingRows::read(&opened.store, state_tables.errors, &totals)?;
+        let watch = FailureWatch::new(failing.clone(), totals.not_kept);
         handle.update_status(|status| status.failing = failing);
         let mut watermarks = Vec::new();
         for source in &config.plan.sources {
@@ -284,7 +287,7 @@ impl Driver {
         metrics.set_epoch(setup.start.epoch);
         handle.update_status(|status| status.epoch = setup.start.epoch);
         let owed = (!owed.is_empty()).then_some(owed);
-        Ok(Driver { config, handle, metrics, setup, sources, opened, resends, owed, fate })
+        Ok(Driver { config, handle, metrics, setup, sources, opened, resends, owed, watch, fate })
     }
 
     /// Starts the threads, feeds them until the run ends, and joins them.
@@ -300,14 +303,12 @@ impl Driver {
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
         let dead_letters = self.opened.dead_letters.clone();
         let failures = Failures::new(&self.setup.plan, &dead_letters)?;
-        let not_kept = self.opened.store.bounded_totals(self.setup.state_tables.errors)?.not_kept;
-        let watch = FailureWatch::new(self.handle.status().failing, not_kept);
         let committer = Committer {
             setup: self.setup.clone(),
             workers,
             dead_letters,
             failures,
-            watch,
+            watch: self.watch.clone(),
             permits: permit,
             unpublished: Budget::of(self.config.memory).unpublished,
             to_publisher,

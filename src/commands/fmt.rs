@@ -1,7 +1,7 @@
 //! `herald fmt`: SQL files in one layout, in which `herald init` and `herald demo --eject` write theirs.
 //!
 //! The layout is made of the tokens of the text, without a parser. Tokens and comments must be those of before, else
-//! the file is left alone.
+//! the file is left alone. So is a test script, which has no SQL.
 //!
 //! | file | content |
 //! | --- | --- |
@@ -26,17 +26,17 @@ use crate::topology::read_text;
 /// Deepest nesting of brackets that is laid out.
 const MAX_DEPTH: usize = 200;
 
-/// `herald fmt`. A file that fails does not keep the others from being laid out.
+/// `herald fmt`. A file that fails does not keep the others from being laid out. A test script is left as it is, which
+/// is told on standard error.
 ///
 /// # Errors
 /// All files that cannot be read, laid out or written, and, with `check`, those that are laid out otherwise.
 pub fn command(files: &[PathBuf], check: bool) -> Result<()> {
     let (mut other, mut failed) = (Vec::new(), Vec::new());
-    if files.iter().all(|path| is_script(path)) {
-        return Err(mistake("test scripts are not formatted: their records and rows stand a line each"));
-    }
     for path in files {
         if is_script(path) {
+            let file = path.display();
+            eprintln!("left as it is: {file}: a test script has no SQL, its lines are records and rows");
             continue;
         }
         match format_file(path, check) {
@@ -75,7 +75,7 @@ fn format_file(path: &Path, check: bool) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Tells whether a file is a test script. Its records and rows stand a line each: it is no SQL to lay out.
+/// Tells whether a file is a test script. Directives, records and rows stand a line each: it has no SQL to lay out.
 fn is_script(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".test.sql")
 }
@@ -251,6 +251,19 @@ FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!((read("b.sql"), read("c.sql")), ("SELECT 1\n".to_owned(), "SELECT 2\n".to_owned()));
         assert_eq!(read("a.sql"), "SELECT 'open");
+    }
+
+    #[test]
+    fn a_test_script_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (script, topology) = (dir.path().join("a.test.sql"), dir.path().join("a.sql"));
+        let lines = "-- topology a.sql\n-- feed s\n{\"a\":  1}\n";
+        std::fs::write(&script, lines).unwrap();
+        std::fs::write(&topology, "SELECT  1").unwrap();
+        command(std::slice::from_ref(&script), true).unwrap();
+        command(&[script.clone(), topology.clone()], false).unwrap();
+        assert_eq!(std::fs::read_to_string(&script).unwrap(), lines);
+        assert_eq!(std::fs::read_to_string(&topology).unwrap(), "SELECT 1\n");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The error table is a multiset of failed rows: view, expression, message and the row's values, with a
 //! count. Each change of a count is one record in the dead-letter topic of every source that the view reads.
 //! Its key is the row as JSON, its value the row with `times`; a null value deletes the entry once no row
-//! fails that way any more. The header `herald.outcome` is `expression`. A consumer that keeps the last value
+//! fails that way any more. The texts are those of the table, not as they are shown: the deletion of a row must repeat
+//! the key that an earlier release wrote. The header `herald.outcome` is `expression`. A consumer that keeps the last value
 //! of each key has the table.
 
 use std::borrow::Cow;
@@ -14,10 +15,11 @@ use anyhow::Result;
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
 use connectors::{DeadLetterTopic, murmur2_partition};
+use dataflows::plan::explain::failure;
 use dataflows::plan::{Op, Plan, RelId};
 use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
-use state::{Bounded, StateError, Store};
+use state::{Bounded, BoundedTotals, Store};
 
 use super::encode::{CHUNK_BYTES, flush_chunk};
 
@@ -41,23 +43,14 @@ pub struct FailingRows {
 }
 
 impl FailingRows {
-    /// Counts the rows in the error table of a state, by a scan: the table is small or empty, and bounded.
+    /// The rows of a state's error table, which has these totals. One row is read.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn read(store: &Store, table_id: u32, not_kept: u64) -> Result<FailingRows> {
-        let mut found = FailingRows { rows: not_kept, ..FailingRows::default() };
-        let mut first: Option<Vec<u8>> = None;
-        store.scan(table_id, &[], |row, count| -> Result<(), StateError> {
-            let copies = state::count_of(count).unwrap_or(0);
-            found.rows = found.rows.saturating_add_signed(copies);
-            if first.is_none() {
-                first = Some(row.to_vec());
-            }
-            Ok(())
-        })?;
-        if let Some(row) = first {
-            found.name(&error_codec()?, &row)?;
+    pub fn read(store: &Store, table_id: u32, totals: &BoundedTotals) -> Result<FailingRows> {
+        let mut found = FailingRows { rows: totals.copies(), ..FailingRows::default() };
+        if let Some((row, _)) = store.iter(table_id, &[])?.next_entry()? {
+            found.name(&error_codec()?, row)?;
         }
         Ok(found)
     }
@@ -82,9 +75,10 @@ impl FailingRows {
     /// Shows the view and the message of a stored row.
     fn name(&mut self, codec: &RowCodec, stored: &[u8]) -> Result<()> {
         let columns = codec.decode(std::iter::once(schemas::without_group(stored)))?;
-        let text =
-            |at: usize| truncate_text(columns[at].as_string::<i32>().value(0), SHOWN_TEXT).into_owned();
-        (self.view, self.message) = (Some(text(0)), Some(text(2)));
+        let text = |at: usize| columns[at].as_string::<i32>().value(0);
+        let message = failure::spell("message", text(2));
+        self.view = Some(truncate_text(text(0), SHOWN_TEXT).into_owned());
+        self.message = Some(truncate_text(&message, SHOWN_TEXT).into_owned());
         Ok(())
     }
 }
@@ -96,6 +90,7 @@ fn error_codec() -> Result<RowCodec> {
 
 /// Follows the error table from epoch to epoch, and warns of rows that fail: at the first, then at most once per
 /// [`WARNING_INTERVAL`].
+#[derive(Clone, Debug)]
 pub struct FailureWatch {
     failing: FailingRows,
     not_kept: u64,
@@ -258,7 +253,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, StringArray};
-    use state::{BoundedTotals, Counts};
+    use state::Counts;
 
     use super::*;
 
@@ -272,7 +267,11 @@ mod tests {
         for row in error_codec()?.encode(&columns)?.iter() {
             counts.rows.push(&schemas::stored_key(row));
         }
-        Ok(Bounded { counts, after: vec![diff.max(0)], totals: BoundedTotals { bytes: 9, not_kept } })
+        Ok(Bounded {
+            counts,
+            after: vec![diff.max(0)],
+            totals: BoundedTotals { bytes: 9, kept: None, not_kept },
+        })
     }
 
     #[test]
@@ -280,7 +279,7 @@ mod tests {
         let (codec, start) = (error_codec()?, Instant::now());
         let mut watch = FailureWatch::new(FailingRows { rows: 5, ..FailingRows::default() }, 0);
         assert_eq!(watch.take_warning(start), None, "what failed before the start is no news");
-        let failing = watch.follow(&change("division by zero", 2, 1)?, &codec)?;
+        let failing = watch.follow(&change("Arrow error: Divide by zero error", 2, 1)?, &codec)?;
         assert_eq!((failing.rows, failing.view.as_deref()), (8, Some("ratios")));
         let warning = watch.take_warning(start).unwrap_or_default();
         assert!(
@@ -291,7 +290,7 @@ mod tests {
         assert_eq!(watch.take_warning(start + Duration::from_secs(29)), None);
         let warning = watch.take_warning(start + Duration::from_secs(30)).unwrap_or_default();
         assert!(warning.contains("fails on 1 row,") && warning.contains("too large"), "{warning}");
-        let failing = watch.follow(&change("division by zero", -2, 0)?, &codec)?;
+        let failing = watch.follow(&change("Arrow error: Divide by zero error", -2, 0)?, &codec)?;
         assert_eq!(failing.rows, 6);
         assert_eq!(
             watch.take_warning(start + Duration::from_secs(90)),

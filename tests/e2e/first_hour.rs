@@ -121,6 +121,12 @@ fn the_ejected_demo_runs_as_its_readme_says() {
         child::succeed(&project, &["check", topology], &[], PATIENCE);
         child::succeed(&project, &["fmt", "--check", topology], &[], PATIENCE);
     }
+    let left = child::succeed(&project, &["fmt", "tests/late.test.sql"], &[], PATIENCE);
+    assert!(
+        left.stderr.starts_with("left as it is: tests/late.test.sql: a test script has no SQL"),
+        "{}",
+        left.stderr
+    );
     for (script, found) in [
         ("duplicates", "\"accepted\":1,\"duplicate\":2,"),
         ("corrections", "\"accepted\":2,\"duplicate\":0,\"superseded\":1,"),

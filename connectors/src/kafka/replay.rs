@@ -13,25 +13,25 @@
 //! taken back first, and its records sent again.
 
 mod hanging;
+mod reading;
 mod selection;
 mod sender;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::Backoff;
 
-use super::client::{Context, create_client, header_of, headers_of, to_connector_error};
-use super::offsets::{add_offset, await_offsets};
+use super::client::{Context, create_client, header_of, headers_of};
+use super::offsets::await_offsets;
 use super::options::KafkaCluster;
 use super::topics::{Topics, partition_ends};
 use crate::{ConnectorError, DeadLetter};
+use reading::{Part, TopicReader, read_error};
 use selection::{Admitted, MarkerKind, Selection, SourceTopic, marked_id, marker_kind};
 pub use selection::{ReplayCount, ReplayCounts, ReplayFilter};
 use sender::Sender;
@@ -274,11 +274,6 @@ impl<'c> DeadTopic<'c> {
         Ok(DeadTopic { config, ends: partition_ends(&bounds) })
     }
 
-    fn to_error(&self, error: KafkaError) -> ConnectorError {
-        let what = format!("to read topic \"{}\"", self.config.dead_letter_topic);
-        to_connector_error(error, &self.config.cluster.bootstrap, &what)
-    }
-
     /// Ends of the partitions for a reader of committed records.
     fn committed_ends(&self) -> Result<Vec<i64>, ConnectorError> {
         self.request_ends(&open_consumer(self.config, "read_committed", false)?)
@@ -287,7 +282,7 @@ impl<'c> DeadTopic<'c> {
     fn request_ends(&self, consumer: &BaseConsumer<Context>) -> Result<Vec<i64>, ConnectorError> {
         let (topic, count) = (&self.config.dead_letter_topic, self.ends.len() as i32);
         let ends = await_offsets(consumer, topic, 0..count, Offset::End, self.config.timeout);
-        ends.map_err(|error| self.to_error(error))
+        ends.map_err(|error| read_error(self.config, topic, error))
     }
 
     /// Waits until no transaction below the ends is open.
@@ -311,48 +306,13 @@ impl<'c> DeadTopic<'c> {
     /// Visits every committed record below the ends, those of a partition in order.
     fn scan(
         &self,
-        mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<(), ConnectorError>,
+        visit: impl FnMut(&BorrowedMessage<'_>) -> Result<(), ConnectorError>,
     ) -> Result<(), ConnectorError> {
-        let failed = |error| self.to_error(error);
-        let consumer = open_consumer(self.config, "read_committed", true)?;
-        let mut left: BTreeSet<i32> = (0..self.ends.len() as i32).collect();
-        let mut assignment = TopicPartitionList::new();
-        for partition in &left {
-            let topic = &self.config.dead_letter_topic;
-            add_offset(&mut assignment, topic, *partition, Offset::Beginning).map_err(failed)?;
+        let mut parts = Vec::with_capacity(self.ends.len());
+        for (partition, end) in (0..).zip(&self.ends) {
+            parts.push(Part { partition, first: Offset::Beginning, end: *end });
         }
-        consumer.assign(&assignment).map_err(failed)?;
-        let mut heard = Instant::now();
-        while !left.is_empty() {
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let partition = message.partition();
-                    let end = self.ends.get(partition as usize).copied().unwrap_or(0);
-                    if left.contains(&partition) && message.offset() < end {
-                        visit(&message)?;
-                    }
-                    if message.offset() + 1 >= end {
-                        left.remove(&partition);
-                    }
-                    heard = Instant::now();
-                }
-                // The committed end, which is not below the end read up to: only markers of transactions are
-                // left before it.
-                Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                Some(Err(error)) => match failed(error) {
-                    // The client reconnects by itself; the time limit below bounds the wait.
-                    ConnectorError::Unreachable { .. } => {}
-                    error => return Err(error),
-                },
-                None => {}
-            }
-            if heard.elapsed() > self.config.timeout {
-                return Err(ConnectorError::Unreachable {
-                    bootstrap: self.config.cluster.bootstrap.clone(),
-                    reason: format!("topic \"{}\" could not be read in time", self.config.dead_letter_topic),
-                });
-            }
-        }
-        Ok(())
+        let topic = &self.config.dead_letter_topic;
+        TopicReader { config: self.config, topic, isolation: "read_committed" }.read(&parts, visit)
     }
 }

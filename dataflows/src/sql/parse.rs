@@ -1,7 +1,8 @@
 //! Parser of topology files: text to statements.
 //!
 //! A file is tokenised whole, split at `;`, and each statement is parsed on its own, so that every
-//! mistake of every file is reported and not just the first. Herald's clauses are parsed by hand
+//! mistake of every file is reported and not just the first. The statements without a mistake go on to the
+//! compiler, with the names that the others would have created. Herald's clauses are parsed by hand
 //! ([`cursor`]); expressions and queries by `sqlparser`. Window calls in FROM then become derived tables
 //! (`query::window`); UNNEST is left for the binder, which calls `query::unnest::extract`. A statement
 //! that does not belong in a topology is refused with a hint at its replacement.
@@ -20,12 +21,13 @@ pub(crate) mod walk;
 mod tests;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use self::cursor::{Context, Cursor, Read};
-use self::tokens::{end_of, is_visible};
+use self::tokens::{end_of, fold, is_any_word, is_visible, is_word};
 use super::diagnostics::dialects;
 use super::diagnostics::did_you_mean::did_you_mean;
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
@@ -40,18 +42,104 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
 ) -> Result<Vec<Statement>, Vec<SqlError>> {
-    let mut statements = Vec::new();
-    let mut mistakes = Vec::new();
-    let unset = RefCell::default();
-    for (file, source) in files.iter().enumerate() {
-        let context = Context { file, text: &source.text, env, read_file, unset: &unset };
-        file_statements(context, &mut statements, &mut mistakes);
-    }
+    let Parsed { statements, mut mistakes, .. } = parse_files(files, env, read_file);
     if mistakes.is_empty() {
         return Ok(statements);
     }
     sort_mistakes(&mut mistakes);
     Err(name_mistakes(mistakes, files))
+}
+
+/// Statements of a topology, and the mistakes of those that are left out.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// Statements without a mistake, in order.
+    pub statements: Vec<Statement>,
+    /// Names that the others would have created.
+    pub missing: MissingNames,
+    /// Mistakes, in no order.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Names that statements with a mistake would have created.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MissingNames {
+    names: BTreeSet<String>,
+    /// Set if there are others, which could not be read.
+    others: bool,
+}
+
+impl MissingNames {
+    /// Tells whether `name` is one of them.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Tells whether there are some that could not be read.
+    pub fn has_others(&self) -> bool {
+        self.others
+    }
+
+    /// Adds the names behind each CREATE of a statement: a missing `;` makes two statements one, and the first word
+    /// may be a misspelled CREATE. A `;` within a token shows a quote that is not closed, which hides statements.
+    fn add(&mut self, tokens: &[TokenWithSpan]) {
+        self.others |= tokens.iter().any(|t| t.token.to_string().contains(';'));
+        for (at, token) in tokens.iter().enumerate() {
+            let creates = is_word(&token.token, "create");
+            if at == 0 || creates {
+                let names = created_names(&tokens[at + 1..]);
+                self.others |= creates && names.is_empty();
+                self.names.extend(names);
+            }
+        }
+    }
+}
+
+/// The name behind CREATE with the word before or behind it: the kind may be misspelled, and a schema before the name.
+fn created_names(tokens: &[TokenWithSpan]) -> Vec<String> {
+    let mut names = Vec::new();
+    for TokenWithSpan { token, .. } in tokens {
+        match token {
+            Token::Period => {}
+            _ if is_any_word(token, BEFORE_NAME) => {}
+            Token::Word(word) if names.len() < 2 => names.push(fold(&word.value, word.quote_style)),
+            _ => break,
+        }
+    }
+    names
+}
+
+/// Words between CREATE and the name, those of other dialects among them.
+const BEFORE_NAME: &[&str] = &[
+    "or",
+    "replace",
+    "temporary",
+    "temp",
+    "external",
+    "unlogged",
+    "recursive",
+    "materialized",
+    "source",
+    "table",
+    "view",
+    "sink",
+    "if",
+    "not",
+    "exists",
+];
+
+/// Parses the files of a topology, in the order given, past statements with a mistake.
+pub(super) fn parse_files(
+    files: &[SqlFile],
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&str) -> std::io::Result<String>,
+) -> Parsed {
+    let mut parsed = Parsed::default();
+    let unset = RefCell::default();
+    for (file, source) in files.iter().enumerate() {
+        file_statements(Context { file, text: &source.text, env, read_file, unset: &unset }, &mut parsed);
+    }
+    parsed
 }
 
 /// Puts mistakes in the order of their places.
@@ -113,17 +201,20 @@ fn read_tokens(context: &Context<'_>) -> (Vec<TokenWithSpan>, Option<Mistake>) {
 }
 
 /// Parses one file; appends its statements and its mistakes.
-fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistakes: &mut Vec<Mistake>) {
+fn file_statements(context: Context<'_>, parsed: &mut Parsed) {
     let (tokens, broken) = read_tokens(&context);
     let mut rest = tokens.as_slice();
     while let Some(end) = rest.iter().position(|t| t.token == Token::SemiColon) {
-        parse_statement(context, &rest[..end], rest[end].span.start, statements, mistakes);
+        parse_statement(context, &rest[..end], rest[end].span.start, parsed);
         rest = &rest[end + 1..];
     }
     match broken {
-        // The statement in which tokenising failed is not parsed: its end is missing.
-        Some(mistake) => mistakes.push(mistake),
-        None => parse_statement(context, rest, end_of(rest), statements, mistakes),
+        // The statement in which tokenising failed is not parsed: its end is missing, and all that follows.
+        Some(mistake) => {
+            parsed.missing.others = true;
+            parsed.mistakes.push(mistake);
+        }
+        None => parse_statement(context, rest, end_of(rest), parsed),
     }
 }
 
@@ -144,29 +235,27 @@ fn tokenizer_mistake(context: &Context<'_>, error: &TokenizerError, tokens: &[To
 }
 
 /// Parses one statement, if there is one: two semicolons in a row have no tokens between them.
-fn parse_statement(
-    context: Context<'_>,
-    tokens: &[TokenWithSpan],
-    end: Location,
-    statements: &mut Vec<Statement>,
-    mistakes: &mut Vec<Mistake>,
-) {
+fn parse_statement(context: Context<'_>, tokens: &[TokenWithSpan], end: Location, parsed: &mut Parsed) {
     if tokens.is_empty() {
         return;
     }
     if let Some((token, message, hint)) = dialects::find_foreign(tokens) {
-        mistakes.push(Mistake::new(context.pos(token.span.start), message).hint(hint));
+        parsed.mistakes.push(Mistake::new(context.pos(token.span.start), message).hint(hint));
+        parsed.missing.add(tokens);
         return;
     }
     // A statement with any mistake is dropped, even where parsing went on to its end.
     let mut own = Vec::new();
     let mut cursor = Cursor::new(context, tokens.to_vec(), end);
     match read_statement(&mut cursor, &mut own) {
-        Ok(statement) if own.is_empty() => statements.push(statement),
-        Ok(_) => {}
-        Err(mistake) => own.push(mistake),
+        Ok(statement) if own.is_empty() && !cursor.lacks_variable => parsed.statements.push(statement),
+        Ok(_) => parsed.missing.add(tokens),
+        Err(mistake) => {
+            own.push(mistake);
+            parsed.missing.add(tokens);
+        }
     }
-    mistakes.append(&mut own);
+    parsed.mistakes.append(&mut own);
 }
 
 /// Reads a CREATE statement, or names the statement or object that is not supported.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use dataflows::plan::explain::failure;
 use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
 use dataflows::runtime::engine::{DeadLetter, Engine, Folded, SinkContent};
-use schemas::{Outcome, Rows};
+use schemas::{Outcome, RowCodec, Rows};
 
 use super::table::{self, Shape, Table, row_texts};
 
@@ -105,6 +106,14 @@ fn outcomes_schema() -> Schema {
     schema_of(&names.map(|name| (name, DataType::Int64)).collect::<Vec<_>>())
 }
 
+/// Rows of the error table as JSON text, as `herald query` shows them.
+fn error_texts(rows: &Rows) -> Result<Vec<String>> {
+    let schema = errors_schema();
+    let mut columns = RowCodec::of(&schema)?.decode(rows.iter())?;
+    failure::spell_columns(&schema, &mut columns);
+    table::batch_rows(&RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
 fn errors_schema() -> Schema {
     schema_of(&["view", "expression", "message", "row"].map(|name| (name, DataType::Utf8)))
 }
@@ -165,7 +174,7 @@ impl Seen {
             picture.insert(Observed::Outcomes(at), Table::new(table::batch_rows(&batch)?));
         }
         picture.insert(Observed::DeadLetters, self.dead_letter_table(plan)?);
-        picture.insert(Observed::Errors, Table::new(row_texts(&errors_schema(), &engine.error_rows()?)?));
+        picture.insert(Observed::Errors, Table::new(error_texts(&engine.error_rows()?)?));
         for (at, view) in plan.views.iter().enumerate() {
             let rows = row_texts(&plan.rels[view.rel].schema, &engine.view_rows(at)?)
                 .with_context(|| format!("the rows of view {} cannot be read", view.name))?;

@@ -14,7 +14,9 @@ use anyhow::{Context, Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Receiver;
+use dataflows::plan::explain::failure;
 use dataflows::runtime::retention::Served;
+use dataflows::runtime::state_tables::ERRORS;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::Count;
 use schemas::{RowCodec, Rows, without_group};
@@ -297,10 +299,13 @@ impl ScanOutput<'_> {
         }
         let (request, rows) = (self.request, self.packed.len());
         let name = &request.view.entry.name;
-        let columns = self
+        let mut columns = self
             .codec
             .decode_columns(self.packed.iter(), &request.columns)
             .with_context(|| format!("the rows of view {name} cannot be read"))?;
+        if name == ERRORS {
+            failure::spell_columns(&request.schema, &mut columns);
+        }
         // Without columns, a batch is its number of rows: count(*) asks for nothing else.
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(request.schema.clone(), columns, &options)

@@ -16,6 +16,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use async_trait::async_trait;
 use crossbeam_channel::Sender;
+use dataflows::plan::explain::failure;
+use dataflows::runtime::state_tables::ERRORS;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -64,7 +66,10 @@ impl ViewTable {
         named: bool,
         scans: Sender<ScanRequest>,
     ) -> anyhow::Result<ViewTable> {
-        let key = ViewKey::new(&schema, entry.key.as_deref())?;
+        let mut key = ViewKey::new(&schema, entry.key.as_deref())?;
+        if entry.name == ERRORS {
+            key.leave_out(failure::is_spelled);
+        }
         let size = if named { ViewSize::estimate(epoch, entry.id)? } else { ViewSize::default() };
         let mut indexes = Vec::new();
         for layout in IndexLayout::of_view(entries, entry)? {

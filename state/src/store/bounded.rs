@@ -24,8 +24,17 @@ const ENTRY_BYTES: u64 = 32;
 pub struct BoundedTotals {
     /// Bytes of the rows that are kept.
     pub bytes: u64,
+    /// Copies of rows that are kept; None where an earlier release wrote the totals.
+    pub kept: Option<u64>,
     /// Copies of rows that exist but are not kept.
     pub not_kept: u64,
+}
+
+impl BoundedTotals {
+    /// All copies of rows that exist.
+    pub fn copies(&self) -> u64 {
+        self.kept.unwrap_or(0).saturating_add(self.not_kept)
+    }
 }
 
 /// Changes of a bounded state table, ready to be committed.
@@ -40,21 +49,23 @@ pub struct Bounded {
 }
 
 impl Store {
-    /// Reads the committed totals of a bounded state table; computes them by a scan if an earlier release
-    /// wrote none.
+    /// Reads the committed totals of a bounded state table; computes by a scan those that an earlier release
+    /// did not write.
     ///
     /// # Errors
     /// Fails if the state cannot be read.
     pub fn bounded_totals(&self, table_id: u32) -> Result<BoundedTotals, StateError> {
-        if let Some(totals) = self.meta_json(BOUNDED_KEY)? {
-            return Ok(totals);
+        let committed: BoundedTotals = self.meta_json(BOUNDED_KEY)?.unwrap_or_default();
+        if committed.kept.is_some() {
+            return Ok(committed);
         }
-        let mut totals = BoundedTotals::default();
-        self.scan(table_id, &[], |row, _| -> Result<(), StateError> {
-            totals.bytes += row_size(row);
+        let (mut bytes, mut kept) = (0, 0);
+        self.scan(table_id, &[], |row, held| -> Result<(), StateError> {
+            bytes += row_size(row);
+            kept += self.held_count(table_id, row, Some(held))?.unsigned_abs();
             Ok(())
         })?;
-        Ok(totals)
+        Ok(BoundedTotals { bytes, kept: Some(kept), ..committed })
     }
 
     /// Selects the changes of a bounded state table that are kept in this epoch. Nothing is written: the
@@ -104,6 +115,8 @@ impl Store {
                 totals.not_kept = totals.not_kept.saturating_add(diff.unsigned_abs());
             }
         }
+        let more = out.counts.diffs.iter().copied().fold(0, i64::saturating_add);
+        totals.kept = totals.kept.map(|kept| kept.saturating_add_signed(more));
         out.totals = totals;
         Ok(out)
     }

@@ -1,8 +1,8 @@
 //! The error table keeps its bound, and rows that are not kept can still be retracted.
 
-use crate::{VIEW, content, counts, epoch, open, options, pairs};
+use crate::{VIEW, catalogue, content, counts, epoch, open, options, pairs};
 use rand::{RngExt, SeedableRng};
-use state::{Commit, StateError, Store, StoreOptions};
+use state::{BoundedTotals, Commit, StateError, Store, StoreOptions};
 use std::collections::BTreeMap;
 
 /// Room for two rows of two letters: an entry takes 32 bytes beside its row.
@@ -60,9 +60,40 @@ fn an_earlier_state_is_counted_once() {
     store.commit(Commit { counts: vec![counts(VIEW, &[("aa", 1), ("bb", 1)])], ..epoch(1) }).unwrap();
     drop(store);
     let store = Store::open(dir.path(), &bounded()).unwrap();
-    assert_eq!(store.bounded_totals(VIEW).unwrap().bytes, 68);
+    let counted = BoundedTotals { bytes: 68, kept: Some(2), not_kept: 0 };
+    assert_eq!(store.bounded_totals(VIEW).unwrap(), counted);
     assert_eq!(change(&store, 2, &[("cc", 1), ("bb", -1)]).unwrap(), 0);
     assert_eq!(content(&store, VIEW), pairs(&[("aa", "1"), ("cc", "1")]));
+}
+
+/// Totals that a release wrote which did not count the copies that are kept.
+#[test]
+fn copies_that_an_earlier_release_did_not_count_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bounded = Some(BoundedTotals { bytes: 68, kept: None, not_kept: 5 });
+    let kept = vec![counts(VIEW, &[("aa", 3), ("bb", 1)])];
+    store.commit(Commit { counts: kept, bounded, ..epoch(1) }).unwrap();
+    let totals = store.bounded_totals(VIEW).unwrap();
+    assert_eq!(totals, BoundedTotals { bytes: 68, kept: Some(4), not_kept: 5 });
+    assert_eq!(totals.copies(), 9);
+    change(&store, 2, &[("aa", -1)]).unwrap();
+    assert_eq!(store.bounded_totals(VIEW).unwrap().kept, Some(3));
+}
+
+#[test]
+fn totals_that_do_not_fit_the_table_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &options()).unwrap();
+    let mut named = catalogue();
+    named.entries[1].name = "herald.errors".to_owned();
+    store.put_catalogue(&named).unwrap();
+    let bounded = Some(BoundedTotals { bytes: 33, kept: Some(2), not_kept: 0 });
+    store.commit(Commit { counts: vec![counts(VIEW, &[("aa", 3)])], bounded, ..epoch(1) }).unwrap();
+    assert_eq!(
+        store.snapshot().unwrap().verify().unwrap(),
+        ["herald.errors holds 34 bytes, and counts 33", "herald.errors holds 3 copies of rows, and counts 2"]
+    );
 }
 
 /// Random changes against a plain count of copies: kept and not kept always add up to it, the bound holds,
@@ -93,6 +124,7 @@ fn kept_and_not_kept_add_up_to_what_there_is() {
         let kept = content(&store, VIEW);
         let copies: i64 = kept.iter().map(|(_, copies)| copies.parse::<i64>().unwrap()).sum();
         assert_eq!(copies + not_kept as i64, there.values().sum::<i64>());
+        assert_eq!(store.bounded_totals(VIEW).unwrap().kept, Some(copies as u64));
         for (row, copies) in &kept {
             assert!(copies.parse::<i64>().unwrap() <= there[row.as_str()]);
         }
@@ -100,5 +132,6 @@ fn kept_and_not_kept_add_up_to_what_there_is() {
         left_out += not_kept;
     }
     assert!(left_out > 100 && content(&store, VIEW).is_empty());
-    assert_eq!(store.bounded_totals(VIEW).unwrap(), state::BoundedTotals::default());
+    let nothing = BoundedTotals { kept: Some(0), ..BoundedTotals::default() };
+    assert_eq!(store.bounded_totals(VIEW).unwrap(), nothing);
 }

@@ -20,38 +20,19 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
-use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::reading::{Part, TopicReader, read_error};
 use super::selection::{Marker, MarkerKind, named_id};
 use super::sender::Sender;
 use super::{DeadTopic, RETRY_PAUSE, ReplayConfig, open_consumer, read_marker};
 use crate::ConnectorError;
-use crate::kafka::client::{MARKER_HEADER, REPLAY_HEADER, header_of, to_connector_error};
-use crate::kafka::offsets::{add_offset, await_offsets};
+use crate::kafka::client::{MARKER_HEADER, REPLAY_HEADER, header_of};
+use crate::kafka::offsets::await_offsets;
 use crate::kafka::topics::{Topics, partition_ends};
 
 /// Time that an open transaction may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A part of a partition with an open transaction.
-#[derive(Clone, Copy)]
-struct OpenRange {
-    partition: i32,
-    /// Offset of the first record of its earliest open transaction.
-    first: i64,
-    /// Offset up to which it is looked at.
-    end: i64,
-}
-
-impl OpenRange {
-    /// The first record alone.
-    fn first_only(self) -> OpenRange {
-        OpenRange { end: self.first + 1, ..self }
-    }
-}
 
 /// Ends the records of earlier replays that hang in the topics of the sources. No transaction may be open in the
 /// dead-letter topic up to its ends: its markers tell which records were committed. Returns true if markers were taken
@@ -95,9 +76,8 @@ pub(super) fn end_hanging(
 fn find_hanging(dead: &DeadTopic<'_>, topics: &Topics) -> Result<Vec<OwnedMessage>, ConnectorError> {
     let (mut hanging, mut unnamed, mut places) = (Vec::new(), Vec::new(), HashSet::new());
     for topic in dead.config.sources.values().collect::<BTreeSet<&String>>() {
-        let open = open_ranges(dead.config, topics, topic)?;
-        let first: Vec<OpenRange> = open.into_iter().map(OpenRange::first_only).collect();
-        visit_open(dead.config, topic, &first, |message| {
+        let open = first_open(dead.config, topics, topic)?;
+        read_open(dead.config, topic, &open, |message| {
             if own_id(&dead.config.dead_letter_topic, message).is_some() {
                 hanging.push(message.detach());
             } else if let Some(place) = unnamed_place(message) {
@@ -144,19 +124,23 @@ fn hanging_ids(
     topics: &Topics,
     hanging: &[OwnedMessage],
 ) -> Result<HashSet<u128>, ConnectorError> {
-    let (mut ids, mut ranges) = (HashSet::new(), BTreeMap::<&str, Vec<OpenRange>>::new());
+    let (mut ids, mut parts) = (HashSet::new(), BTreeMap::<&str, Vec<Part>>::new());
     for record in hanging {
         if own_id(&dead.config.dead_letter_topic, record).is_some() {
-            let range = OpenRange { partition: record.partition(), first: record.offset(), end: 0 };
-            ranges.entry(record.topic()).or_default().push(range);
+            let first = Offset::Offset(record.offset());
+            parts.entry(record.topic()).or_default().push(Part {
+                partition: record.partition(),
+                first,
+                end: 0,
+            });
         }
     }
-    for (topic, mut open) in ranges {
+    for (topic, mut open) in parts {
         let Some(bounds) = topics.bounds(topic)? else { continue };
-        for range in &mut open {
-            range.end = bounds.get(range.partition as usize).map_or(0, |(_, end)| *end);
+        for part in &mut open {
+            part.end = bounds.get(part.partition as usize).map_or(0, |(_, end)| *end);
         }
-        visit_open(dead.config, topic, &open, |message| {
+        read_open(dead.config, topic, &open, |message| {
             ids.extend(own_id(&dead.config.dead_letter_topic, message));
         })?;
     }
@@ -182,12 +166,9 @@ fn find_markers(
     Ok(found.into_values().collect())
 }
 
-/// The partitions of a topic in which any producer's transaction is open that began before now.
-fn open_ranges(
-    config: &ReplayConfig,
-    topics: &Topics,
-    topic: &str,
-) -> Result<Vec<OpenRange>, ConnectorError> {
+/// The first record of the earliest open transaction, whichever producer's, in each partition of a topic that has one
+/// which began before now.
+fn first_open(config: &ReplayConfig, topics: &Topics, topic: &str) -> Result<Vec<Part>, ConnectorError> {
     // A topic that is missing is told when records are sent to it.
     let Some(bounds) = topics.bounds(topic)? else { return Ok(Vec::new()) };
     let (ends, until) = (partition_ends(&bounds), Instant::now() + END_TIMEOUT);
@@ -198,7 +179,7 @@ fn open_ranges(
         let mut open = Vec::new();
         for (partition, (first, end)) in (0..).zip(stable.into_iter().zip(&ends)) {
             if first < *end {
-                open.push(OpenRange { partition, first, end: *end });
+                open.push(Part { partition, first: Offset::Offset(first), end: first + 1 });
             }
         }
         if open.is_empty() || Instant::now() > until {
@@ -208,59 +189,21 @@ fn open_ranges(
     }
 }
 
-/// Visits the records of these ranges, committed or not.
-fn visit_open(
+/// Visits the records of these parts of a topic, committed or not.
+fn read_open(
     config: &ReplayConfig,
     topic: &str,
-    open: &[OpenRange],
+    open: &[Part],
     mut visit: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), ConnectorError> {
     if open.is_empty() {
         return Ok(());
     }
-    let failed = |error| read_error(config, topic, error);
-    let consumer = open_consumer(config, "read_uncommitted", true)?;
-    let (mut left, mut assignment) = (BTreeMap::new(), TopicPartitionList::new());
-    for OpenRange { partition, first, end } in open {
-        left.insert(*partition, *end);
-        add_offset(&mut assignment, topic, *partition, Offset::Offset(*first)).map_err(failed)?;
-    }
-    consumer.assign(&assignment).map_err(failed)?;
-    let mut heard = Instant::now();
-    while !left.is_empty() {
-        if heard.elapsed() > config.timeout {
-            return Err(ConnectorError::Unreachable {
-                bootstrap: config.cluster.bootstrap.clone(),
-                reason: format!("topic \"{topic}\" could not be read in time"),
-            });
-        }
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                let Some(end) = left.get(&message.partition()).copied() else { continue };
-                if message.offset() < end {
-                    visit(&message);
-                }
-                if message.offset() + 1 >= end {
-                    left.remove(&message.partition());
-                }
-                heard = Instant::now();
-            }
-            // Only ends of transactions are left, or the records are gone.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-            Some(Err(error)) => match failed(error) {
-                // The client reconnects by itself; the time limit bounds the wait.
-                ConnectorError::Unreachable { .. } => {}
-                error => return Err(error),
-            },
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Maps an error of reading a topic.
-fn read_error(config: &ReplayConfig, topic: &str, error: KafkaError) -> ConnectorError {
-    to_connector_error(error, &config.cluster.bootstrap, &format!("to read topic \"{topic}\""))
+    let reader = TopicReader { config, topic, isolation: "read_uncommitted" };
+    reader.read(open, |message| {
+        visit(message);
+        Ok(())
+    })
 }
 
 #[cfg(test)]

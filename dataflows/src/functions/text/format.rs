@@ -93,7 +93,7 @@ fn concat_operands(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
 }
 
 /// Quotes a string literal; one with a backslash becomes `E'...'`, as in PostgreSQL.
-fn quote_literal(text: &str) -> String {
+pub(crate) fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
 }

@@ -1,27 +1,31 @@
 //! SQL's words for the texts of a plan that people read.
 //!
 //! The canonical text of a relation is hashed into its fingerprint and cannot change, with the engine's names of types,
-//! functions and made columns. [`readable`] replaces them for `explain`; nothing is compared by its result.
+//! functions and made columns. [`readable`] replaces them for `explain` and for the error table; nothing is compared by
+//! its result.
 
 use std::ops::Range;
 
 use super::{count_text, length_text};
 
-/// The engine's names of types in CAST, and SQL's.
-const TYPES: [(&str, &str); 13] = [
-    ("Timestamp(µs, \"UTC\"))", "TIMESTAMPTZ)"),
-    ("Timestamp(µs))", "TIMESTAMP)"),
-    ("Time64(µs))", "TIME)"),
-    ("Decimal128(", "DECIMAL("),
-    ("Int64)", "BIGINT)"),
-    ("Int32)", "INT)"),
-    ("Int16)", "SMALLINT)"),
-    ("Float64)", "DOUBLE)"),
-    ("Float32)", "REAL)"),
-    ("Utf8)", "VARCHAR)"),
-    ("Boolean)", "BOOLEAN)"),
-    ("Date32)", "DATE)"),
-    ("Binary)", "BYTEA)"),
+/// The engine's names of types, and SQL's. Longer ones come before those they contain.
+pub(super) const TYPES: [(&str, &str); 16] = [
+    ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
+    ("Timestamp(µs)", "TIMESTAMP"),
+    ("Time64(µs)", "TIME"),
+    ("Interval(MonthDayNano)", "INTERVAL"),
+    ("Duration(µs)", "INTERVAL"),
+    ("FixedSizeBinary(16)", "UUID"),
+    ("Decimal128", "DECIMAL"),
+    ("Int64", "BIGINT"),
+    ("Int32", "INT"),
+    ("Int16", "SMALLINT"),
+    ("Float64", "DOUBLE"),
+    ("Float32", "REAL"),
+    ("Utf8", "VARCHAR"),
+    ("Boolean", "BOOLEAN"),
+    ("Date32", "DATE"),
+    ("Binary", "BYTEA"),
 ];
 
 /// Beginnings of names that planning makes, and the shown ones. Longer ones come before those they contain.
@@ -58,7 +62,7 @@ fn number_text(digits: &str) -> Option<String> {
 }
 
 /// Returns true for a character that stands in names.
-fn is_name_char(c: char) -> bool {
+pub(super) fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
@@ -82,7 +86,7 @@ fn without_prefix(text: &str) -> String {
 
 /// Replaces every text between `open` and the next `close`, and both, by what `shown` makes of it; a text of which it
 /// makes nothing stays.
-fn replace_between(
+pub(super) fn replace_between(
     text: &str,
     (open, close): (&str, &str),
     shown: &dyn Fn(&str) -> Option<String>,
@@ -153,7 +157,7 @@ fn argument_text(argument: &str) -> String {
 }
 
 /// Place of the bracket that closes one opened before the text.
-fn closing_bracket(text: &str) -> Option<usize> {
+pub(super) fn closing_bracket(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
         match c {

@@ -38,7 +38,7 @@ struct PlaceUser<'a> {
     pos: Pos,
 }
 
-/// Reports conflicting uses of topics and files, and dead letters that have no cluster to go to.
+/// Reports conflicting uses of topics and files.
 pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
     let cluster = output_cluster(statements);
     let mut users: Vec<PlaceUser<'_>> = Vec::new();
@@ -46,9 +46,6 @@ pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
         users.extend(places_of(statement, cluster.as_ref()));
     }
     let mut mistakes = Vec::new();
-    if !statements.iter().any(writes_to_kafka) {
-        mistakes.extend(statements.iter().filter_map(dead_letters_nowhere));
-    }
     for (at, user) in users.iter().enumerate() {
         if let (PlaceUse::Sink | PlaceUse::DeadLetters, TopicOrFile::Topic { topic, .. }) =
             (user.kind, &user.place)
@@ -62,6 +59,14 @@ pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
         mistakes.extend(first_conflict(&users, at));
     }
     mistakes
+}
+
+/// Reports dead letters that have no cluster to go to. All statements of the topology must be there.
+pub(crate) fn dead_letters_nowhere(statements: &[Statement]) -> Vec<Mistake> {
+    if statements.iter().any(writes_to_kafka) {
+        return Vec::new();
+    }
+    statements.iter().filter_map(refuse_dead_letters).collect()
 }
 
 /// First conflict of the user at position `at` with another. A pair is reported once: at the writer, or at
@@ -207,7 +212,7 @@ fn output_servers(statement: &Statement) -> Option<BTreeSet<String>> {
 }
 
 /// Refusal of the topic of a source's dead letters in a topology that writes nothing to Kafka.
-fn dead_letters_nowhere(statement: &Statement) -> Option<Mistake> {
+fn refuse_dead_letters(statement: &Statement) -> Option<Mistake> {
     let item = dead_letter_topic(statement)?;
     let message =
         format!("dead letters go to topic {}, but this topology writes nothing to Kafka", item.value);

@@ -12,7 +12,8 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::dialects;
 use super::did_you_mean::did_you_mean;
 use super::name_search::{
-    AGGREGATE, DISTINCT_ON, ErrorPlaces, SUBQUERY, UNION, argument_of, bare_name, group_position, window_time,
+    AGGREGATE, DISTINCT_ON, ErrorPlaces, SUBQUERY, UNION, argument_of, bare_name, group_position,
+    order_position, window_time,
 };
 use super::site::Site;
 use super::text::{clean_message, first_quoted, text_between, text_constant};
@@ -203,14 +204,29 @@ fn rephrase(text: &str, places: &ErrorPlaces<'_>) -> Mistake {
     Mistake::new(places.of_first(words.iter().flatten().map(String::as_str)), text.to_owned())
 }
 
-/// Errors about a number in GROUP BY that is no position in the SELECT list.
+/// Errors about a number in GROUP BY or ORDER BY that is no position in the SELECT list.
 fn of_position(text: &str, places: &ErrorPlaces<'_>) -> Option<Mistake> {
-    let position = text_between(text, "Cannot find column with position ", " in SELECT clause")?;
-    let (_, columns) = text.rsplit_once(" to ")?;
-    let plural = if columns == "1" { "" } else { "s" };
-    let message = format!("GROUP BY {position}: the SELECT list has {columns} column{plural}");
     let hint = "write the expression, or its place in the SELECT list, from 1";
-    Some(Mistake::new(places.of(&group_position(&position)), message).hint(hint))
+    if text.starts_with("Order by index starts at 1") {
+        let message = "ORDER BY 0: the SELECT list begins with column 1";
+        return Some(Mistake::new(places.of(&order_position("0")), message).hint(hint));
+    }
+    let (clause, position, columns, place) =
+        match text_between(text, "Cannot find column with position ", " in SELECT clause") {
+            Some(position) => {
+                let (_, columns) = text.rsplit_once(" to ")?;
+                let place = places.of(&group_position(&position));
+                ("GROUP BY", position, columns, place)
+            }
+            None => {
+                let told = text.strip_prefix("Order by column out of bounds, specified: ")?;
+                let (position, columns) = told.split_once(", max: ")?;
+                ("ORDER BY", position.to_owned(), columns, places.of(&order_position(position)))
+            }
+        };
+    let plural = if columns == "1" { "" } else { "s" };
+    let message = format!("{clause} {position}: the SELECT list has {columns} column{plural}");
+    Some(Mistake::new(place, message).hint(hint))
 }
 
 /// Operators of which types that do not go together are told.

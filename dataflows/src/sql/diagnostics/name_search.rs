@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion_common::DataFusionError;
 use datafusion_sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    Visitor,
+    GroupByExpr, JoinConstraint, JoinOperator, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Spanned, TableFactor, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -46,6 +46,11 @@ fn named_by(name: &str) -> String {
 /// Placeholder for a position among the expressions of GROUP BY, in a search for a name.
 pub(super) fn group_position(position: &str) -> String {
     format!("GROUP BY {position}")
+}
+
+/// Placeholder for a position among the expressions of ORDER BY, in a search for a name.
+pub(super) fn order_position(position: &str) -> String {
+    format!("ORDER BY {position}")
 }
 
 /// Placeholder for the time column of a window, in a search for a name.
@@ -263,6 +268,11 @@ impl Visitor for NameSearch<'_> {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if let (SetExpr::SetOperation { right, .. }, UNION) = (query.body.as_ref(), self.word) {
             self.found.push(right.span());
+        }
+        if let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &query.order_by {
+            for key in keys {
+                self.record_match(&order_position(&key.expr.to_string()), key.expr.span());
+            }
         }
         ControlFlow::Continue(())
     }

@@ -70,6 +70,8 @@ impl Context<'_> {
 pub struct Cursor<'a> {
     /// Surroundings of the statement.
     pub context: Context<'a>,
+    /// Set if the statement needs a variable that is not set, as another one was told of.
+    pub lacks_variable: bool,
     tokens: Vec<TokenWithSpan>,
     at: usize,
     end: Location,
@@ -104,7 +106,7 @@ const RESERVED: &[&str] = &[
 impl<'a> Cursor<'a> {
     /// Starts at the first of `tokens` (no white space among them); `end` is the place of a missing token.
     pub fn new(context: Context<'a>, tokens: Vec<TokenWithSpan>, end: Location) -> Cursor<'a> {
-        Cursor { context, tokens, at: 0, end }
+        Cursor { context, lacks_variable: false, tokens, at: 0, end }
     }
 
     /// Token `ahead` of the next one.

@@ -68,7 +68,9 @@ fn read_option(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
                 Err(Unresolved { unset: Some(variable), .. })
                     if !cursor.context.unset.borrow_mut().insert(variable.clone()) =>
                 {
-                    text.clone()
+                    let value = text.clone();
+                    cursor.lacks_variable = true;
+                    value
                 }
                 Err(error) => {
                     let message = format!("option {name}: {}", error.message);
