@@ -433,6 +433,9 @@ pub struct ServeArgs {
     /// Default: 256.
     #[arg(long, value_name = "N", env = "HERALD_MAX_CONNECTIONS", value_parser = parse_connections)]
     pub max_connections: Option<usize>,
+    /// Most queries that run at a time; 16 times as many may wait for their turn. Default: 2.
+    #[arg(long, value_name = "N", env = "HERALD_MAX_QUERIES", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub max_queries: Option<u16>,
     /// Limits of each query.
     #[command(flatten)]
     pub limits: QueryLimits,
@@ -516,11 +519,19 @@ pub struct QueryLimits {
     /// Most bytes that a query may write to temporary files (in TMPDIR) when its memory is full; 0 for none.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "HERALD_QUERY_DISK", value_parser = parse_disk)]
     pub query_disk: u64,
+    /// Most rows of an answer.
+    #[arg(long, value_name = "N", default_value = "10000000", env = "HERALD_QUERY_ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub query_rows: u64,
 }
 
 impl Default for QueryLimits {
     fn default() -> QueryLimits {
-        QueryLimits { query_memory: 1 << 30, query_time: Duration::from_secs(60), query_disk: 1 << 30 }
+        QueryLimits {
+            query_memory: 1 << 30,
+            query_time: Duration::from_secs(60),
+            query_disk: 1 << 30,
+            query_rows: 10_000_000,
+        }
     }
 }
 

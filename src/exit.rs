@@ -58,6 +58,9 @@ pub struct RelayedFailure {
     chain: Vec<String>,
     advice: Option<String>,
     mistake: bool,
+    /// The bound that ended a query, where one did.
+    #[serde(default)]
+    stopped: Option<Stopped>,
 }
 
 impl RelayedFailure {
@@ -67,11 +70,15 @@ impl RelayedFailure {
             chain: error.chain().map(ToString::to_string).collect(),
             advice: error.chain().find_map(advice_of).map(str::to_owned),
             mistake: code(error) == 2,
+            stopped: error.chain().find_map(|cause| cause.downcast_ref::<Stopped>().cloned()),
         }
     }
 
     /// Turns the failure back into an error chain.
     pub fn into_error(mut self) -> Error {
+        if let Some(stopped) = self.stopped {
+            return stopped.into();
+        }
         let said = self.chain.pop().unwrap_or_default();
         let cause = RelayedCause { said, advice: self.advice, mistake: self.mistake };
         self.chain.into_iter().rev().fold(Error::new(cause), Error::context)
@@ -249,7 +256,7 @@ fn is_schema_mistake(error: &SchemaError) -> bool {
 }
 
 /// A bound that ended a query.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Stopped {
     /// It exceeded its time.
     #[error("the query took longer than {} s and was stopped", .0.as_secs_f64())]
@@ -257,6 +264,15 @@ pub enum Stopped {
     /// It exceeded its memory.
     #[error("the query took more memory than the {} MiB it may take and was stopped", .0 >> 20)]
     Memory(u64),
+    /// Its groups, sorted rows and joins did not fit into the part of its memory that is for them.
+    #[error("the query needs more memory than it may take")]
+    Work,
+    /// It wrote more temporary files than it may.
+    #[error("the query needs more temporary files than the {} MiB it may write", .0 >> 20)]
+    Disk(u64),
+    /// Its answer has too many rows.
+    #[error("the answer has more than {0} rows")]
+    Rows(u64),
     /// It was nested too deeply for its stack.
     #[error("the query is nested too deeply and was stopped")]
     Depth,
@@ -276,9 +292,11 @@ impl Stopped {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Stopped::Time(_) => Some("ask for less, keep a view for this question, or grant --query-time"),
-            Stopped::Memory(_) => {
+            Stopped::Memory(_) | Stopped::Work => {
                 Some("ask for less, keep a view for this question, or grant --query-memory")
             }
+            Stopped::Disk(_) => Some("ask for less, keep a view for this question, or grant --query-disk"),
+            Stopped::Rows(_) => Some("add LIMIT, aggregate, or grant --query-rows"),
             _ => None,
         }
     }

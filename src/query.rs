@@ -9,6 +9,7 @@
 //! on a terminal, `herald query` is a [`shell`].
 
 pub(crate) mod budget;
+mod client;
 mod dead_letters;
 mod explain;
 pub mod format;
@@ -25,21 +26,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use dataflows::sql::question;
+use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::collect;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use state::{Reader, StateTableKind, Store};
 
 use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
 use crate::exit::{Stopped, mistake, unknown_name};
-use crate::serve::access;
+pub use client::{base_url, read_token, send_get, send_post};
+use client::{query_over_http, wait_for};
 use explain::{Statement, Wanted};
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use mistakes::{query_mistake, sql_mistakes, unknown_view};
@@ -52,9 +57,6 @@ use tables::scans::{ScanRequest, ScanServer};
 const IN_PROCESS_BYTES: usize = 1 << 30;
 /// Longest time of a query in this process.
 const IN_PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time for which a request to a running topology waits. It covers the query's turn and its time limit, which
-/// only that process knows.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Default directory of states.
 pub const STATES: &str = ".herald";
 
@@ -65,6 +67,8 @@ pub struct Allowance {
     pub memory: usize,
     /// Its longest time.
     pub time: Duration,
+    /// Most rows of its answer.
+    pub rows: u64,
     /// Place for what does not fit into the memory; None without one.
     pub spill: Option<Spill>,
 }
@@ -81,7 +85,7 @@ pub struct Spill {
 impl Allowance {
     /// Bounds of a query that writes nothing to the disk.
     pub fn in_memory(memory: usize, time: Duration) -> Allowance {
-        Allowance { memory, time, spill: None }
+        Allowance { memory, time, rows: u64::MAX, spill: None }
     }
 }
 
@@ -316,9 +320,9 @@ fn answer_within(
 async fn execute_query(tables: Tables, statement: &Statement<'_>, allowed: &Allowance) -> Result<Answer> {
     let context = create_session(allowed)?;
     if is_select(&statement.text) {
-        answer_select(&tables, statement, &context).await
+        answer_select(&tables, statement, (&context, allowed)).await
     } else {
-        answer_other(tables, &statement.text, &context).await
+        answer_other(tables, &statement.text, (&context, allowed)).await
     }
 }
 
@@ -326,7 +330,7 @@ async fn execute_query(tables: Tables, statement: &Statement<'_>, allowed: &Allo
 async fn answer_select(
     tables: &Tables,
     statement: &Statement<'_>,
-    context: &SessionContext,
+    (context, allowed): (&SessionContext, &Allowance),
 ) -> Result<Answer> {
     let plan = match (plan_select(tables, &statement.text), tables.unknown.first()) {
         (Ok(plan), _) => plan,
@@ -342,15 +346,50 @@ async fn answer_select(
     match statement.wanted {
         Wanted::Rows => {
             let schema = Arc::new(plan.schema().as_arrow().clone());
-            let batches = collect(physical, context.task_ctx()).await.map_err(query_mistake)?;
+            let batches = read_rows(physical, context, allowed).await?;
             let schema = batches.first().map_or(schema, RecordBatch::schema);
             Ok(Answer { epoch: tables.epoch, schema, batches })
         }
         Wanted::Plan => one_batch(tables.epoch, explain::plan_rows(&plan, physical.as_ref())?),
         Wanted::Measured => {
-            collect(Arc::clone(&physical), context.task_ctx()).await.map_err(query_mistake)?;
+            read_rows(Arc::clone(&physical), context, allowed).await?;
             one_batch(tables.epoch, explain::measured_rows(physical.as_ref())?)
         }
+    }
+}
+
+/// Runs a plan, and returns its rows.
+///
+/// # Errors
+/// When it fails, or has more rows than are allowed.
+async fn read_rows(
+    plan: Arc<dyn ExecutionPlan>,
+    context: &SessionContext,
+    allowed: &Allowance,
+) -> Result<Vec<RecordBatch>> {
+    let one: Arc<dyn ExecutionPlan> = match plan.output_partitioning().partition_count() {
+        1 => plan,
+        _ => Arc::new(CoalescePartitionsExec::new(plan)),
+    };
+    // One more than are allowed tells that there are too many.
+    let most = usize::try_from(allowed.rows).unwrap_or(usize::MAX).saturating_add(1);
+    let limited = Arc::new(GlobalLimitExec::new(one, 0, Some(most)));
+    let batches =
+        collect(limited, context.task_ctx()).await.map_err(|error| failed_within(error, allowed))?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    if rows as u64 > allowed.rows { Err(Stopped::Rows(allowed.rows).into()) } else { Ok(batches) }
+}
+
+/// The failure of a running query. That of temporary files beyond their bound comes as an error of input and output, and
+/// is known by its words alone.
+fn failed_within(error: DataFusionError, allowed: &Allowance) -> Error {
+    match &allowed.spill {
+        Some(spill)
+            if error.to_string().contains("used disk space during the spilling process has exceeded") =>
+        {
+            Stopped::Disk(spill.bytes).into()
+        }
+        _ => query_mistake(error),
     }
 }
 
@@ -360,7 +399,11 @@ fn one_batch(epoch: u64, batch: RecordBatch) -> Result<Answer> {
 }
 
 /// Runs a statement that is no SELECT.
-async fn answer_other(tables: Tables, sql: &str, context: &SessionContext) -> Result<Answer> {
+async fn answer_other(
+    tables: Tables,
+    sql: &str,
+    (context, allowed): (&SessionContext, &Allowance),
+) -> Result<Answer> {
     let epoch = tables.epoch;
     let names = tables.names();
     let (unknown, sources) = (tables.unknown.clone(), tables.sources.clone());
@@ -383,7 +426,8 @@ async fn answer_other(tables: Tables, sql: &str, context: &SessionContext) -> Re
     let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
     let frame = context.execute_logical_plan(plan).await.map_err(query_mistake)?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
-    let mut batches = frame.collect().await.map_err(query_mistake)?;
+    let physical = frame.create_physical_plan().await.map_err(query_mistake)?;
+    let mut batches = read_rows(physical, context, allowed).await?;
     if explains {
         batches = batches.iter().map(information_schema::spell_plan).collect::<Result<_>>()?;
     }
@@ -489,104 +533,6 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
                 names.join(", ")
             )))
         }
-    }
-}
-
-/// Sends a query to a running `herald run --listen`. Dropping the future closes the connection, which ends the
-/// query there.
-async fn query_over_http(base: &str, sql: &str, format: OutputFormat) -> Result<String> {
-    let token = read_token()?;
-    let url = format!("{base}/v1/query?format={}", format.name());
-    send_request(base, http_client()?.post(url).body(sql.to_owned()), token).await
-}
-
-/// The token with which a running topology is read: the one for reading, else the one for administering.
-pub fn read_token() -> Result<Option<String>> {
-    match access::read_token("HERALD_READ_TOKEN", None)? {
-        Some(token) => Ok(Some(token)),
-        None => access::read_token("HERALD_ADMIN_TOKEN", None),
-    }
-}
-
-/// The base URL of a running topology; `http://` is the default scheme.
-pub fn base_url(url: &str) -> String {
-    if url.contains("://") {
-        url.trim_end_matches('/').to_owned()
-    } else {
-        format!("http://{}", url.trim_end_matches('/'))
-    }
-}
-
-/// Sends a POST request to a running topology. A refusal becomes an error with the server's message.
-pub fn send_post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
-    wait_for(send_request(base, http_client()?.post(format!("{base}{path}")).body(body.to_owned()), token))
-}
-
-/// Reads from a running topology; its refusal is an error in its own words.
-pub fn send_get(base: &str, path: &str, token: Option<String>) -> Result<String> {
-    wait_for(send_request(base, http_client()?.get(format!("{base}{path}")), token))
-}
-
-fn http_client() -> Result<reqwest::Client> {
-    reqwest::Client::builder().timeout(HTTP_TIMEOUT).build().context("cannot start the HTTP client")
-}
-
-/// Carries out a request on this thread. Blocks: not to be called from async code.
-fn wait_for(request: impl Future<Output = Result<String>>) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the HTTP client")?;
-    runtime.block_on(request)
-}
-
-async fn send_request(
-    base: &str,
-    mut request: reqwest::RequestBuilder,
-    token: Option<String>,
-) -> Result<String> {
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let response = match request.send().await {
-        Ok(response) => response,
-        Err(error) => return Err(unanswered(base, error)),
-    };
-    let status = response.status();
-    let text = match response.text().await {
-        Ok(text) => text,
-        Err(error) => return Err(anyhow!("the answer of {base} cannot be read: {}", innermost(error))),
-    };
-    if status.is_success() {
-        return Ok(text);
-    }
-    let message = serde_json::from_str::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|body| body.get("error")?.as_str().map(str::to_owned));
-    match (message, status.is_client_error()) {
-        (Some(message), true) => Err(mistake(message)),
-        (Some(message), false) => Err(anyhow!(message)),
-        (None, _) => Err(anyhow!("{base} answered {status}: is it a herald run with --listen?")),
-    }
-}
-
-/// The error for a request that nobody answers.
-fn unanswered(base: &str, error: reqwest::Error) -> Error {
-    anyhow!(
-        "no topology answers at {base}: {}\n  \
-         start one with `herald run FILE`, or give the address it listens on with --url;\n  \
-         of one that has ended, `herald query` and `herald state inspect` read the state",
-        innermost(error)
-    )
-}
-
-/// The innermost cause of a failed request, without the system's number of it: the causes around it only name the
-/// layers of the client.
-fn innermost(error: reqwest::Error) -> String {
-    let cause = Error::new(error).root_cause().to_string();
-    match cause.split_once(" (os error ") {
-        Some((cause, _)) => cause.to_owned(),
-        None => cause,
     }
 }
 

@@ -80,7 +80,8 @@ impl Served {
         (handle, lender): (DriverHandle, Arc<Lender>),
         metrics: Arc<Metrics>,
     ) -> Served {
-        let queries = Queries::new(lender, args.limits.clone(), metrics.serving().clone());
+        let queries =
+            Queries::new(lender, (args.max_queries, args.limits.clone()), metrics.serving().clone());
         Served {
             name: config.name.clone(),
             plan: config.plan.clone(),

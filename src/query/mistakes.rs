@@ -6,7 +6,7 @@ use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use datafusion::error::DataFusionError;
 
 use super::begins_with;
-use crate::exit::mistake;
+use crate::exit::{Stopped, mistake};
 
 /// First words of statements that change something.
 const WRITING: [&str; 9] =
@@ -51,15 +51,8 @@ pub(super) fn sql_mistakes(found: &[SqlError]) -> Error {
 
 /// DataFusion's error as a user's mistake: its message without the technical prefixes.
 pub(super) fn query_mistake(error: DataFusionError) -> Error {
-    if let DataFusionError::ResourcesExhausted(said) = error.find_root() {
-        if said.contains("spilling") {
-            return mistake(
-                "the query needs more temporary files than it may write: ask for less, keep a view for this question, or grant --query-disk",
-            );
-        }
-        return mistake(
-            "the query needs more memory than it may take: ask for less, keep a view for this question, or grant --query-memory",
-        );
+    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+        return Stopped::Work.into();
     }
     let error = error.find_root().strip_backtrace();
     let mut text = error.as_str();

@@ -52,6 +52,8 @@ pub struct QueryRequest {
     pub memory: u64,
     /// Its longest time.
     pub time: Duration,
+    /// Most rows of its answer.
+    pub rows: u64,
     /// Most bytes of its files; 0 for none.
     pub disk: u64,
     /// Directory for its files.
@@ -184,6 +186,7 @@ impl Running {
             format,
             memory: process.limits.query_memory,
             time: process.limits.query_time,
+            rows: process.limits.query_rows,
             disk: process.limits.query_disk,
             scratch: process.scratch.path().to_owned(),
         };

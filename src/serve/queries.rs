@@ -28,10 +28,10 @@ use crate::metrics::Serving;
 use crate::query::process::reads::Lender;
 use crate::query::process::{QueryProcess, ReadFrom, Running};
 
-/// Most queries that run at a time.
-const MAX_RUNNING: usize = 2;
-/// Most queries that run or wait for their turn.
-const MAX_ADMITTED: usize = 34;
+/// Most queries that run at a time, unless a flag says otherwise.
+const DEFAULT_RUNNING: usize = 2;
+/// Queries that wait for their turn, at most, for each that runs.
+const MAX_WAITING: usize = 16;
 /// Longest time for which a query waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of one answer.
@@ -60,7 +60,9 @@ impl Refusal {
         let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
         let status = match find_stopped(error) {
             Some(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Some(Stopped::Memory(_) | Stopped::Answer(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Some(
+                Stopped::Memory(_) | Stopped::Work | Stopped::Disk(_) | Stopped::Rows(_) | Stopped::Answer(_),
+            ) => StatusCode::PAYLOAD_TOO_LARGE,
             Some(Stopped::Answers | Stopped::Left) => StatusCode::SERVICE_UNAVAILABLE,
             Some(Stopped::Depth) => StatusCode::BAD_REQUEST,
             None if exit::code(error) == 2 => StatusCode::BAD_REQUEST,
@@ -80,13 +82,21 @@ pub struct Answered {
 
 impl Queries {
     /// Creates the admission for queries of a running topology.
-    pub fn new(lender: Arc<Lender>, limits: QueryLimits, metrics: Serving) -> Queries {
+    pub fn new(
+        lender: Arc<Lender>,
+        (running, limits): (Option<u16>, QueryLimits),
+        metrics: Serving,
+    ) -> Queries {
+        let running = running.map_or(DEFAULT_RUNNING, usize::from);
         metrics.change_running(0);
         metrics.change_waiting(0);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (places, turns, held) =
-            (semaphore(MAX_ADMITTED), semaphore(MAX_RUNNING), semaphore(MAX_BUFFERED_BYTES / CHUNK_BYTES));
-        let processes = Arc::new(Processes { lender, limits, idle: Mutex::default() });
+        let (places, turns, held) = (
+            semaphore(running * (1 + MAX_WAITING)),
+            semaphore(running),
+            semaphore(MAX_BUFFERED_BYTES / CHUNK_BYTES),
+        );
+        let processes = Arc::new(Processes { lender, limits, running, idle: Mutex::default() });
         Queries { processes, places, turns, held, metrics }
     }
 
@@ -170,6 +180,8 @@ impl QueryJob {
 struct Processes {
     lender: Arc<Lender>,
     limits: QueryLimits,
+    /// Most queries that run at a time.
+    running: usize,
     idle: Mutex<Vec<QueryProcess>>,
 }
 
@@ -192,7 +204,7 @@ impl Processes {
 
     fn keep_process(&self, process: QueryProcess) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_RUNNING {
+        if idle.len() < self.running {
             idle.push(process);
         }
     }
@@ -208,7 +220,9 @@ pub(super) fn outcome_label(error: Option<&Error>) -> &'static str {
     let Some(error) = error else { return "answered" };
     match find_stopped(error) {
         Some(Stopped::Time(_)) => "time",
-        Some(Stopped::Memory(_)) => "memory",
+        Some(Stopped::Memory(_) | Stopped::Work) => "memory",
+        Some(Stopped::Disk(_)) => "disk",
+        Some(Stopped::Rows(_)) => "rows",
         Some(Stopped::Depth) => "depth",
         Some(Stopped::Answer(_)) => "answer_size",
         Some(Stopped::Answers) => "answers",

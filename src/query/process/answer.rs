@@ -105,7 +105,8 @@ fn run_query(connection: &Connection, asked: &QueryRequest) -> Result<Answer> {
     // One third each for system tables and the query's work; the last is for the database, rows on their way, plans
     // and the answer's text.
     let spill = (asked.disk > 0).then(|| Spill { dir: asked.scratch.clone(), bytes: asked.disk });
-    let allowed = Allowance { memory: (asked.memory / 3) as usize, time: asked.time, spill };
+    let allowed =
+        Allowance { memory: (asked.memory / 3) as usize, time: asked.time, rows: asked.rows, spill };
     match &asked.state {
         None => answer_over(&connection.hold_epoch()?, &asked.sql, &allowed),
         Some(state) => {
