@@ -191,7 +191,10 @@ pub(super) fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
     let lent = answer_here(&lend_to_test(&Arc::new(store))?.hold_epoch()?, sql);
     let texts = [answer, lent].map(|answer| format::answer_text(&answer?, wanted));
     let [text, lent] = texts;
-    let told = |text: &Result<String>| text.as_ref().map(String::clone).map_err(ToString::to_string);
+    let told = |text: &Result<String>| match text {
+        Ok(text) => text.clone(),
+        Err(error) => format!("{error:#}"),
+    };
     assert_eq!(told(&text), told(&lent), "{sql}");
     text
 }

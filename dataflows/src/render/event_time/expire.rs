@@ -188,6 +188,9 @@ struct Expiry {
     collector: Shared,
 }
 
+/// Values of a key with their multiplicities.
+type HeldValues<R> = Vec<(Vec<u8>, R)>;
+
 /// Key and row of a removal; the row is empty for a group.
 type Removal = (Vec<u8>, Vec<u8>);
 
@@ -420,7 +423,7 @@ impl Expiry {
         seek: &mut Seek<R>,
         epoch: u64,
         (key, times): (&[u8], Range<Option<i64>>),
-    ) -> Result<(Vec<(Vec<u8>, R)>, Option<i64>), RunError> {
+    ) -> Result<(HeldValues<R>, Option<i64>), RunError> {
         let (mut held, mut next) = (Vec::new(), None);
         match times.start.filter(|_| self.in_order) {
             // Removed rows stay in the batches until these are merged: they are not read again.
@@ -452,7 +455,7 @@ impl Expiry {
 }
 
 /// Returns all values of the sought key as of `epoch`, negated.
-fn all_values<R: Diff + Abelian>(seek: &mut Seek<R>, epoch: u64) -> Vec<(Vec<u8>, R)> {
+fn all_values<R: Diff + Abelian>(seek: &mut Seek<R>, epoch: u64) -> HeldValues<R> {
     let mut held = Vec::new();
     while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
         let total = negated(seek, &value, epoch);
