@@ -1,15 +1,16 @@
 //! Expiry: final state is removed from arrangements without changing their operators' output.
 //!
-//! `remove_final` holds the keys of an arrangement by time: a group's by the time in its key, a key of rows by
-//! the earliest time of a row, so that rows are in the arrangement alone. When the horizon passes a time at
-//! the end of an epoch, it reads the content of the keys that are due and sends its removal back into the
-//! arrangement, one epoch later, so that merging frees the memory and the operator that owns the state
+//! `remove_final` holds the keys of an arrangement by time: a group's by the time in its key, a key of rows
+//! by the earliest time of a row, so that rows are in the arrangement alone. When the horizon passes a time
+//! at the end of an epoch, it reads the content of the keys that are due and sends its removal back into
+//! the arrangement, one epoch later, so that merging frees the memory and the operator that owns the state
 //! deletes it there as any other removed content. All rows of a key have one time, which is in the key, or
-//! they are placed by time ([`BandPlacement`]) and read in its order: no row is read before it is due but one. A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits
-//! nothing for them; below a join `hold_back` drops the resulting changes: by the plan's invariants
-//! nothing else can change a row that was final before. A row that changes dropped content breaks those
-//! invariants and stops the worker. An `ExpiryRule` decides on the content due at a horizon: in this module
-//! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
+//! they are placed by time (`joins::band`) and read in its order: no row is read before it is due but one.
+//! A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits nothing for them; below a join
+//! `hold_back` drops the resulting changes: by the plan's invariants nothing else can change a row that was
+//! final before. A row that changes dropped content breaks those invariants and stops the worker. An
+//! `ExpiryRule` decides on the content due at a horizon: in this module groups and rows by a time they
+//! hold, in `sessions` the rows of ended sessions.
 
 use std::collections::HashSet;
 use std::ops::Range;
