@@ -45,6 +45,17 @@ pub enum Target {
     Blackhole,
 }
 
+impl Target {
+    /// The number of its output in the outbox, which is on disk; None for output that is not kept.
+    fn number(&self) -> Option<u16> {
+        match self {
+            Target::Kafka { .. } => Some(0),
+            Target::File(number) => Some(*number),
+            Target::Blackhole => None,
+        }
+    }
+}
+
 /// The encoders of all sinks of a topology.
 pub struct Outputs {
     sinks: Vec<(Target, Encoder, Option<Encoder>)>,
@@ -176,13 +187,10 @@ impl SinkEncoder<'_> {
         for (at, delta) in deltas {
             let sink = &self.plan.sinks[at];
             let target = &self.outputs.sinks[at].0;
-            if *target == Target::Blackhole {
-                continue;
-            }
+            let Some(number) = target.number() else { continue };
             let messages = self
                 .encode_messages(at, &delta)
                 .with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
-            let number = if let Target::File(number) = target { *number } else { 0 };
             let chunk = chunks.entry(number).or_default();
             for row in 0..messages.values.len() {
                 let key = messages.keys.as_ref().and_then(|keys| keys.get(row));

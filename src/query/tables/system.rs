@@ -304,9 +304,9 @@ fn read_sinks(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
                 files += 1;
                 Some(epoch.published_until(files)?)
             }
-            // Others take their output when it is committed.
-            Some(_) => Some(epoch.committed().epoch),
-            None => None,
+            // It takes its output when it is committed.
+            Some("blackhole") => Some(epoch.committed().epoch),
+            Some(_) | None => None,
         };
         rows.push(vec![
             text(Some(&entry.name)),
