@@ -567,7 +567,7 @@ fn an_answer_has_no_more_rows_than_are_allowed() -> Result<()> {
     Ok(())
 }
 
-/// What is sorted beyond the memory goes to the disk, as far as it may; a bound has its own words on the way to who asks.
+/// Rows sorted beyond the memory go to the disk, as far as they may; a bound keeps its own words on the way to who asks.
 #[test]
 fn a_query_that_sorts_too_much_writes_files_within_their_bound() -> Result<()> {
     let (dir, store) = state()?;

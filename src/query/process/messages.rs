@@ -108,7 +108,6 @@ pub(super) fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> 
 
 /// Entries of the state as a message: whether they are the last ones, the look-ups so far, and each entry as length and
 /// bytes of its key and of its value.
-#[derive(Default)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
     /// Place of the current entry's key and value.
