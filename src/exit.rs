@@ -282,6 +282,9 @@ pub enum Stopped {
     /// Too many answers are buffered already.
     #[error("too many answers wait to be read: ask again later")]
     Answers,
+    /// The topology ends, and its queries with it.
+    #[error("the topology is stopping: ask again when it runs")]
+    Ending,
     /// The client has gone.
     #[error("whoever asked has gone")]
     Left,

@@ -270,7 +270,8 @@ pub fn answer_here(epoch: &dyn EpochReads, sql: &str) -> Result<Answer> {
     answer_over(epoch, sql, &Allowance::in_memory(IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT))
 }
 
-/// Runs `sql` over an epoch within what is allowed, as far as the query engine accounts for it. Blocks: not to be called from async code.
+/// Runs `sql` over an epoch within what is allowed, as far as the query engine accounts for it. Blocks: not
+/// to be called from async code.
 ///
 /// # Errors
 /// When the query cannot be run, or the state cannot be read.

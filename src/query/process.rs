@@ -287,6 +287,7 @@ impl Running {
         let memory = ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
         let limits = &self.process.limits;
         match status.signal() {
+            _ if said.contains(remote::CONNECTION_ENDED) => Stopped::Ending.into(),
             _ if said.contains("overflowed its stack") => Stopped::Depth.into(),
             Some(SIGSEGV) => Stopped::Depth.into(),
             Some(SIGXCPU) => Stopped::Time(limits.query_time).into(),

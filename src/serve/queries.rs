@@ -63,7 +63,7 @@ impl Refusal {
             Some(
                 Stopped::Memory(_) | Stopped::Work | Stopped::Disk(_) | Stopped::Rows(_) | Stopped::Answer(_),
             ) => StatusCode::PAYLOAD_TOO_LARGE,
-            Some(Stopped::Answers | Stopped::Left) => StatusCode::SERVICE_UNAVAILABLE,
+            Some(Stopped::Answers | Stopped::Ending | Stopped::Left) => StatusCode::SERVICE_UNAVAILABLE,
             Some(Stopped::Depth) => StatusCode::BAD_REQUEST,
             None if exit::code(error) == 2 => StatusCode::BAD_REQUEST,
             None => StatusCode::INTERNAL_SERVER_ERROR,
@@ -226,6 +226,7 @@ pub(super) fn outcome_label(error: Option<&Error>) -> &'static str {
         Some(Stopped::Depth) => "depth",
         Some(Stopped::Answer(_)) => "answer_size",
         Some(Stopped::Answers) => "answers",
+        Some(Stopped::Ending) => "ending",
         Some(Stopped::Left) => "left",
         None if exit::code(error) == 2 => "mistake",
         None => "failed",

@@ -18,6 +18,9 @@ use crate::query::tables::epoch::{DeadLetterVisitor, EntryScan, EpochReads};
 /// Bytes of entries that a scan asks for at first.
 const FIRST_BYTES: usize = 4 << 10;
 
+/// Last words of a process whose connection ended.
+pub(super) const CONNECTION_ENDED: &str = "the connection to the topology ended";
+
 /// Connection to the process that started this one.
 pub struct Connection {
     asking: Mutex<Asking>,
@@ -38,6 +41,8 @@ impl Connection {
     /// When standard input cannot be read.
     pub fn from_stdin() -> Result<Connection> {
         Connection::over(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?), || {
+            // The words tell this end from one for want of memory.
+            eprintln!("{CONNECTION_ENDED}");
             std::process::abort()
         })
     }
