@@ -20,9 +20,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rocksdb::{DB, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
+use crate::table::FAMILIES;
 
 /// The format version that this release writes, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 2;
@@ -71,6 +73,14 @@ impl Layout {
     /// Returns true if a database has been created; its `CURRENT` is the last file RocksDB creates.
     pub(crate) fn has_database(&self) -> bool {
         self.database_dir().join("CURRENT").exists()
+    }
+
+    /// Returns true if the database has all its column families. RocksDB creates one after the other, so that a
+    /// kill while it does leaves a database with some of them.
+    pub(crate) fn has_all_families(&self) -> Result<bool, StateError> {
+        let families = DB::list_cf(&Options::default(), self.database_dir())
+            .map_err(StateError::database_in(&self.root))?;
+        Ok(FAMILIES.iter().all(|family| families.iter().any(|name| name == family)))
     }
 
     pub(crate) fn create_root(&self) -> Result<(), StateError> {

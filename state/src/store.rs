@@ -316,9 +316,11 @@ mod tests {
 
     use super::*;
     use crate::Commit;
+    use crate::layout::migration::Migration;
     use crate::table::FAMILIES;
 
-    /// RocksDB creates one family after the other, and the marker comes after all.
+    /// RocksDB creates one family after the other, and the marker comes after all. Whatever looks at a state
+    /// whose creation was killed in between finds that there is none yet, and a start creates the rest.
     #[test]
     fn a_creation_may_end_after_any_family() -> Result<(), StateError> {
         for created in 0..=FAMILIES.len() {
@@ -330,9 +332,17 @@ mod tests {
             drop(DB::open_cf(&options, path, &FAMILIES[..created]).expect("a database"));
             let topology = Some("games".to_owned());
             let options = StoreOptions { create: true, topology, ..StoreOptions::default() };
+            let scratch = tempfile::tempdir().expect("a directory");
+            if created < FAMILIES.len() {
+                let read = Store::open_secondary(dir.path(), scratch.path());
+                assert!(matches!(read, Err(StateError::Missing { .. })), "{created} families");
+            }
+            // As a start does it.
+            assert!(Migration::open(dir.path(), &options)?.is_none(), "{created} families");
             let store = Store::open(dir.path(), &options)?;
             store.commit(Commit { epoch: 1, ..Commit::default() })?;
             drop(store);
+            assert!(Migration::open(dir.path(), &options)?.is_none());
             let store = Store::open(dir.path(), &StoreOptions::default())?;
             assert_eq!(store.meta().epoch, 1, "{created} families");
         }

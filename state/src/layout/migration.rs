@@ -66,6 +66,10 @@ impl Migration {
         if !layout.has_database() {
             return Err(StateError::Wiped { dir: dir.to_owned() });
         }
+        if !layout.has_all_families()? {
+            // A creation that was killed between two families, which opening it will complete.
+            return Ok(None);
+        }
         let db = open_database(&layout, &layout.database_dir(), options, false)?;
         let reads = Reads::new(db, dir);
         if reads.meta_bytes("format")?.is_none() {

@@ -81,6 +81,10 @@ impl Store {
                 StateError::Missing { dir }
             });
         }
+        if marker.is_none() && !layout.has_all_families()? {
+            // Its creation has not ended, or was killed.
+            return Err(StateError::Missing { dir: dir.to_owned() });
+        }
         std::fs::create_dir_all(scratch).map_err(StateError::io_at(dir, "create", scratch))?;
         let begun = Instant::now();
         loop {
