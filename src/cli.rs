@@ -77,6 +77,9 @@ pub enum Command {
     /// Answer one query for the process that started this one.
     #[command(name = self::COMMAND, hide = true)]
     AnswerQuery,
+    /// Serve one client of PostgreSQL's protocol for the process that started this one.
+    #[command(name = self::SERVE_CLIENT, hide = true)]
+    ServeClient,
     /// Make a topology of your own from a sample of your records: a source with inferred columns, a view, a
     /// sink, a test.
     Init(InitArgs),
@@ -387,7 +390,7 @@ pub struct RunArgs {
     /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = parse_interval)]
     pub epoch_interval: Duration,
-    /// The HTTP server.
+    /// The servers.
     #[command(flatten)]
     pub serve: ServeArgs,
     /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start. The watermark of
@@ -409,7 +412,7 @@ pub struct RunArgs {
     pub env_file: Option<PathBuf>,
 }
 
-/// Flags of the HTTP server.
+/// Flags of the servers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback
@@ -417,6 +420,14 @@ pub struct ServeArgs {
     /// interface a token is needed.
     #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN")]
     pub listen: Option<String>,
+    /// Serve PostgreSQL's protocol here, for psql, drivers and tools: ADDRESS:PORT, or PORT on the loopback interface, or
+    /// off. Default: 127.0.0.1:5433 if it is free, and off with --listen off. Elsewhere than on the loopback interface
+    /// a token is needed.
+    #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN_PG")]
+    pub listen_pg: Option<String>,
+    /// Most connections of PostgreSQL's protocol that are open at a time; each has a process of its own. Default: 100.
+    #[arg(long, value_name = "N", env = "HERALD_PG_CONNECTIONS", value_parser = parse_connections)]
+    pub pg_connections: Option<usize>,
     /// A file with the token that reading needs (Authorization: Bearer TOKEN). Else HERALD_READ_TOKEN.
     #[arg(long, value_name = "FILE", env = "HERALD_READ_TOKEN_FILE")]
     pub read_token_file: Option<PathBuf>,
@@ -591,6 +602,8 @@ impl OutputFormat {
 
 /// The hidden command that runs as the query process.
 pub const COMMAND: &str = "answer-query";
+/// The hidden command that runs as the process of a connection.
+pub const SERVE_CLIENT: &str = "serve-client";
 
 #[cfg(test)]
 mod tests {

@@ -48,8 +48,8 @@ use schemas::memory::Counted;
 use state::Store;
 
 use crate::exit::Interrupted;
-use crate::failpoints;
 use crate::metrics::Metrics;
+use crate::run::failpoints;
 use budget::Budget;
 use commit::{Committer, committed_watermark, note_start, show_progress};
 pub use failures::FailingRows;

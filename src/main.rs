@@ -14,9 +14,9 @@ mod cli;
 pub(crate) mod commands;
 mod driver;
 mod exit;
-mod failpoints;
 mod log;
 mod metrics;
+mod pg;
 mod query;
 mod run;
 mod serve;
@@ -57,7 +57,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     let quiet = !matches!(cli.command, Command::Run(_));
     let level = cli.log_level.as_deref().unwrap_or(if quiet { "error" } else { "info" });
     log::start(cli.log_format, level)?;
-    failpoints::arm()?;
+    run::failpoints::arm()?;
     match &cli.command {
         Command::Demo(args) => commands::demo::command(args),
         Command::Run(args) => run::command(args),
@@ -73,6 +73,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Man => commands::manual::print_page(),
         Command::Reference { dir } => commands::reference::command(dir),
         Command::AnswerQuery => query::process::answer::command(),
+        Command::ServeClient => pg::child::command(),
         Command::Sink(command) => commands::sink::command(command),
         Command::State(command) => commands::state::command(command),
     }

@@ -6,6 +6,7 @@
 
 mod allocator;
 mod memory;
+mod pg;
 mod phases;
 mod serving;
 
@@ -23,6 +24,7 @@ use state::{EarlierPhase, Store, TimedPhase};
 
 pub use allocator::CountingAllocator;
 use memory::MemoryGauges;
+pub use pg::PgMetrics;
 use phases::PhaseNotes;
 pub use phases::whole_us;
 pub use serving::Serving;
@@ -94,6 +96,7 @@ pub struct Metrics {
     broker_up: Gauge,
     registry_open: Gauge,
     serving: Serving,
+    pg: PgMetrics,
     memory: MemoryGauges,
     phase_notes: PhaseNotes,
 }
@@ -114,11 +117,12 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Creates the metrics. Only those of the server and of memory are registered already.
+    /// Creates the metrics. Only those of the servers and of memory are registered already.
     fn create(registry: Registry) -> Result<Metrics> {
         let (watermark, watermark_lag, watermark_held_by, watermark_stalled) = watermark_gauges()?;
         Ok(Metrics {
             serving: Serving::new(&registry)?,
+            pg: PgMetrics::new(&registry)?,
             memory: MemoryGauges::new(&registry)?,
             phase_notes: PhaseNotes::default(),
             registry,
@@ -216,7 +220,8 @@ impl Metrics {
     /// All metrics by name, for the reference pages.
     pub fn described(&self) -> Vec<MetricReference> {
         let mut all = Vec::new();
-        let beside = self.serving.collectors().into_iter().chain(self.memory.collectors());
+        let servers = self.serving.collectors().into_iter().chain(self.pg.collectors());
+        let beside = servers.chain(self.memory.collectors());
         for collector in self.collectors().into_iter().chain(beside) {
             // A metric that has labels is without a family until a series of it exists; its type is the
             // collector's.
@@ -241,6 +246,11 @@ impl Metrics {
     /// The metrics of the HTTP server.
     pub fn serving(&self) -> &Serving {
         &self.serving
+    }
+
+    /// The metrics of the PostgreSQL server.
+    pub fn pg(&self) -> &PgMetrics {
+        &self.pg
     }
 
     /// Measures the memory of the process by part. The kernel walks the page tables for it: some milliseconds

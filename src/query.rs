@@ -11,13 +11,13 @@
 pub(crate) mod budget;
 mod client;
 mod dead_letters;
-mod explain;
+pub(crate) mod explain;
 pub mod format;
-mod information_schema;
+pub(crate) mod information_schema;
 mod mistakes;
 pub mod process;
 mod shell;
-mod statements;
+pub(crate) mod statements;
 pub mod tables;
 
 use std::collections::BTreeSet;
@@ -47,7 +47,8 @@ pub use client::{base_url, read_token, send_get, send_post};
 use client::{query_over_http, wait_for};
 use explain::{Statement, Wanted};
 use information_schema::{CATALOG, DEFAULT_SCHEMA};
-use mistakes::{query_mistake, sql_mistakes, unknown_view};
+use mistakes::sql_mistakes;
+pub(crate) use mistakes::{query_mistake, refuse_writing, unknown_view};
 use process::{QueryProcess, ReadFrom, Running};
 use tables::Tables;
 use tables::epoch::EpochReads;
@@ -301,7 +302,7 @@ fn answer_within(
     allowed: &Allowance,
 ) -> Result<Answer> {
     let statement = Statement::of(sql);
-    mistakes::refuse_writing(&statement.text)?;
+    refuse_writing(&statement.text)?;
     let tables = Tables::load(epoch, &statement.text, allowed.memory, &scans)?;
     drop(scans);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -319,7 +320,7 @@ fn answer_within(
 /// Runs a statement: SELECT as a view's query would be planned, and EXPLAIN of it; other statements as DataFusion plans
 /// them, read-only.
 async fn execute_query(tables: Tables, statement: &Statement<'_>, allowed: &Allowance) -> Result<Answer> {
-    let context = create_session(allowed)?;
+    let context = create_session(allowed.memory, allowed.spill.as_ref())?;
     if is_select(&statement.text) {
         answer_select(&tables, statement, (&context, allowed)).await
     } else {
@@ -381,17 +382,19 @@ async fn read_rows(
     if rows as u64 > allowed.rows { Err(Stopped::Rows(allowed.rows).into()) } else { Ok(batches) }
 }
 
-/// The failure of a running query. That of temporary files beyond their bound comes as an error of input and output, and
-/// is known by its words alone.
+/// The failure of a running query.
 fn failed_within(error: DataFusionError, allowed: &Allowance) -> Error {
-    match &allowed.spill {
-        Some(spill)
-            if error.to_string().contains("used disk space during the spilling process has exceeded") =>
-        {
-            Stopped::Disk(spill.bytes).into()
-        }
-        _ => query_mistake(error),
+    match allowed.spill.as_ref().and_then(|spill| over_disk(&error, spill)) {
+        Some(stopped) => stopped.into(),
+        None => query_mistake(error),
     }
+}
+
+/// Returns the bound on temporary files if a query failed for it. That comes as an error of input and output, and is
+/// known by its words alone.
+pub(crate) fn over_disk(error: &DataFusionError, spill: &Spill) -> Option<Stopped> {
+    let exceeded = "used disk space during the spilling process has exceeded";
+    error.to_string().contains(exceeded).then_some(Stopped::Disk(spill.bytes))
 }
 
 /// An answer of one batch.
@@ -438,7 +441,7 @@ async fn answer_other(
 }
 
 /// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE).
-fn is_select(sql: &str) -> bool {
+pub(crate) fn is_select(sql: &str) -> bool {
     begins_with(sql, &["select", "with", "values"])
 }
 
@@ -449,7 +452,10 @@ fn begins_with(sql: &str, words: &[&str]) -> bool {
 }
 
 /// Plans a statement that is no SELECT as DataFusion does; one that changes something is refused.
-async fn plan_statement(context: &SessionContext, sql: &str) -> datafusion::error::Result<LogicalPlan> {
+pub(crate) async fn plan_statement(
+    context: &SessionContext,
+    sql: &str,
+) -> datafusion::error::Result<LogicalPlan> {
     let plan = context.state().create_logical_plan(sql).await?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -467,15 +473,15 @@ fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
 
 /// Creates a session that reads registered tables only, on one thread, in bounded memory. What does not fit is written to
 /// the disk, where that is allowed: sorted rows and groups.
-fn create_session(allowed: &Allowance) -> Result<SessionContext> {
-    let disk = match &allowed.spill {
+pub(crate) fn create_session(memory: usize, spill: Option<&Spill>) -> Result<SessionContext> {
+    let disk = match spill {
         Some(spill) => DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill.dir.clone()]))
             .with_max_temp_directory_size(spill.bytes),
         None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
     };
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(allowed.memory, 1.0)
+        .with_memory_limit(memory, 1.0)
         .with_disk_manager_builder(disk)
         .build_arc()
         .context("cannot start the query engine")?;

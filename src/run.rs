@@ -5,6 +5,7 @@
 //! finish its epoch and publish it; a second one, or 30 s without the broker or the schema registry,
 //! ends the process with exit code 1. Nothing is lost: the outbox is kept and published at the next start.
 
+pub(crate) mod failpoints;
 pub(crate) mod monitor;
 
 use std::io::Write;
@@ -22,6 +23,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{self, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
+use crate::pg;
+use crate::pg::sessions::Sessions;
 use crate::query::process::reads::Lender;
 use crate::serve::{self, Served, descriptors};
 use crate::{query, topology};
@@ -51,12 +54,12 @@ pub fn command(args: &RunArgs) -> Result<()> {
     };
     descriptors::raise_limit();
     let runtime = create_runtime()?;
-    let http = serve::bind(&args.serve)?;
+    let listeners = Listeners { http: serve::bind(&args.serve)?, pg: pg::listener::bind(&args.serve)? };
     if args.fresh && config.state_dir.exists() {
         say_what_fresh_means(&config);
     }
     let once = args.once;
-    let ended = supervise(&runtime, config, http, &args.serve);
+    let ended = supervise(&runtime, config, listeners, &args.serve);
     // Tasks beside the driver have nothing to finish, and a slow query must not delay the end for long.
     runtime.shutdown_timeout(TASKS_TIMEOUT);
     let summary = ended?;
@@ -69,11 +72,17 @@ pub fn command(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Runs the driver to its end, with the tasks beside it: signals, monitor and HTTP server.
+/// Addresses that are listened on.
+struct Listeners {
+    http: Option<serve::HttpListener>,
+    pg: Option<pg::listener::PgListener>,
+}
+
+/// Runs the driver to its end, with the tasks beside it: signals, monitor and servers.
 fn supervise(
     runtime: &Runtime,
     config: DriverConfig,
-    http: Option<serve::HttpListener>,
+    listeners: Listeners,
     args: &ServeArgs,
 ) -> Result<Summary> {
     let metrics = Arc::new(Metrics::new(&config.name)?);
@@ -82,10 +91,18 @@ fn supervise(
     let lender = Lender::of(&handle);
     let fate = handle.fate().clone();
     fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
-    if let Some(http) = http {
+    if let Some(http) = listeners.http {
         let served = Served::new(&config, args, (handle.clone(), lender.clone()), metrics.clone());
         tracing::info!("serving on {}", http.url()?);
         fate.spawn_task(runtime, "HTTP server", serve::serve(http, served));
+    }
+    if let Some(pg) = listeners.pg {
+        tracing::info!("serving PostgreSQL's protocol on {}", pg.address()?);
+        let sessions = Sessions::new(args.limits.clone(), metrics.pg().clone());
+        let listed = sessions.clone();
+        lender.list_sessions_by(move || listed.list());
+        let topology = (handle.clone(), lender.clone());
+        fate.spawn_task(runtime, "PostgreSQL server", pg::listener::serve(pg, sessions, topology));
     }
     let ended = driver::run(config, metrics, handle);
     lender.end();

@@ -133,7 +133,8 @@ impl HttpListener {
 /// When the address is invalid or taken, when files cannot be read, or when a network could read without a
 /// token.
 pub fn bind(args: &ServeArgs) -> Result<Option<HttpListener>> {
-    let Some(listener) = bind_address(args.listen.as_deref())? else { return Ok(None) };
+    let wanted = Listening { flag: "--listen", given: args.listen.as_deref(), default: DEFAULT_ADDRESS };
+    let Some(listener) = bind_address(&wanted)? else { return Ok(None) };
     let mut access = Access::new(args)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let tls = match (&args.tls_cert, &args.tls_key) {
@@ -162,15 +163,29 @@ pub fn bind(args: &ServeArgs) -> Result<Option<HttpListener>> {
     }))
 }
 
-/// Binds the address of `--listen`. The default address is optional: if it is taken, nothing is served.
-fn bind_address(listen: Option<&str>) -> Result<Option<TcpListener>> {
-    let Some(given) = listen else {
+/// An address to listen on.
+pub(crate) struct Listening<'a> {
+    /// The flag that names it.
+    pub flag: &'static str,
+    /// The flag's value.
+    pub given: Option<&'a str>,
+    /// The address without it.
+    pub default: &'static str,
+}
+
+/// Binds an address; None for `off`. The default address is optional: if it is taken, nothing is served.
+///
+/// # Errors
+/// When the flag's value is no address, or is taken.
+pub(crate) fn bind_address(wanted: &Listening<'_>) -> Result<Option<TcpListener>> {
+    let Listening { flag, given, default } = *wanted;
+    let Some(given) = given else {
         // Two topologies on one machine are no mistake: the second one runs without a server.
-        return Ok(match TcpListener::bind(DEFAULT_ADDRESS) {
+        return Ok(match TcpListener::bind(default) {
             Ok(listener) => Some(listener),
             Err(error) => {
                 tracing::warn!(
-                    "{DEFAULT_ADDRESS} is not free ({error}): nothing is served. Choose an address with --listen"
+                    "{default} is not free ({error}): nothing is served there. Choose an address with {flag}"
                 );
                 None
             }
@@ -181,7 +196,7 @@ fn bind_address(listen: Option<&str>) -> Result<Option<TcpListener>> {
     }
     let address = expand_address(given);
     let resolved = address.to_socket_addrs().map(Iterator::collect::<Vec<_>>).map_err(|error| {
-        mistake(format!("--listen {given:?} is not an address: {error}. Write ADDRESS:PORT, PORT or off"))
+        mistake(format!("{flag} {given:?} is not an address: {error}. Write ADDRESS:PORT, PORT or off"))
     })?;
     TcpListener::bind(resolved.as_slice())
         .map(Some)
@@ -470,9 +485,13 @@ mod tests {
         assert_eq!(expand_address("[::1]:80"), "[::1]:80");
     }
 
+    fn listening(given: &str) -> Listening<'_> {
+        Listening { flag: "--listen", given: Some(given), default: DEFAULT_ADDRESS }
+    }
+
     #[test]
     fn an_address_that_is_none_is_a_mistake() {
-        let error = bind_address(Some("nowhere")).unwrap_err();
+        let error = bind_address(&listening("nowhere")).unwrap_err();
         assert_eq!(crate::exit::code(&error), 2);
     }
 
@@ -496,7 +515,7 @@ mod tests {
 
     #[test]
     fn off_listens_nowhere() {
-        assert!(bind_address(Some("off")).is_ok_and(|listener| listener.is_none()));
+        assert!(bind_address(&listening("off")).is_ok_and(|listener| listener.is_none()));
     }
 
     /// Asks a server of a topology that has not started yet.

@@ -29,6 +29,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion_common::config::ConfigOptions;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs};
 
+pub use crate::functions::eval::print::{double as double_text, real as real_text};
 pub use crate::mistake::SqlFile;
 pub use crate::mistake::{Mistake, SqlError};
 pub use bind::ColumnsOf;

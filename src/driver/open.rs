@@ -33,8 +33,8 @@ use super::sources::{OpenSource, Sources, source_error};
 use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
-use crate::failpoints;
 use crate::metrics::Metrics;
+use crate::run::failpoints;
 
 /// Time for which a start waits for a broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);

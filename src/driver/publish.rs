@@ -21,8 +21,8 @@ use schemas::MemoryShare;
 use state::{Published, StateError, Store};
 
 use super::DriverHandle;
-use crate::failpoints;
 use crate::metrics::Metrics;
+use crate::run::failpoints;
 
 /// A committed epoch's output.
 pub struct ToPublisher {

@@ -17,7 +17,7 @@ use super::{information_schema, is_select, statements};
 
 /// Use that is made of a statement's plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// It runs, and its rows are the answer.
     Rows,
     /// It is the answer.
@@ -28,7 +28,7 @@ pub(super) enum Wanted {
 
 /// A statement.
 #[derive(Debug)]
-pub(super) struct Statement<'a> {
+pub(crate) struct Statement<'a> {
     /// The statement without the EXPLAIN before a SELECT; blanks stand for it, so that places stay.
     pub text: Cow<'a, str>,
     /// The use of its plan.
@@ -37,7 +37,7 @@ pub(super) struct Statement<'a> {
 
 impl<'a> Statement<'a> {
     /// The statement of a text.
-    pub(super) fn of(sql: &'a str) -> Statement<'a> {
+    pub(crate) fn of(sql: &'a str) -> Statement<'a> {
         let asked = Statement { text: Cow::Borrowed(sql), wanted: Wanted::Rows };
         let Some(rest) = behind_word(statements::skip_blank(sql), "explain") else { return asked };
         let (rest, wanted) = match behind_word(rest, "analyze") {
@@ -68,13 +68,13 @@ fn behind_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// The answer to EXPLAIN: the logical and the physical plan.
-pub(super) fn plan_rows(logical: &LogicalPlan, physical: &dyn ExecutionPlan) -> Result<RecordBatch> {
+pub(crate) fn plan_rows(logical: &LogicalPlan, physical: &dyn ExecutionPlan) -> Result<RecordBatch> {
     let physical = DisplayableExecutionPlan::new(physical).indent(false).to_string();
     answer_rows(&["logical_plan", "physical_plan"], vec![logical.display_indent().to_string(), physical])
 }
 
 /// The answer to EXPLAIN ANALYZE: the physical plan, after it ran.
-pub(super) fn measured_rows(physical: &dyn ExecutionPlan) -> Result<RecordBatch> {
+pub(crate) fn measured_rows(physical: &dyn ExecutionPlan) -> Result<RecordBatch> {
     let text = DisplayableExecutionPlan::with_metrics(physical).indent(false).to_string();
     answer_rows(&["Plan with Metrics"], vec![text])
 }

@@ -101,7 +101,7 @@ pub(super) fn columns_rows(listed: &[Listed<'_>]) -> Result<RecordBatch> {
 }
 
 /// The answer to DESCRIBE.
-pub(super) fn describe(schema: &Schema) -> Result<RecordBatch> {
+pub(crate) fn describe(schema: &Schema) -> Result<RecordBatch> {
     let (mut names, mut types, mut nullable) = (Vec::new(), Vec::new(), Vec::new());
     for field in schema.fields() {
         names.push(field.name());
@@ -134,7 +134,7 @@ fn type_name(field: &Field) -> String {
 }
 
 /// The answer to EXPLAIN with SQL's names of types.
-pub(super) fn spell_plan(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn spell_plan(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(spell_column).collect();
     Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }

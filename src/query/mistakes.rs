@@ -16,7 +16,7 @@ const WRITING: [&str; 9] =
 ///
 /// # Errors
 /// For one that would change something.
-pub(super) fn refuse_writing(sql: &str) -> Result<()> {
+pub(crate) fn refuse_writing(sql: &str) -> Result<()> {
     if begins_with(sql, &WRITING) {
         return Err(mistake(
             "the query cannot be run: queries only read\n  \
@@ -27,7 +27,7 @@ pub(super) fn refuse_writing(sql: &str) -> Result<()> {
 }
 
 /// The error for a name in a query that none of the tables `names` has; it may be one of the `sources`.
-pub(super) fn unknown_view(name: &str, names: &[String], sources: &[String]) -> Error {
+pub(crate) fn unknown_view(name: &str, names: &[String], sources: &[String]) -> Error {
     let there = names.join(", ");
     if sources.iter().any(|source| source == name) {
         return mistake(format!(
@@ -50,7 +50,7 @@ pub(super) fn sql_mistakes(found: &[SqlError]) -> Error {
 }
 
 /// DataFusion's error as a user's mistake: its message without the technical prefixes.
-pub(super) fn query_mistake(error: DataFusionError) -> Error {
+pub(crate) fn query_mistake(error: DataFusionError) -> Error {
     if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
         return Stopped::Work.into();
     }

@@ -27,13 +27,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{COMMAND, OutputFormat, QueryLimits};
 use crate::exit::{RelayedFailure, Stopped};
-use reads::Lender;
+use reads::{Lender, ToProcess};
 
 /// Seconds of CPU beyond those of the queries' time: the kernel's limit, should this process fail to end one.
 const SPARE_CPU_SECONDS: u64 = 10;
 /// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not. Those of
 /// scans come when planning has given back its own.
 const STACKS_BYTES: u64 = 320 << 20;
+/// Bytes of a session beside its queries: buffers, TLS, and prepared statements.
+const SESSION_BYTES: u64 = 192 << 20;
 /// Most bytes of a query's text.
 pub const MAX_TEXT_BYTES: usize = 256 << 10;
 /// Most bytes of a failed process' standard error that are kept.
@@ -85,7 +87,7 @@ pub enum ReadFrom<'s> {
 /// A process that waits for a query. Dropping it ends the process.
 pub struct QueryProcess {
     child: Arc<Mutex<Child>>,
-    requests: UnixStream,
+    requests: ToProcess,
     answers: BufReader<ChildStdout>,
     stderr: Option<ChildStderr>,
     state: Option<PathBuf>,
@@ -108,6 +110,7 @@ impl QueryProcess {
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
         let (requests, theirs) = UnixStream::pair().context("cannot connect to the query's process")?;
+        let requests = ToProcess::of(requests);
         let (state, logs) = match &from {
             // A secondary holds the database's write-ahead logs in memory, and reads them twice.
             ReadFrom::State(dir) => (Some(dir.to_path_buf()), 2 * log_bytes(dir)),
@@ -118,7 +121,7 @@ impl QueryProcess {
             return Err(anyhow!("the query's process has no pipes"));
         };
         if let ReadFrom::Topology(lender) = from {
-            lender.serve(requests.try_clone().context("cannot connect to the query's process")?)?;
+            lender.serve(requests.clone())?;
         }
         Ok(QueryProcess {
             child: Arc::new(Mutex::new(child)),
@@ -198,7 +201,7 @@ impl Running {
             .spawn(move || timer.wait_and_kill(&ended, &left))
             .context("cannot watch the query's time")?;
         // A write to a process that died at once fails; `finish` reports its failure.
-        let _ = reads::send_query(&process.requests, &serde_json::to_vec(&asked)?);
+        let _ = process.requests.send(&serde_json::to_vec(&asked)?);
         Ok(Running { process, course, begun: Instant::now(), piece: 0, ended: None, _done: done })
     }
 
@@ -278,25 +281,27 @@ impl Running {
         }
         let said = String::from_utf8_lossy(&said);
         tracing::warn!("a query's process ended ({status}): {}", said.trim());
-        self.cause_of_death(status, &said)
-    }
-
-    /// The cause of death of a process that this one did not kill. Some signals have several causes, so the
-    /// words on standard error are consulted first.
-    fn cause_of_death(&self, status: ExitStatus, said: &str) -> anyhow::Error {
-        let memory = ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
         let limits = &self.process.limits;
-        match status.signal() {
-            _ if said.contains(remote::CONNECTION_ENDED) => Stopped::Ending.into(),
-            _ if said.contains("overflowed its stack") => Stopped::Depth.into(),
-            Some(SIGSEGV) => Stopped::Depth.into(),
-            Some(SIGXCPU) => Stopped::Time(limits.query_time).into(),
-            _ if memory.iter().any(|words| said.contains(words)) => {
-                Stopped::Memory(limits.query_memory).into()
-            }
-            Some(SIGKILL | SIGABRT) => Stopped::Memory(limits.query_memory).into(),
-            _ => anyhow!("the query's process ended unexpectedly ({status}): {}", said.trim()),
-        }
+        cause_of_death(status, &said, (limits.query_memory, limits.query_time))
+    }
+}
+
+/// The cause of death of a query's process, within these limits, that this one did not kill. Some signals have several
+/// causes, so the words on standard error are consulted first.
+pub(crate) fn cause_of_death(
+    status: ExitStatus,
+    said: &str,
+    (most_bytes, most_time): (u64, Duration),
+) -> anyhow::Error {
+    let memory = ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
+    match status.signal() {
+        _ if said.contains(remote::CONNECTION_ENDED) => Stopped::Ending.into(),
+        _ if said.contains("overflowed its stack") => Stopped::Depth.into(),
+        Some(SIGSEGV) => Stopped::Depth.into(),
+        Some(SIGXCPU) => Stopped::Time(most_time).into(),
+        _ if memory.iter().any(|words| said.contains(words)) => Stopped::Memory(most_bytes).into(),
+        Some(SIGKILL | SIGABRT) => Stopped::Memory(most_bytes).into(),
+        _ => anyhow!("the query's process ended unexpectedly ({status}): {}", said.trim()),
     }
 }
 
@@ -331,28 +336,41 @@ impl Timer {
     }
 }
 
-/// Starts the running program, even if its file has been replaced, within the limits and with a low priority: a topology
-/// goes before its queries. A shell sets the limits first, because a process can only limit itself: data (allocations,
-/// stacks), CPU, and no core file.
+/// Starts a query process within the limits.
 fn spawn_limited(limits: &QueryLimits, logs: u64, requests: UnixStream) -> std::io::Result<Child> {
-    const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; ulimit -S -t "$2"; shift 2
-        PATH=/usr/bin:/bin; if command -v nice >/dev/null; then exec nice -n 10 "$@"; fi; exec "$@""#;
-    let data = (limits.query_memory + STACKS_BYTES + logs) >> 10;
+    let data = limits.query_memory + STACKS_BYTES + logs;
     // A process is asked again until its queries took the time of one; their scans have threads of their own.
     let cpu = 4 * limits.query_time.as_secs() + SPARE_CPU_SECONDS;
-    Command::new("/bin/sh")
-        .args(["-c", LIMITED, "herald-query", &data.to_string(), &cpu.to_string()])
+    limited_command(COMMAND, data, Some(cpu))
+        .stdin(Stdio::from(OwnedFd::from(requests)))
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+/// The running program with a hidden command, even if its file has been replaced, within limits on bytes of data and,
+/// if there is one, seconds of CPU, and with a low priority: a topology goes before its queries. A shell sets the limits
+/// first, because a process can only limit itself: data (allocations, stacks), CPU, and no core file.
+pub(crate) fn limited_command(hidden: &str, data: u64, cpu: Option<u64>) -> Command {
+    const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; if [ -n "$2" ]; then ulimit -S -t "$2"; fi; shift 2
+        PATH=/usr/bin:/bin; if command -v nice >/dev/null; then exec nice -n 10 "$@"; fi; exec "$@""#;
+    let cpu = cpu.map_or_else(String::new, |seconds| seconds.to_string());
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", LIMITED, "herald-query", &(data >> 10).to_string(), &cpu])
         .arg(format!("/proc/{}/exe", std::process::id()))
-        .arg(COMMAND)
+        .arg(hidden)
         .env_clear()
         // The data limit counts reserved memory, so the allocators must not reserve more than they use.
         .envs([("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MALLOC_ARENA_MAX", "2"), ("RUST_BACKTRACE", "0")])
-        .stdin(Stdio::from(OwnedFd::from(requests)))
-        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // Ctrl-C must reach only the parent process.
-        .process_group(0)
-        .spawn()
+        .process_group(0);
+    command
+}
+
+/// Bytes of data that the process of a session may have whose queries take at most `memory`.
+pub(crate) fn session_bytes(memory: u64) -> u64 {
+    memory + STACKS_BYTES + SESSION_BYTES
 }
 
 /// Bytes of the database's write-ahead logs.

@@ -5,7 +5,7 @@
 
 /// The statements of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Split<'a> {
+pub(crate) struct Split<'a> {
     /// Complete statements, without their semicolons and without the space and comments before them.
     pub statements: Vec<&'a str>,
     /// The start of the next statement.
@@ -15,7 +15,7 @@ pub(super) struct Split<'a> {
 }
 
 /// Splits a text at the ends of its statements. Empty statements are left out.
-pub(super) fn split(text: &str) -> Split<'_> {
+pub(crate) fn split(text: &str) -> Split<'_> {
     let mut statements = Vec::new();
     let mut rest = skip_blank(text);
     let mut at = 0;
@@ -37,7 +37,7 @@ pub(super) fn split(text: &str) -> Split<'_> {
 }
 
 /// The text without the space and the closed comments before its first statement.
-pub(super) fn skip_blank(text: &str) -> &str {
+pub(crate) fn skip_blank(text: &str) -> &str {
     let mut rest = text;
     while let Some((Part::Blank, Some(length))) = first_part(rest) {
         rest = &rest[length..];
@@ -46,13 +46,13 @@ pub(super) fn skip_blank(text: &str) -> &str {
 }
 
 /// Tells whether a text begins with a part, in any case.
-pub(super) fn begins(text: &str, part: &str) -> bool {
+pub(crate) fn begins(text: &str, part: &str) -> bool {
     text.get(..part.len()).is_some_and(|start| start.eq_ignore_ascii_case(part))
 }
 
 /// A kind of a part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// Space or a comment.
     Blank,
     /// A semicolon.
@@ -62,7 +62,7 @@ enum Part {
 }
 
 /// The first part of a text and its length in bytes, None if it is not closed; None at the end.
-fn first_part(text: &str) -> Option<(Part, Option<usize>)> {
+pub(crate) fn first_part(text: &str) -> Option<(Part, Option<usize>)> {
     let first = text.chars().next()?;
     Some(match text.as_bytes() {
         [b';', ..] => (Part::End, Some(1)),

@@ -6,15 +6,14 @@
 //! that they can be described.
 
 mod conditions;
-pub(super) mod epoch;
+pub(crate) mod epoch;
 pub mod lookup;
-pub(super) mod scans;
+pub(crate) mod scans;
 mod system;
 mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
@@ -29,7 +28,6 @@ use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
 use state::{CatalogueEntry, StateTableKind};
 
-use super::Allowance;
 use super::budget::TableBudget;
 use super::information_schema;
 use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
@@ -99,7 +97,7 @@ impl Tables {
     ///
     /// # Errors
     /// When the query cannot be read, or the state.
-    pub(super) fn load(
+    pub(crate) fn load(
         epoch: &dyn EpochReads,
         sql: &str,
         limit: usize,
@@ -228,7 +226,7 @@ fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
         Ok(found) => return Ok(found),
         Err(mistakes) => mistakes,
     };
-    let state = super::create_session(&Allowance::in_memory(limit, Duration::MAX))?.state();
+    let state = super::create_session(limit, None)?.state();
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?;
     let references = state.resolve_table_references(&statement).map_err(super::query_mistake)?;

@@ -1,10 +1,12 @@
 //! The bank test over Kafka: a read_committed reader that folds the sinks' topics epoch by epoch finds the
-//! same total of money in every epoch.
+//! same total of money in every epoch, and a client of PostgreSQL's protocol in every transaction.
 //!
 //! Transfers arrive out of order, repeated and corrected, while the process is killed and restarted with
 //! another number of workers. `tests/random/bank.rs` checks the same for every epoch in process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -53,6 +55,37 @@ fn produce(range: std::ops::Range<u64>) {
     broker::shared().produce("bank.transfers", all);
 }
 
+/// A client that reads the views in transactions until a file appears (`pg/bank.py`).
+struct Client {
+    child: Child,
+    stop: PathBuf,
+}
+
+impl Client {
+    fn start(dir: &Path, address: &str) -> Client {
+        let (host, port) = address.rsplit_once(':').expect("an address");
+        let stop = dir.join("stop");
+        let child = Command::new(servers::root().join("scripts/psycopg.sh"))
+            .arg(servers::root().join("tests/e2e/pg/bank.py"))
+            .arg(format!("host={host} port={port} user=anna dbname=bank"))
+            .arg(&stop)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the script runs");
+        Client { child, stop }
+    }
+
+    /// Stops it; returns the numbers of transactions, of sessions and of different amounts.
+    fn finish(self) -> Vec<u64> {
+        std::fs::write(&self.stop, "").expect("a file");
+        let output = self.child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    }
+}
+
 fn run(dir: &std::path::Path, workers: u64, more: &[&str]) -> Herald {
     let workers = workers.to_string();
     let mut args = vec!["run", "bank.sql", "--name", NAME, "--state", "state", "--workers", &workers];
@@ -93,12 +126,14 @@ fn readers_of_the_topics_see_no_money_made_or_lost() {
     std::fs::write(dir.path().join("bank.sql"), format!("{TOPOLOGY}{}", sinks.concat())).expect("a file");
     broker::shared().create_topic("bank.transfers", 3);
 
+    let address = servers::free_address();
+    let client = Client::start(dir.path(), &address);
     let rounds = 5;
     for round in 0..rounds {
         // Progress is measured on the sink of credits, because the total never changes again.
         let credits = format!("{NAME}.credits");
         let before = if round == 0 { 0 } else { broker::shared().end_of(&credits) };
-        let herald = run(dir.path(), 1 + round % 3, &[]);
+        let herald = run(dir.path(), 1 + round % 3, &["--listen-pg", &address]);
         let part = TRANSFERS / rounds;
         for some in 0..20 {
             let start = round * part + some * part / 20;
@@ -112,6 +147,8 @@ fn readers_of_the_topics_see_no_money_made_or_lost() {
         std::thread::sleep(Duration::from_millis(37 * round));
         herald.kill();
     }
+    let [transactions, sessions, amounts] = client.finish()[..] else { panic!("three numbers") };
+    assert!(transactions > 20 && sessions >= rounds && amounts > 5, "{transactions} {sessions} {amounts}");
     let ended = run(dir.path(), 2, &["--once"]).wait(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
 

@@ -34,6 +34,7 @@ mod mistakes;
 mod once;
 mod operations;
 mod outage;
+mod pg;
 #[cfg(feature = "failpoints")]
 mod proxy;
 mod real_input;

@@ -5,7 +5,8 @@
 //! catalogue as broken, so that queries reading it report no further mistakes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -14,10 +15,13 @@ use datafusion_common::{DataFusionError, Result, TableReference};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_sql::sqlparser::ast::{ObjectName, ObjectNamePart, Query, Visitor};
 
 use super::diagnostics::did_you_mean::did_you_mean;
 use super::parse::MissingNames;
 use super::parse::ast::Name;
+use super::parse::tokens::fold_ident;
+use super::parse::walk::Walk;
 use super::planners;
 use crate::functions::FUNCTIONS;
 use crate::functions::planning::is_final::{self, Finality, IS_FINAL};
@@ -146,6 +150,40 @@ impl Catalog {
     /// Removes the tables of UNNEST items.
     pub(crate) fn clear_items(&self) {
         self.items.borrow_mut().clear();
+    }
+}
+
+/// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
+pub(crate) fn reads_broken(catalog: &Catalog, query: &Query) -> bool {
+    query.walk(&mut FindBroken { catalog, own: BTreeSet::new() }).is_break()
+}
+
+/// Search for a relation whose own statement failed.
+struct FindBroken<'a> {
+    catalog: &'a Catalog,
+    /// Names of the query's own common tables.
+    own: BTreeSet<String>,
+}
+
+impl Visitor for FindBroken<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.own.insert(fold_ident(&table.alias.name));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        let Some(ident) = name.0.last().and_then(ObjectNamePart::as_ident) else {
+            return ControlFlow::Continue(());
+        };
+        let name = fold_ident(ident);
+        // A common table may read the relation of its own name.
+        let broken =
+            self.catalog.is_broken(&name) || (!self.own.contains(&name) && self.catalog.may_be_broken(&name));
+        if broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

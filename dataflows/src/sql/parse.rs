@@ -12,6 +12,7 @@ pub mod bounds;
 pub mod cursor;
 pub mod env;
 pub mod interval;
+pub(crate) mod parameters;
 pub(crate) mod query;
 pub(crate) mod statement;
 pub(crate) mod tokens;
@@ -157,11 +158,25 @@ pub(super) fn name_mistakes(mistakes: Vec<Mistake>, files: &[SqlFile]) -> Vec<Sq
 /// # Errors
 /// Every mistake, in the order of their places.
 pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
+    parse_bound(text, &[])
+}
+
+/// Parses a query that stands alone, with `values` in the places of its parameters.
+///
+/// # Errors
+/// Every mistake, in the order of their places.
+pub(crate) fn parse_bound(
+    text: &str,
+    values: &[Option<String>],
+) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
     let unset = RefCell::default();
     let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
     let (mut tokens, broken) = read_tokens(&context);
     if let Some(mistake) = broken {
         return Err(vec![mistake]);
+    }
+    if !values.is_empty() {
+        tokens = parameters::bind(&context, tokens, values).map_err(|mistake| vec![mistake])?;
     }
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
         tokens.pop();
@@ -176,6 +191,21 @@ pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::
     }
     sort_mistakes(&mut mistakes);
     Err(mistakes)
+}
+
+/// Number of parameters of a text: the greatest one that it names.
+///
+/// # Errors
+/// If the text cannot be read.
+pub(crate) fn count_parameters(text: &str) -> Result<usize, Mistake> {
+    let unset = RefCell::default();
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    match read_tokens(&context) {
+        (_, Some(mistake)) => Err(mistake),
+        (tokens, None) => {
+            Ok(tokens.iter().filter_map(|t| parameters::number_of(&t.token)).max().unwrap_or(0))
+        }
+    }
 }
 
 /// Finds no environment variable.

@@ -5,8 +5,6 @@
 //! Subqueries become joins next. The optimiser runs only rules whose results `lower` can express,
 //! and none that uses statistics. Every column of every projection gets one of Herald's types.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -32,7 +30,7 @@ use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule}
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::catalog::{Catalog, RelSource};
+use super::catalog::{self, Catalog, RelSource};
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
 use super::logical::constant_folding::FoldConstants;
@@ -48,7 +46,6 @@ use crate::functions::sets::ordinality;
 use crate::functions::types::herald_type;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::{RelId, Scalar};
-use crate::sql::parse::walk::Walk;
 
 /// Optimiser rule in a list of rules.
 type SharedRule = Arc<dyn OptimizerRule + Send + Sync>;
@@ -137,7 +134,7 @@ fn plan_query(
     site: Site,
     kind: QueryKind,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    if reads_broken(catalog, query) {
+    if catalog::reads_broken(catalog, query) {
         return Err(vec![]);
     }
     let view = kind == QueryKind::View;
@@ -166,6 +163,25 @@ fn plan_query(
         check_names(&names, query, site)?;
     }
     decorrelate_and_optimise(planned).map_err(tidy)
+}
+
+/// Plans a query as it is written: no type is coerced yet, and nothing optimised. Its parameters have no types.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_uncoerced(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    let mut rewritten = times::rewrite_times(query, site)?;
+    catalog.clear_items();
+    lambda::extract(catalog, &mut rewritten, site)?;
+    let uses = unnest::extract(&mut rewritten, site.file, 0)?;
+    QueryKind::Answer.rewrite_sugar(&mut rewritten);
+    register_uses(catalog, &uses, query, site)?;
+    dependents::plan_with_dependents(catalog, rewritten, |query| plan_statement(catalog, query))
+        .map_err(|error| vec![explain_error::explain_query(&error, catalog, query, site)])
 }
 
 /// Registers the table of items of each of the `uses` of UNNEST in `query`.
@@ -218,40 +234,6 @@ fn decorrelate_and_optimise(planned: LogicalPlan) -> Result<LogicalPlan> {
         .and_then(filtered::guard_arguments)
         .and_then(fence::add_fences)?;
     global_aggregate::optimise_apart(fenced, &optimise_by_rules)
-}
-
-/// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
-fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
-    query.walk(&mut FindBroken { catalog, own: BTreeSet::new() }).is_break()
-}
-
-/// Search for a relation whose own statement failed.
-struct FindBroken<'a> {
-    catalog: &'a Catalog,
-    /// Names of the query's own common tables.
-    own: BTreeSet<String>,
-}
-
-impl sql::Visitor for FindBroken<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &sql::Query) -> ControlFlow<()> {
-        for table in query.with.iter().flat_map(|with| &with.cte_tables) {
-            self.own.insert(fold_ident(&table.alias.name));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, name: &sql::ObjectName) -> ControlFlow<()> {
-        let Some(ident) = name.0.last().and_then(sql::ObjectNamePart::as_ident) else {
-            return ControlFlow::Continue(());
-        };
-        let name = fold_ident(ident);
-        // A common table may read the relation of its own name.
-        let broken =
-            self.catalog.is_broken(&name) || (!self.own.contains(&name) && self.catalog.may_be_broken(&name));
-        if broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
 }
 
 /// Plans an expression over the columns of one relation, and casts it to `target` if given.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ExprSchema, Result, TableReference};
 use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, Projection, TableScan};
@@ -28,6 +28,7 @@ use super::diagnostics::explain_error;
 use super::diagnostics::site::Site;
 use super::logical::fence_node::OptimizationFence;
 use super::logical::rewrite;
+use super::logical::types::parameters;
 use super::parse::ast::Name;
 use super::parse::query::unnest;
 use super::parse::walk::Walk;
@@ -43,6 +44,15 @@ const STACK_BYTES: usize = 256 << 20;
 /// Source of a table's rows, by the name in [`plan`]'s `tables`.
 pub type Tables<'a> = dyn Fn(&str) -> Option<Arc<dyn TableSource>> + 'a;
 
+/// Query with parameters, `$1`, `$2`.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// Values of the parameters as SQL, as `CAST('5' AS BIGINT)`; None for one that is not known.
+    pub values: &'a [Option<String>],
+}
+
 /// Plans `text` over `tables` (names, as `view` or `schema.view`, with their columns); `finality` tells which
 /// windows of the views among them are final.
 ///
@@ -54,8 +64,42 @@ pub fn plan(
     rows: &Tables<'_>,
     finality: Finality,
 ) -> std::result::Result<LogicalPlan, Vec<SqlError>> {
-    let planned = stacker::grow(STACK_BYTES, || plan_question(text, tables, rows, finality));
-    planned.map_err(|found| in_query(found, text))
+    plan_bound(Question { text, values: &[] }, tables, rows, finality)
+}
+
+/// Plans a query with the values of its parameters over `tables`.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_bound(
+    question: Question<'_>,
+    tables: &BTreeMap<String, SchemaRef>,
+    rows: &Tables<'_>,
+    finality: Finality,
+) -> std::result::Result<LogicalPlan, Vec<SqlError>> {
+    stacker::grow(STACK_BYTES, || plan_question(question, tables, rows, finality))
+        .map_err(|found| in_query(found, question.text))
+}
+
+/// Types of the parameters of a query whose values are not known, by number from 1. One that no expression gives a
+/// type is left out.
+///
+/// # Errors
+/// As [`plan`].
+pub fn parameter_types(
+    question: Question<'_>,
+    tables: &BTreeMap<String, SchemaRef>,
+) -> std::result::Result<BTreeMap<usize, Field>, Vec<SqlError>> {
+    stacker::grow(STACK_BYTES, || find_types(question, tables))
+        .map_err(|found| in_query(found, question.text))
+}
+
+/// Number of parameters of a query: the greatest one that it names.
+///
+/// # Errors
+/// As [`plan`].
+pub fn parameter_count(text: &str) -> std::result::Result<usize, Vec<SqlError>> {
+    parse::count_parameters(text).map_err(|mistake| in_query(vec![mistake], text))
 }
 
 /// Names the file of mistakes in the text of a query.
@@ -94,26 +138,54 @@ fn full_name(table: &TableReference) -> String {
     }
 }
 
+/// Place of a query that stands alone.
+const SITE: Site = Site { file: 0, pos: Pos { file: 0, line: 1, column: 1 } };
+
+/// Catalogue of tables, each of the number that it has among them.
+fn catalog_of(tables: &BTreeMap<String, SchemaRef>, finality: Finality) -> Catalog {
+    let mut catalog = Catalog::default();
+    catalog.set_finality(finality);
+    for (at, (name, schema)) in tables.iter().enumerate() {
+        let name = Name { text: name.clone(), pos: SITE.pos };
+        let known = Some((at, Arc::clone(schema)));
+        catalog.add(CatalogEntry { known, name, unique: vec![], clock: vec![] });
+    }
+    catalog
+}
+
+/// Finds the types of parameters, with mistakes not yet named by file.
+fn find_types(
+    question: Question<'_>,
+    tables: &BTreeMap<String, SchemaRef>,
+) -> std::result::Result<BTreeMap<usize, Field>, Vec<Mistake>> {
+    let mut query = parse::parse_bound(question.text, question.values)?;
+    let (counts, arrays) = parameters::without_forms(&mut query);
+    // Types do not depend on which windows are final.
+    let catalog = catalog_of(tables, Finality::Never);
+    let planned = query::plan_uncoerced(&catalog, &query, SITE)?;
+    let mut types = parameters::planned_types(&planned)
+        .map_err(|error| vec![explain_error::explain_query(&error, &catalog, &query, SITE)])?;
+    for n in arrays {
+        if let Some(field) = types.get_mut(&n) {
+            *field = parameters::array_of(field);
+        }
+    }
+    types.extend(counts.into_iter().map(|n| (n, Field::new("", DataType::Int64, true))));
+    Ok(types)
+}
+
 /// Parses and plans a query, with its mistakes not yet named by file.
 fn plan_question(
-    text: &str,
+    question: Question<'_>,
     tables: &BTreeMap<String, SchemaRef>,
     rows: &Tables<'_>,
     finality: Finality,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    let query = parse::parse_question(text)?;
-    let pos = Pos { file: 0, line: 1, column: 1 };
-    let site = Site { file: 0, pos };
+    let query = parse::parse_bound(question.text, question.values)?;
     if finality == Finality::NoView {
-        refuse_finality(&query, site)?;
+        refuse_finality(&query, SITE)?;
     }
-    let mut catalog = Catalog::default();
-    catalog.set_finality(finality);
-    for (at, (name, schema)) in tables.iter().enumerate() {
-        let name = Name { text: name.clone(), pos };
-        let known = Some((at, Arc::clone(schema)));
-        catalog.add(CatalogEntry { known, name, unique: vec![], clock: vec![] });
-    }
+    let (catalog, site) = (catalog_of(tables, finality), SITE);
     let planned = query::plan_answer(&catalog, &query, site)?;
     let names: Vec<&String> = tables.keys().collect();
     to_runnable(planned, &|at| rows(names.get(at)?))

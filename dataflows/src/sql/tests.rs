@@ -676,6 +676,47 @@ fn a_question_may_ask_for_final_windows() {
     assert!(shown(&found).contains("is_final() is for queries"), "{}", shown(&found));
 }
 
+/// Tests that a parameter has the type of the expressions beside it, and takes its value as SQL.
+#[test]
+fn a_parameter_has_the_type_of_its_neighbours() {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::question::{Question, parameter_types, plan_bound};
+
+    let columns = vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("at", schemas::timestamptz(), true),
+        Field::new("price", DataType::Decimal128(10, 2), true),
+    ];
+    let tables = [("v".to_owned(), std::sync::Arc::new(Schema::new(columns)))].into();
+    for (text, types) in [
+        ("SELECT name FROM v WHERE id = $1 AND at >= $2", &["1 BIGINT", "2 TIMESTAMPTZ"][..]),
+        ("SELECT $1 < price FROM v WHERE name LIKE $2", &["1 DECIMAL(10, 2)", "2 VARCHAR"]),
+        ("SELECT id FROM v WHERE id IN ($2, $1) OR at BETWEEN $3 AND now_at", &[]),
+        (
+            "SELECT id FROM v WHERE id IN ($2, $1) OR at BETWEEN $3 AND $4",
+            &["1 BIGINT", "2 BIGINT", "3 TIMESTAMPTZ", "4 TIMESTAMPTZ"],
+        ),
+        ("SELECT id FROM v WHERE id = ANY($1) LIMIT $2 OFFSET $3", &["1 BIGINT[]", "2 BIGINT", "3 BIGINT"]),
+        ("SELECT coalesce(name, $1), $2::int, $3 FROM v", &["1 VARCHAR", "2 INT"]),
+        (
+            "SELECT id FROM (SELECT * FROM v WHERE name = $1) AS t WHERE id > (SELECT max(id) FROM v WHERE id < $2)",
+            &["1 VARCHAR", "2 BIGINT"],
+        ),
+    ] {
+        let question = Question { text, values: &[] };
+        let found = parameter_types(question, &tables).unwrap_or_default();
+        let found: Vec<String> =
+            found.iter().map(|(n, field)| format!("{n} {}", schemas::sql_type(field))).collect();
+        assert_eq!(found, types, "{text}");
+    }
+    let values = [Some("CAST('x' AS BIGINT)".to_owned())];
+    let question = Question { text: "SELECT name\nFROM v WHERE id = $1", values: &values };
+    let told = plan_bound(question, &tables, &|_| None, Finality::NoView).unwrap_err();
+    assert_eq!((told[0].line, told[0].column), (2, 19), "{}", shown(&told));
+}
+
 #[test]
 fn a_condition_on_now_keeps_what_is_known_of_its_rows() {
     let v = |query: &str| facts(&format!("CREATE MATERIALIZED VIEW v AS {query};"));

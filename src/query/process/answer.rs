@@ -37,7 +37,7 @@ pub fn command() -> Result<()> {
     // If memory runs out, the kernel should kill this process, not the topology.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let mut out = BufWriter::new(std::io::stdout().lock());
-    while let Ok(asked) = connection.queries().recv_timeout(IDLE_TIMEOUT) {
+    while let Ok(asked) = connection.orders().recv_timeout(IDLE_TIMEOUT) {
         let asked: QueryRequest = serde_json::from_slice(&asked).map_err(|_| for_herald())?;
         let format = asked.format;
         let lent = connection.clone();
@@ -117,7 +117,7 @@ fn run_query(connection: &Connection, asked: &QueryRequest) -> Result<Answer> {
 }
 
 /// Refuses a query text that is too long or nested too deeply to be planned.
-fn check_bounds(sql: &str) -> Result<()> {
+pub(crate) fn check_bounds(sql: &str) -> Result<()> {
     if sql.len() > MAX_TEXT_BYTES {
         return Err(mistake(format!("the query has more than {} KiB", MAX_TEXT_BYTES >> 10)));
     }

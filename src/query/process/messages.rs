@@ -1,8 +1,8 @@
 //! Messages between a process that answers queries and the one that started it.
 //!
 //! They pass a pair of sockets, each as four bytes of length, little-endian, and so many bytes: JSON, or entries of the
-//! state as they are. The process asks and waits for the reply; the one that started it sends nothing else but the next
-//! query, to a process that waits for one.
+//! state as they are. The process asks and waits for the reply; the one that started it sends nothing else but orders: the
+//! next query, to a process that waits for one, or what concerns the session of a client.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub(super) enum Kind {
     Reply = 0,
     /// The failure of what was asked.
     Failure = 1,
-    /// A query to answer.
-    Query = 2,
+    /// An order: a query to answer, or a word to a session.
+    Order = 2,
 }
 
 impl Kind {
     /// Returns the kind of a message by its first byte.
     pub fn of(byte: u8) -> Option<Kind> {
-        [Kind::Reply, Kind::Failure, Kind::Query].into_iter().find(|kind| *kind as u8 == byte)
+        [Kind::Reply, Kind::Failure, Kind::Order].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -57,6 +57,10 @@ pub(super) enum ReadRequest {
     History,
     /// Asks for the last epoch up to which the output of a target is published.
     Published { target: u16 },
+    /// Asks for the sessions of clients, as JSON.
+    Sessions,
+    /// Tells what is for the one that started this process, as JSON. It has no reply.
+    Tell { message: String },
     /// Asks for the dead letters from a sequence number on, whose reply is a chunk with sequence numbers as keys.
     DeadLetters { from: u64 },
 }
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn messages_end_with_the_other_end() -> Result<()> {
         let mut bytes = Vec::new();
-        write_message(&mut bytes, Some(Kind::Query), b"abc")?;
+        write_message(&mut bytes, Some(Kind::Order), b"abc")?;
         write_message(&mut bytes, None, b"")?;
         let mut from = &bytes[..];
         assert_eq!(read_message(&mut from)?, Some(b"\x02abc".to_vec()));

@@ -5,10 +5,10 @@
 //! in the query's process. A snapshot keeps the versions of its epoch alive for as long as the query runs.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
@@ -17,11 +17,14 @@ use state::{Snapshot, Store};
 use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
 use crate::driver::DriverHandle;
 use crate::exit::{RelayedFailure, mistake};
-use crate::query::tables::epoch::{BoundedScan, EntryScan, EpochReads};
+use crate::query::tables::epoch::{BoundedScan, EntryScan, EpochReads, ListedSession};
 use crate::query::tables::scans::MAX_SCANS;
 
 /// Access to the state of a running topology: None before it is open and after it is closed.
 type OpenState = dyn Fn() -> Option<Arc<Store>> + Send + Sync;
+
+/// Access to the sessions of clients that are open.
+type ListSessions = dyn Fn() -> Vec<ListedSession> + Send + Sync;
 
 /// Time that reads have to finish at the end: none lasts longer than a chunk of entries.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Lends the state of a running topology to the processes of its queries.
 pub struct Lender {
     state: Box<OpenState>,
+    sessions: OnceLock<Box<ListSessions>>,
     served: Mutex<Served>,
 }
 
@@ -53,39 +57,66 @@ impl Lender {
 
     /// Creates a lender of the state that `state` returns while there is one.
     pub(super) fn new(state: impl Fn() -> Option<Arc<Store>> + Send + Sync + 'static) -> Arc<Lender> {
-        Arc::new(Lender { state: Box::new(state), served: Mutex::default() })
+        Arc::new(Lender { state: Box::new(state), sessions: OnceLock::new(), served: Mutex::default() })
+    }
+
+    /// Sets how the sessions of clients are listed, once.
+    pub fn list_sessions_by(&self, list: impl Fn() -> Vec<ListedSession> + Send + Sync + 'static) {
+        let _ = self.sessions.set(Box::new(list));
+    }
+
+    fn sessions(&self) -> Vec<ListedSession> {
+        self.sessions.get().map_or_else(Vec::new, |list| list())
     }
 
     /// Serves the reads of a query's process, on a thread of their own, until the process ends.
     ///
     /// # Errors
     /// When the thread cannot be started, or the topology has ended.
-    pub(super) fn serve(self: &Arc<Lender>, stream: UnixStream) -> Result<()> {
-        let number = {
-            let mut served = self.lock_served();
-            if served.ended {
-                return Err(anyhow!(NO_STATE));
-            }
-            served.next += 1;
-            let number = served.next;
-            served
-                .streams
-                .insert(number, stream.try_clone().context("cannot connect to the query's process")?);
-            number
-        };
+    pub(super) fn serve(self: &Arc<Lender>, process: ToProcess) -> Result<()> {
+        let number = self.note_process(&process)?;
         let lender = self.clone();
-        let started = std::thread::Builder::new().name("herald-reads".to_owned()).spawn(move || {
-            let mut server = ReadServer { lender: &lender, stream };
-            // A broken connection is the end of the process, which its parent explains.
-            if let Err(error) = server.serve_requests() {
-                tracing::debug!("reading for a query ended: {error:#}");
-            }
-            lender.lock_served().streams.remove(&number);
-        });
+        let started = std::thread::Builder::new()
+            .name("herald-reads".to_owned())
+            .spawn(move || lender.serve_noted(number, &process, &mut |_| {}));
         if started.is_err() {
             self.lock_served().streams.remove(&number);
         }
         started.map(drop).context("cannot read for the query")
+    }
+
+    /// Serves the reads of the process of a client's session, and gives what it tells to `hear`, until the process ends.
+    ///
+    /// # Errors
+    /// When the topology has ended.
+    pub fn serve_session(&self, process: &ToProcess, hear: &mut dyn FnMut(&str)) -> Result<()> {
+        let number = self.note_process(process)?;
+        self.serve_noted(number, process, hear);
+        Ok(())
+    }
+
+    /// Notes a process whose reads are served from now on; returns its number.
+    fn note_process(&self, process: &ToProcess) -> Result<u64> {
+        let mut served = self.lock_served();
+        if served.ended {
+            return Err(anyhow!(NO_STATE));
+        }
+        served.next += 1;
+        let number = served.next;
+        served.streams.insert(number, process.clone_stream()?);
+        Ok(number)
+    }
+
+    /// Serves the reads of a process that was noted.
+    fn serve_noted(&self, number: u64, process: &ToProcess, hear: &mut dyn FnMut(&str)) {
+        // A broken connection is the end of the process, which its parent explains.
+        let served = process
+            .clone_stream()
+            .and_then(|stream| ReadServer { lender: self, stream, process, hear }.serve_requests());
+        if let Err(error) = served {
+            tracing::debug!("reading for a query ended: {error:#}");
+        }
+        self.lock_served().streams.remove(&number);
     }
 
     /// Ends all reads, which ends their queries, and waits for them: RocksDB must not be in use when the process exits.
@@ -112,10 +143,45 @@ impl Lender {
 /// Failure of a read while the state is not open.
 const NO_STATE: &str = "the topology is starting or stopping: ask again in a moment";
 
-/// Server of the reads of one query process.
+/// The way to a process that this one started: replies to its requests, and orders. Threads share it.
+#[derive(Clone, Debug)]
+pub struct ToProcess(Arc<Mutex<UnixStream>>);
+
+impl ToProcess {
+    /// The way over a connection.
+    pub fn of(stream: UnixStream) -> ToProcess {
+        ToProcess(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Sends an order, as JSON.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn send(&self, order: &[u8]) -> io::Result<()> {
+        self.write(Kind::Order, order)
+    }
+
+    fn write(&self, kind: Kind, body: &[u8]) -> io::Result<()> {
+        write_message(&mut *self.lock(), Some(kind), body)
+    }
+
+    fn clone_stream(&self) -> Result<UnixStream> {
+        self.lock().try_clone().context("cannot connect to the query's process")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnixStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Server of the reads of one process.
 struct ReadServer<'l> {
     lender: &'l Lender,
+    /// Its requests.
     stream: UnixStream,
+    process: &'l ToProcess,
+    /// Takes what it tells beside its requests.
+    hear: &'l mut dyn FnMut(&str),
 }
 
 impl ReadServer<'_> {
@@ -150,6 +216,7 @@ impl ReadServer<'_> {
                     scans.remove(&scan);
                     continue;
                 }
+                ReadRequest::Sessions => Ok(serde_json::to_vec(&self.lender.sessions())?),
                 request => answer_request(&snapshot, &mut scans, request),
             };
             match replied {
@@ -160,18 +227,24 @@ impl ReadServer<'_> {
         Ok(())
     }
 
+    /// Waits for the next request; what is told in between is passed on.
     fn next_request(&mut self) -> Result<Option<ReadRequest>> {
-        let Some(message) = read_message(&mut self.stream)? else { return Ok(None) };
-        serde_json::from_slice(&message).map(Some).context("a query's process sent an unknown request")
+        while let Some(message) = read_message(&mut self.stream)? {
+            match serde_json::from_slice(&message).context("a query's process sent an unknown request")? {
+                ReadRequest::Tell { message } => (self.hear)(&message),
+                request => return Ok(Some(request)),
+            }
+        }
+        Ok(None)
     }
 
     fn reply(&mut self, body: &[u8]) -> Result<()> {
-        Ok(write_message(&mut self.stream, Some(Kind::Reply), body)?)
+        Ok(self.process.write(Kind::Reply, body)?)
     }
 
     fn refuse(&mut self, error: &Error) -> Result<()> {
         let failure = serde_json::to_vec(&RelayedFailure::of(error))?;
-        Ok(write_message(&mut self.stream, Some(Kind::Failure), &failure)?)
+        Ok(self.process.write(Kind::Failure, &failure)?)
     }
 }
 
@@ -214,7 +287,11 @@ fn answer_request<'s>(
         }
         ReadRequest::DeadLetters { from } => dead_letters(snapshot, from),
         ReadRequest::Hold => Err(anyhow!("an epoch is held already")),
-        ReadRequest::Release | ReadRequest::Close { .. } => Ok(Vec::new()),
+        // Those that ask for nothing of the epoch are answered before.
+        ReadRequest::Release
+        | ReadRequest::Close { .. }
+        | ReadRequest::Tell { .. }
+        | ReadRequest::Sessions => Ok(Vec::new()),
     }
 }
 
@@ -244,12 +321,6 @@ fn dead_letters(snapshot: &Snapshot<'_>, from: u64) -> Result<Vec<u8>> {
     Ok(chunk.into_message(last, 0))
 }
 
-/// Sends a query to a process that waits for one.
-pub(super) fn send_query(mut stream: &UnixStream, request: &[u8]) -> io::Result<()> {
-    write_message(&mut stream, Some(Kind::Query), request)?;
-    stream.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use state::StoreOptions;
@@ -265,13 +336,13 @@ mod tests {
         let held = store.clone();
         let lender = Lender::new(move || Some(held.clone()));
         let (mut ours, theirs) = UnixStream::pair()?;
-        lender.serve(theirs)?;
+        lender.serve(ToProcess::of(theirs))?;
         write_message(&mut ours, None, &serde_json::to_vec(&ReadRequest::Hold)?)?;
         let reply = read_message(&mut ours)?.context("it is held")?;
         assert_eq!(reply.first(), Some(&(Kind::Reply as u8)));
         lender.end();
         assert_eq!(read_message(&mut ours)?, None);
-        assert!(lender.serve(ours).is_err());
+        assert!(lender.serve(ToProcess::of(ours)).is_err());
         drop(lender);
         assert_eq!(Arc::strong_count(&store), 1, "no thread has it any more");
         Ok(())

@@ -3,17 +3,17 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use state::{Catalogue, Committed, Entry, EpochEntry};
 
 use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
-use crate::exit::RelayedFailure;
+use crate::exit::{RelayedFailure, Stopped};
 use crate::query::tables::Bounds;
-use crate::query::tables::epoch::{DeadLetterVisitor, EntryScan, EpochReads};
+use crate::query::tables::epoch::{DeadLetterVisitor, EntryScan, EpochReads, ListedSession};
 
 /// Bytes of entries that a scan asks for at first.
 const FIRST_BYTES: usize = 4 << 10;
@@ -23,14 +23,12 @@ pub(super) const CONNECTION_ENDED: &str = "the connection to the topology ended"
 
 /// Connection to the process that started this one.
 pub struct Connection {
-    asking: Mutex<Asking>,
-    queries: Receiver<Vec<u8>>,
-}
-
-/// Ends of the connection by which one thread at a time asks and waits for the reply.
-struct Asking {
-    requests: UnixStream,
-    replies: Receiver<Result<Vec<u8>>>,
+    requests: Mutex<UnixStream>,
+    /// Locked by the one thread that has asked, until it has the reply.
+    replies: Mutex<Receiver<Result<Vec<u8>>>>,
+    orders: Receiver<Vec<u8>>,
+    /// Set when the other end is gone.
+    lost: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -40,11 +38,15 @@ impl Connection {
     /// # Errors
     /// When standard input cannot be read.
     pub fn from_stdin() -> Result<Connection> {
-        Connection::over(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?), || {
-            // The words tell this end from one for want of memory.
-            eprintln!("{CONNECTION_ENDED}");
-            std::process::abort()
-        })
+        Connection::from_stdin_until(end_process)
+    }
+
+    /// Takes the connection from standard input; `ended` is called when the other end is gone.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub fn from_stdin_until(ended: impl FnOnce() + Send + 'static) -> Result<Connection> {
+        Connection::over(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?), ended)
     }
 
     /// Starts the thread that reads a connection; at its end the thread calls `ended`.
@@ -53,22 +55,33 @@ impl Connection {
     /// When the thread cannot be started.
     fn over(stream: UnixStream, ended: impl FnOnce() + Send + 'static) -> Result<Connection> {
         let requests = stream.try_clone()?;
-        let ((replied, replies), (asked, queries)) = (bounded(1), bounded(1));
+        let ((replied, replies), (ordered, orders)) = (bounded(1), bounded(1));
+        let lost = Arc::new(AtomicBool::new(false));
+        let seen = lost.clone();
         std::thread::Builder::new()
             .name("herald-messages".to_owned())
             .spawn(move || {
-                if let Err(error) = pass_messages(stream, &replied, &asked) {
+                if let Err(error) = pass_messages(stream, &replied, &ordered) {
                     tracing::debug!("reading from the topology ended: {error:#}");
                 }
+                seen.store(true, Ordering::Relaxed);
                 ended();
             })
             .context("cannot wait for messages")?;
-        Ok(Connection { asking: Mutex::new(Asking { requests, replies }), queries })
+        Ok(Connection { requests: Mutex::new(requests), replies: Mutex::new(replies), orders, lost })
     }
 
-    /// Returns the queries to answer, one after the other.
-    pub fn queries(&self) -> &Receiver<Vec<u8>> {
-        &self.queries
+    /// Returns the orders: queries to answer, or what concerns a session.
+    pub fn orders(&self) -> &Receiver<Vec<u8>> {
+        &self.orders
+    }
+
+    /// Tells the process that started this one something, which is not waited for.
+    ///
+    /// # Errors
+    /// When that process is gone.
+    pub fn tell_parent(&self, message: String) -> Result<()> {
+        self.tell(&ReadRequest::Tell { message })
     }
 
     /// Holds the last committed epoch until the result is dropped.
@@ -82,25 +95,43 @@ impl Connection {
         Ok(RemoteEpoch { connection: self, committed, catalogue, scans: AtomicU32::new(0) })
     }
 
+    /// Returns true if the process that started this one is gone, from which any failure may follow.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the other end is gone; returns the failure.
+    fn note_loss(&self) -> Error {
+        self.lost.store(true, Ordering::Relaxed);
+        Stopped::Ending.into()
+    }
+
     /// Asks, and returns the reply.
     fn ask(&self, request: &ReadRequest) -> Result<Vec<u8>> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        write_message(&mut asking.requests, None, &serde_json::to_vec(request)?).map_err(lost)?;
-        asking.replies.recv().map_err(lost)?
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(request)?;
+        replies.recv().map_err(|_| self.note_loss())?
     }
 
     /// Tells what has no reply.
     fn tell(&self, request: &ReadRequest) -> Result<()> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        write_message(&mut asking.requests, None, &serde_json::to_vec(request)?).map_err(lost)
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut *requests, None, &serde_json::to_vec(request)?).map_err(|_| self.note_loss())
     }
+}
+
+/// Ends this process because the one that started it is gone.
+pub fn end_process() {
+    // The words tell this end from one for want of memory.
+    eprintln!("{CONNECTION_ENDED}");
+    std::process::abort()
 }
 
 /// Passes messages to those who wait for them, until the connection ends.
 fn pass_messages(
     mut stream: UnixStream,
     replies: &Sender<Result<Vec<u8>>>,
-    queries: &Sender<Vec<u8>>,
+    orders: &Sender<Vec<u8>>,
 ) -> Result<()> {
     while let Some(mut message) = read_message(&mut stream)? {
         let kind = message.first().and_then(|byte| Kind::of(*byte)).context("a message of no kind")?;
@@ -108,7 +139,7 @@ fn pass_messages(
         match kind {
             Kind::Reply => replies.send(Ok(message))?,
             Kind::Failure => replies.send(Err(failure(&message)))?,
-            Kind::Query => queries.send(message)?,
+            Kind::Order => orders.send(message)?,
         }
     }
     Ok(())
@@ -120,11 +151,6 @@ fn failure(message: &[u8]) -> Error {
         Ok(failure) => failure.into_error(),
         Err(error) => Error::new(error).context("the topology's failure cannot be read"),
     }
-}
-
-/// Returns the failure of a connection whose other end is gone.
-fn lost<E>(_: E) -> Error {
-    anyhow!("the process that runs the topology is gone")
 }
 
 /// A committed epoch that the topology's process holds for this one.
@@ -159,6 +185,11 @@ impl EpochReads for RemoteEpoch<'_> {
     fn history(&self) -> Result<Vec<EpochEntry>> {
         let reply = self.connection.ask(&ReadRequest::History)?;
         serde_json::from_slice(&reply).context("the history of epochs cannot be read")
+    }
+
+    fn sessions(&self) -> Result<Vec<ListedSession>> {
+        let reply = self.connection.ask(&ReadRequest::Sessions)?;
+        serde_json::from_slice(&reply).context("the list of sessions cannot be read")
     }
 
     fn published_until(&self, target: u16) -> Result<u64> {
@@ -249,6 +280,6 @@ impl EntryScan for RemoteScan<'_> {
 pub(in crate::query) fn lend_to_test(store: &Arc<state::Store>) -> Result<Connection> {
     let (ours, theirs) = UnixStream::pair()?;
     let store = store.clone();
-    super::reads::Lender::new(move || Some(store.clone())).serve(theirs)?;
+    super::reads::Lender::new(move || Some(store.clone())).serve(super::reads::ToProcess::of(theirs))?;
     Connection::over(ours, || ())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 use schemas::{KEY_GROUPS, stored_group, without_group};
+use serde::{Deserialize, Serialize};
 use state::{Catalogue, Committed, Entry, EpochEntry, Order, Reads, Scan, Slice, Snapshot, StateError};
 
 use super::conditions::{Bounds, KeyRange};
@@ -31,6 +32,30 @@ pub trait EpochReads: Sync {
 
     /// Visits the dead letters whose sequence number is at or above `from`, oldest first, until `visit` returns false.
     fn dead_letters(&self, from: u64, visit: &mut DeadLetterVisitor<'_>) -> Result<()>;
+
+    /// Returns the sessions of clients that are open now; none where no topology runs.
+    fn sessions(&self) -> Result<Vec<ListedSession>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Session of a client of PostgreSQL's protocol, for `herald.sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedSession {
+    /// Number that the client knows it by.
+    pub pid: i32,
+    /// Name it logged in with; empty before.
+    pub user: String,
+    /// Name of its application.
+    pub application: String,
+    /// Address of the client.
+    pub client: String,
+    /// Milliseconds since 1970 of its begin.
+    pub begun_ms: i64,
+    /// Its state, as PostgreSQL names it.
+    pub state: String,
+    /// The statement that runs, or the last one.
+    pub query: String,
 }
 
 /// Visitor of a dead letter: its sequence number and its stored bytes. False ends the visits.

@@ -112,7 +112,7 @@ pub(super) struct Counters {
 
 /// A request for the rows of a view.
 #[derive(Debug)]
-pub(in crate::query) struct ScanRequest {
+pub(crate) struct ScanRequest {
     /// The view.
     pub(super) view: Arc<StoredView>,
     /// The index to read instead of the view's own entries.
@@ -132,7 +132,7 @@ pub(in crate::query) struct ScanRequest {
 }
 
 /// Server of a query's scans of one epoch.
-pub(in crate::query) struct ScanServer<'a> {
+pub(crate) struct ScanServer<'a> {
     epoch: &'a dyn EpochReads,
     running: AtomicUsize,
     /// The first failure of a scan.
@@ -141,12 +141,12 @@ pub(in crate::query) struct ScanServer<'a> {
 
 impl<'a> ScanServer<'a> {
     /// A server without scans.
-    pub(in crate::query) fn new(epoch: &'a dyn EpochReads) -> ScanServer<'a> {
+    pub(crate) fn new(epoch: &'a dyn EpochReads) -> ScanServer<'a> {
         ScanServer { epoch, running: AtomicUsize::new(0), failure: Mutex::new(None) }
     }
 
     /// Starts a scan for each request, until all their senders are gone.
-    pub(in crate::query) fn serve<'scope>(
+    pub(crate) fn serve<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         requests: Receiver<ScanRequest>,
@@ -168,7 +168,7 @@ impl<'a> ScanServer<'a> {
     }
 
     /// The first failure of a scan, if one failed.
-    pub(in crate::query) fn take_failure(&self) -> Option<Error> {
+    pub(crate) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -1,7 +1,7 @@
 //! The system tables of schema `herald`, which are read whole: the state of views, sources, sinks and state
 //! tables at the committed epoch, the history of epochs, and dead letters.
 //!
-//! All follow from the epoch: from its progress, catalogue, outbox and history.
+//! All but the sessions follow from the epoch: from its progress, catalogue, outbox and history.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) struct SystemTable {
 }
 
 /// The system tables that are read whole before the query.
-pub(super) const SYSTEM_TABLES: [SystemTable; 6] = [
+pub(super) const SYSTEM_TABLES: [SystemTable; 7] = [
     SystemTable {
         name: "views",
         about: "The last committed epoch, which every view shows, its time, and of each view the \
@@ -79,6 +79,12 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 6] = [
                 published together have the time of all.",
         schema: epochs_schema,
         read: read_epochs,
+    },
+    SystemTable {
+        name: "sessions",
+        about: "The sessions of clients that are connected to the topology by PostgreSQL's protocol now, with                 the statement that runs in each, or ran last. Unlike the other tables it is of the moment,                 not of the epoch, and empty where no topology runs.",
+        schema: sessions_schema,
+        read: read_sessions,
     },
     SystemTable {
         name: "dead_letter",
@@ -316,6 +322,36 @@ fn read_sinks(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
         ]);
     }
     to_batch(sinks_schema(), &rows, budget, "herald.sinks")
+}
+
+/// The columns of `herald.sessions`.
+fn sessions_schema() -> SchemaRef {
+    schema_of(vec![
+        Field::new("pid", DataType::Int32, false),
+        Field::new("user_name", DataType::Utf8, false),
+        Field::new("application_name", DataType::Utf8, false),
+        Field::new("client", DataType::Utf8, false),
+        Field::new("began_at", timestamptz(), true),
+        Field::new("state", DataType::Utf8, false),
+        Field::new("query", DataType::Utf8, false),
+    ])
+}
+
+/// The rows of `herald.sessions`.
+fn read_sessions(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for session in epoch.sessions()? {
+        rows.push(vec![
+            ScalarValue::Int32(Some(session.pid)),
+            text(Some(&session.user)),
+            text(Some(&session.application)),
+            text(Some(&session.client)),
+            time_ms(session.begun_ms),
+            text(Some(&session.state)),
+            text(Some(&session.query)),
+        ]);
+    }
+    to_batch(sessions_schema(), &rows, budget, "herald.sessions")
 }
 
 /// The columns of `herald.arrangements`.

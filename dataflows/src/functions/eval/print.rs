@@ -61,12 +61,12 @@ pub(crate) fn output(array: &ArrayRef, row: usize) -> Result<Option<String>> {
 }
 
 /// Prints a DOUBLE.
-pub(crate) fn double(value: f64) -> String {
+pub fn double(value: f64) -> String {
     special_value(value).unwrap_or_else(|| laid_out(&shortest_double(value), 15))
 }
 
 /// Prints a REAL.
-pub(crate) fn real(value: f32) -> String {
+pub fn real(value: f32) -> String {
     special_value(f64::from(value)).unwrap_or_else(|| laid_out(&shortest_real(value), 6))
 }
 

@@ -4,3 +4,4 @@ pub(crate) mod coerce;
 pub(crate) mod intervals;
 pub(crate) mod jsonb;
 pub(crate) mod meaning;
+pub(crate) mod parameters;

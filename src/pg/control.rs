@@ -1,0 +1,148 @@
+//! Messages between the topology's process and the process of a connection, beside the reads of its queries
+//! ([`crate::query::process`]).
+//!
+//! The first order configures the session. Then the topology's process sends cancel requests only, and the
+//! connection's process tells of its state. The end of the connection is the end of the other process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::query::process::reads::ToProcess;
+use crate::query::process::remote::Connection;
+
+/// Configuration of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionConfig {
+    /// Directory for what does not fit into a query's memory.
+    pub scratch: PathBuf,
+    /// Most bytes of its files; 0 for none.
+    pub disk: u64,
+    /// Most bytes of memory of a query.
+    pub memory: u64,
+    /// Longest time of a statement, unless the session sets another.
+    pub time: Duration,
+    /// The token that reading needs.
+    pub read_token: Option<String>,
+    /// The token that administering needs.
+    pub admin_token: Option<String>,
+    /// Certificate chain and key, both PEM.
+    pub tls: Option<TlsIdentity>,
+    /// The number that clients know the process by.
+    pub pid: i32,
+    /// The key without which a cancel request has no effect.
+    pub secret: Vec<u8>,
+    /// The reason for which nothing but a cancel request is taken.
+    pub closed: Option<Closed>,
+}
+
+/// Certificate chain and key, both PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TlsIdentity {
+    /// The chain, which begins with the server's certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// Reason for which a connection may only cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Closed {
+    /// There are too many connections.
+    Crowded,
+    /// The topology is still starting.
+    Starting,
+}
+
+/// Message to the connection's process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToSession {
+    /// The first message.
+    Configure(Box<SessionConfig>),
+    /// Stops the statement that runs.
+    Cancel,
+}
+
+/// State of a session, as PostgreSQL names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionState {
+    /// The client is logging in.
+    Starting,
+    /// A statement runs.
+    Active,
+    /// The session waits for the client.
+    Idle,
+    /// It waits in a transaction.
+    IdleInTransaction,
+    /// It waits in a transaction that has failed.
+    IdleInFailedTransaction,
+}
+
+impl SessionState {
+    /// All states.
+    pub const ALL: [SessionState; 5] = [
+        SessionState::Starting,
+        SessionState::Active,
+        SessionState::Idle,
+        SessionState::IdleInTransaction,
+        SessionState::IdleInFailedTransaction,
+    ];
+
+    /// Its name as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            SessionState::Starting => "starting",
+            SessionState::Active => "active",
+            SessionState::Idle => "idle",
+            SessionState::IdleInTransaction => "idle_in_transaction",
+            SessionState::IdleInFailedTransaction => "idle_in_failed_transaction",
+        }
+    }
+}
+
+/// Message from the connection's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSession {
+    /// A client asks to stop the statement of another session.
+    Cancel {
+        /// The number of the session's process.
+        pid: i32,
+        /// Its key.
+        secret: Vec<u8>,
+    },
+    /// Names of the client.
+    Client {
+        /// The name it logged in with.
+        user: String,
+        /// The name of its application.
+        application: String,
+    },
+    /// The session's state; the query that begins, if one does.
+    State(SessionState, Option<String>),
+    /// A statement has ended, in one of the ways of [`crate::metrics::PgMetrics`].
+    Ended(String),
+    /// A refusal of the client, for one of the reasons of [`crate::metrics::PgMetrics`].
+    Refused(String),
+}
+
+/// The way of a session to the topology's process.
+#[derive(Clone)]
+pub struct Parent(pub Arc<Connection>);
+
+impl Parent {
+    /// Tells the topology's process something. That it has gone is seen by the thread that hears its orders.
+    pub fn tell(&self, message: &FromSession) {
+        if let Ok(message) = serde_json::to_string(message) {
+            let _ = self.0.tell_parent(message);
+        }
+    }
+}
+
+/// Sends an order to a session. One whose process has gone needs none.
+pub fn order(process: &ToProcess, order: &ToSession) {
+    if let Ok(order) = serde_json::to_vec(order) {
+        let _ = process.send(&order);
+    }
+}

@@ -1,0 +1,7 @@
+//! Statements of a session as the session understands them, and its settings.
+
+pub mod copy_options;
+pub mod settings;
+pub mod statement;
+pub mod words;
+pub mod zone;
