@@ -20,7 +20,7 @@ pub(crate) mod descriptors;
 mod guarded;
 mod lookup;
 mod queries;
-mod tls;
+pub(crate) mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -36,9 +36,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dataflows::plan::{Plan, Source, View};
-use openssl::ssl::SslAcceptor;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use crate::cli::{OutputFormat, ServeArgs};
 use crate::commands::state;
@@ -50,6 +50,7 @@ use crate::query::tables::lookup::Lookups;
 use access::{Access, Gate};
 use connections::Connections;
 use queries::{Answered, Queries, Refusal};
+use tls::TlsIdentity;
 
 /// Default address of `run`.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7414";
@@ -111,7 +112,7 @@ impl Served {
 /// A bound address with its TLS settings, permissions and connection limit.
 pub struct HttpListener {
     listener: TcpListener,
-    tls: Option<SslAcceptor>,
+    tls: Option<TlsAcceptor>,
     access: Access,
     most: usize,
 }
@@ -137,9 +138,9 @@ pub fn bind(args: &ServeArgs) -> Result<Option<HttpListener>> {
     let Some(listener) = bind_address(&wanted)? else { return Ok(None) };
     let mut access = Access::new(args)?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::create_acceptor(certificate, key)?),
-        _ => None,
+    let tls = match TlsIdentity::from_flags(args)? {
+        Some(identity) => Some(identity.acceptor()?),
+        None => None,
     };
     if !address.ip().is_loopback() {
         if access.is_open() {

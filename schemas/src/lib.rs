@@ -36,6 +36,7 @@ pub use records::record::{Outcome, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;
 pub use registry::circuit::last_error as registry_last_error;
+pub use registry::tls::{certificate_refusal, client_tls};
 pub use row::groups::{
     GROUP_BYTES, KEY_GROUPS, Ownership, key_group, stored_group, stored_key, without_group,
 };

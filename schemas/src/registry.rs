@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::blocking::Client;
 use schema_registry_converter::blocking::schema_registry::{
     SrSettings, get_referenced_schema, get_schema_by_id, get_schema_by_subject, post_schema,
 };
@@ -90,7 +91,9 @@ impl Registry {
             }
         }
         builder.set_timeout(REQUEST_TIMEOUT);
-        let settings = match run_on_thread(move || builder.build()) {
+        let tls = tls::client_tls().map_err(|error| config_error("schema.registry", error.to_string()))?;
+        let client = Client::builder().tls_backend_preconfigured(tls);
+        let settings = match run_on_thread(move || builder.build_with(client)) {
             Ok(settings) => settings,
             Err(error) => {
                 return Err(config_error("schema.registry", error.cause.unwrap_or(error.error)));
@@ -260,7 +263,9 @@ impl Registry {
         let status = failed_status(&error.error);
         let message = match (words, &error.cause) {
             (Some(words), _) if words.error_code != 0 => words.message.clone(),
-            (None, Some(cause)) => format!("{}: {cause}", error.error),
+            (None, Some(cause)) => {
+                tls::certificate_refusal(&error).unwrap_or_else(|| format!("{}: {cause}", error.error))
+            }
             _ => error.error.clone(),
         };
         match (status, words.map_or(0, |words| words.error_code)) {
@@ -369,3 +374,4 @@ pub(crate) mod backoff;
 pub mod circuit;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls;

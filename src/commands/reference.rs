@@ -152,6 +152,16 @@ fn environment_page() -> String {
         "HERALD_ADMIN_TOKEN".to_owned(),
         "The token that administering needs, of a server and of a client.".to_owned(),
     );
+    rows.insert(
+        "SSL_CERT_FILE".to_owned(),
+        "A file with certificates, PEM, that requests over https trust beside the system's.".to_owned(),
+    );
+    rows.insert(
+        "SSL_CERT_DIR".to_owned(),
+        "Directories of files with certificates, PEM, that requests over https trust beside the system's; \
+         with colons between."
+            .to_owned(),
+    );
     let mut page = format!(
         "{GENERATED}# Environment\n\nFlags go before variables.\n\n| variable | meaning |\n| --- | --- |\n"
     );

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::query::process::reads::ToProcess;
 use crate::query::process::remote::Connection;
+use crate::serve::tls::TlsIdentity;
 
 /// Configuration of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,15 +37,6 @@ pub struct SessionConfig {
     pub secret: Vec<u8>,
     /// The reason for which nothing but a cancel request is taken.
     pub closed: Option<Closed>,
-}
-
-/// Certificate chain and key, both PEM.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TlsIdentity {
-    /// The chain, which begins with the server's certificate.
-    pub certificate: String,
-    /// Its key.
-    pub key: String,
 }
 
 /// Reason for which a connection may only cancel.

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::net::TcpSocket;
 
-use super::control::{Closed, FromSession, SessionConfig, TlsIdentity, ToSession, order};
+use super::control::{Closed, FromSession, SessionConfig, ToSession, order};
 use super::errors::{PgError, codes};
-use super::login;
 use super::sessions::{Place, Sessions, Told};
 use crate::cli::{SERVE_CLIENT, ServeArgs};
 use crate::driver::DriverHandle;
@@ -25,6 +26,7 @@ use crate::exit::mistake;
 use crate::query::process::reads::{Lender, ToProcess};
 use crate::query::process::{cause_of_death, limited_command, session_bytes};
 use crate::serve::access::read_token;
+use crate::serve::tls::TlsIdentity;
 use crate::serve::{Listening, bind_address};
 
 /// Default address.
@@ -72,10 +74,7 @@ pub fn bind(args: &ServeArgs) -> Result<Option<PgListener>> {
     let Some(listener) = bind_address(&wanted)? else { return Ok(None) };
     let read_token = read_token("HERALD_READ_TOKEN", args.read_token_file.as_deref())?;
     let admin_token = self::read_token("HERALD_ADMIN_TOKEN", args.admin_token_file.as_deref())?;
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(read_identity(certificate, key)?),
-        _ => None,
-    };
+    let tls = TlsIdentity::from_flags(args)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     if !address.ip().is_loopback() {
         if read_token.is_none() && admin_token.is_none() {
@@ -90,20 +89,6 @@ pub fn bind(args: &ServeArgs) -> Result<Option<PgListener>> {
     }
     let most = args.pg_connections.unwrap_or(DEFAULT_LIMIT);
     Ok(Some(PgListener { listener, read_token, admin_token, tls, most }))
-}
-
-/// Reads a certificate chain and its key, both PEM.
-fn read_identity(certificate: &Path, key: &Path) -> Result<TlsIdentity> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| mistake(format!("{} cannot be read: {error}", path.display())))
-    };
-    let identity = TlsIdentity { certificate: read(certificate)?, key: read(key)? };
-    login::tls_settings(&identity).map_err(|error| {
-        let (certificate, key) = (certificate.display(), key.display());
-        mistake(format!("{certificate} and {key} are no certificate and its key, both in PEM: {error}"))
-    })?;
-    Ok(identity)
 }
 
 /// Serves until the runtime ends.
@@ -192,7 +177,7 @@ impl Connection {
         let mut child = self.start_process(stream, theirs)?;
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
         let mut secret = vec![0; SECRET_BYTES];
-        openssl::rand::rand_bytes(&mut secret).context("there are no random numbers")?;
+        SysRng.try_fill_bytes(&mut secret).context("there are no random numbers")?;
         let config = self.session_config(scratch.path(), pid, &secret);
         let process = ToProcess::of(ours);
         place.register(pid, secret, (process.clone(), self.address));

@@ -14,16 +14,15 @@ use pgwire::messages::startup::{
     SecretKey, Startup,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
-use pgwire::tokio::TlsAcceptor;
-use pgwire::tokio::tokio_rustls::rustls;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio_rustls::TlsAcceptor;
 
-use super::control::{Closed, SessionConfig, TlsIdentity};
+use super::control::{Closed, SessionConfig};
 use super::errors::{PgError, PgResult, codes};
 use super::sql::settings::Settings;
 use super::wire::{Received, Wire, gone};
+use crate::serve::tls::TlsIdentity;
 
 /// Code of a request for TLS.
 const SSL_REQUEST: i32 = 80_877_103;
@@ -168,7 +167,8 @@ async fn negotiate_tls<'c>(
 /// in it.
 async fn secure(wire: &mut Wire, identity: &TlsIdentity, begun: bool) -> PgResult<()> {
     let failed = |error: String| PgError::fatal(codes::PROTOCOL_VIOLATION, format!("no TLS: {error}"));
-    let settings = tls_settings(identity).map_err(|error| failed(error.to_string()))?;
+    let mut settings = identity.settings().map_err(|error| failed(error.to_string()))?;
+    settings.alpn_protocols = vec![ALPN.to_vec()];
     let plain = wire.take_stream(begun).await?;
     let stream = TlsAcceptor::from(Arc::new(settings))
         .accept(plain)
@@ -179,21 +179,6 @@ async fn secure(wire: &mut Wire, identity: &TlsIdentity, begun: bool) -> PgResul
     }
     wire.put_stream(Box::new(stream));
     Ok(())
-}
-
-/// TLS 1.2 and 1.3 with a certificate chain and its key.
-///
-/// # Errors
-/// When they are no such pair.
-pub fn tls_settings(identity: &TlsIdentity) -> anyhow::Result<rustls::ServerConfig> {
-    let chain =
-        CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let mut settings =
-        builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
-    settings.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(settings)
 }
 
 /// Settles the version of the protocol: 3.2 or 3.0, the newest that the client knows.
@@ -320,7 +305,8 @@ async fn authenticate(
 /// Sixteen random bytes.
 fn salt() -> PgResult<Vec<u8>> {
     let mut salt = vec![0; 16];
-    openssl::rand::rand_bytes(&mut salt)
+    SysRng
+        .try_fill_bytes(&mut salt)
         .map_err(|error| PgError::fatal(codes::INTERNAL_ERROR, format!("no random numbers: {error}")))?;
     Ok(salt)
 }

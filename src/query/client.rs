@@ -49,7 +49,10 @@ pub fn send_get(base: &str, path: &str, token: Option<String>) -> Result<String>
 }
 
 fn http_client() -> Result<reqwest::Client> {
-    reqwest::Client::builder().timeout(HTTP_TIMEOUT).build().context("cannot start the HTTP client")
+    let failed = "cannot start the HTTP client";
+    let tls = schemas::client_tls().context(failed)?;
+    let client = reqwest::Client::builder().timeout(HTTP_TIMEOUT).tls_backend_preconfigured(tls);
+    client.build().context(failed)
 }
 
 /// Carries out a request on this thread. Blocks: not to be called from async code.
@@ -91,8 +94,11 @@ async fn send_request(
     }
 }
 
-/// The error for a request that nobody answers.
+/// The error for a request that nobody answers, or one whose certificate is not trusted.
 fn unanswered(base: &str, error: reqwest::Error) -> Error {
+    if let Some(refusal) = schemas::certificate_refusal(&error) {
+        return anyhow!("{base} is not trusted: {refusal}");
+    }
     anyhow!(
         "no topology answers at {base}: {}\n  \
          start one with `herald run FILE`, or give the address it listens on with --url;\n  \

@@ -25,12 +25,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use openssl::ssl::{Ssl, SslAcceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tokio_openssl::SslStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::guarded::Guarded;
 use crate::metrics::Serving;
@@ -174,7 +174,7 @@ impl Drop for BusyGuard {
 /// Never: errors of single connections are logged.
 pub async fn accept_all(
     listener: TcpListener,
-    tls: Option<SslAcceptor>,
+    tls: Option<TlsAcceptor>,
     all: Arc<Connections>,
     router: Router,
 ) -> Result<()> {
@@ -213,10 +213,9 @@ pub async fn accept_all(
 }
 
 /// Does a TLS handshake; None if it fails or takes too long.
-async fn tls_handshake(tls: &SslAcceptor, stream: TcpStream) -> Option<SslStream<TcpStream>> {
-    let mut stream = SslStream::new(Ssl::new(tls.context()).ok()?, stream).ok()?;
-    match timeout(HANDSHAKE_TIMEOUT, Pin::new(&mut stream).accept()).await {
-        Ok(Ok(())) => Some(stream),
+async fn tls_handshake(tls: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!("no TLS handshake: {error}");
             None

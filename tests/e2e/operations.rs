@@ -448,6 +448,15 @@ fn who_has_no_token_reads_nothing() {
         .current_dir(path)
         .output();
     assert!(made.expect("openssl runs").status.success());
+    let made = std::process::Command::new("openssl")
+        .args(["genrsa", "-out", "other.key"])
+        .current_dir(path)
+        .output();
+    assert!(made.expect("openssl runs").status.success());
+    let mismatch = ["run", "scores.sql", "--listen", "0", "--tls-cert", "cert.pem", "--tls-key", "other.key"];
+    let refused = child::herald(path, &mismatch, &place.env(&out), PATIENCE);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the key is another certificate's"), "{}", refused.stderr);
     let listen = servers::free_address();
     let args = [
         "run",
@@ -510,6 +519,13 @@ fn who_has_no_token_reads_nothing() {
     );
     ok(&asked);
     assert_eq!(serde_json::from_str::<Value>(&asked.stdout).expect("JSON")[0]["n"], 0);
+    // Whom nobody vouches for is told apart from whom nobody answers for.
+    let distrusting = [("SSL_CERT_FILE", "no-such.pem"), ("HERALD_READ_TOKEN", READER)];
+    let refused = child::herald(path, &["query", "SELECT 1", "--url", &url], &distrusting, PATIENCE);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    for part in ["is not trusted", "in SSL_CERT_FILE", "no-such.pem"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
     let said = herald.said();
     assert!(!said.contains(ADMIN) && !said.contains(READER), "{said}");
     ok(&herald.terminate(PATIENCE));

@@ -1,6 +1,8 @@
 //! Schema registry outages, and schemas that change while a topology runs: which records wait, which are
 //! refused, and the messages about them.
 
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -175,4 +177,90 @@ fn a_stop_ends_while_the_registry_is_away() {
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("the schema registry did not answer for 30 s"), "{}", ended.stderr);
+}
+
+/// Runs openssl in a directory.
+fn openssl(dir: &Path, args: &str) {
+    let output = Command::new("openssl").args(args.split(' ')).current_dir(dir).output();
+    let output = output.expect("openssl runs");
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A registry over TLS that knows one subject. Dropping it ends it.
+struct TlsRegistry {
+    server: Child,
+    url: String,
+}
+
+impl TlsRegistry {
+    /// Starts it in a directory, with a certificate that the authority of `authority.pem` there signs.
+    fn start(dir: &Path, subject: &str) -> TlsRegistry {
+        let authority = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority";
+        openssl(dir, &format!("{authority} -keyout authority.key -out authority.pem"));
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key";
+        openssl(dir, &format!("req {key} -subj /CN=registry -out server.csr"));
+        let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
+        std::fs::write(dir.join("extensions"), extensions).expect("a file");
+        let signed =
+            "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2";
+        openssl(dir, &format!("{signed} -extfile extensions -out server.pem"));
+        // The server of openssl answers with files that are whole answers.
+        let versions = dir.join("subjects").join(subject).join("versions");
+        std::fs::create_dir_all(&versions).expect("a directory");
+        let schema = schema(json!([{"name": "player", "type": "string"}]));
+        let body = json!({"subject": subject, "version": 1, "id": 7, "schema": schema}).to_string();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close", body.len());
+        std::fs::write(versions.join("latest"), format!("{head}\r\n\r\n{body}")).expect("a file");
+        let address = servers::free_address();
+        let server = Command::new("openssl")
+            .args(["s_server", "-accept", &address, "-HTTP", "-quiet"])
+            .args(["-cert", "server.pem", "-key", "server.key"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl runs");
+        let started = Instant::now();
+        while std::net::TcpStream::connect(&address).is_err() {
+            assert!(started.elapsed() < PATIENCE, "the registry does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        TlsRegistry { server, url: format!("https://{address}") }
+    }
+}
+
+impl Drop for TlsRegistry {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn a_registry_over_tls_is_trusted_by_its_authority() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let registry = TlsRegistry::start(dir.path(), "registry.tls-value");
+    broker::shared().create_topic("registry.tls", 1);
+    let sql = SCORES.replace("registry.scores", "registry.tls").replace("registry.out", "registry.tls.out");
+    std::fs::write(dir.path().join("scores.sql"), sql).expect("a file");
+    let check = |variable: &str, value: &str| {
+        let addresses = [("KAFKA_BOOTSTRAP", servers::kafka()), ("REGISTRY", registry.url.as_str())];
+        let env = [&addresses[..], &[(variable, value)]].concat();
+        child::herald(dir.path(), &["check", "scores.sql", "--connect"], &env, PATIENCE)
+    };
+    std::fs::create_dir(dir.path().join("trusted")).expect("a directory");
+    std::fs::copy(dir.path().join("authority.pem"), dir.path().join("trusted/authority.crt"))
+        .expect("a file");
+    for (variable, value) in [("SSL_CERT_FILE", "authority.pem"), ("SSL_CERT_DIR", "trusted")] {
+        let trusting = check(variable, value);
+        assert_eq!(trusting.code, Some(0), "{}{}", trusting.stdout, trusting.stderr);
+        let found = "the registry has subject registry.tls-value (schema 7)";
+        assert!(trusting.stdout.contains(found), "{}", trusting.stdout);
+    }
+    let distrusting = check("SSL_CERT_FILE", "server.csr");
+    assert_eq!(distrusting.code, Some(1), "{}", distrusting.stdout);
+    for part in [registry.url.as_str(), "signed by no authority that is trusted here", "in SSL_CERT_FILE"] {
+        assert!(distrusting.stdout.contains(part), "{part}: {}", distrusting.stdout);
+    }
 }
