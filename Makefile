@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs judge bench dist dist-test ci
+.PHONY: demo test build setup lint deny docs judge bench bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -47,6 +47,11 @@ judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/herald-benches
+
+bench-view: ## queries of a view of 5,000,000 rows, or HERALD_BENCH_ROWS; HERALD_UPDATE=1 writes them to docs/queries.md
+	@scripts/setup.sh --build
+	$(CARGO) build --release --workspace --bins
+	$(CARGO_TARGET_DIR)/release/herald-benches view
 
 docs: ## the documentation as a site with search, in site/
 	scripts/docs.sh

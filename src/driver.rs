@@ -204,7 +204,8 @@ impl DriverHandle {
 /// Runs a topology until it is asked to stop, has read all records (`once`), or fails.
 ///
 /// # Errors
-/// The first failure of any part. Nothing of the epoch it happened in is committed.
+/// The first failure of any part. Nothing of the epoch it happened in is committed. [`Interrupted`] if it was
+/// stopped before the end of the input that it was to read, or before it had started.
 pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Summary> {
     let sources = config.plan.sources.iter();
     let sources = sources.map(|s| SourceStatus { name: s.name.clone(), ..SourceStatus::default() }).collect();
@@ -212,7 +213,9 @@ pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) ->
     let result = Fate::run("driver", || Driver::open(config, metrics, handle.clone()).and_then(Driver::run));
     // A thread that failed during the start may be the cause of the start's own error: report it instead.
     let result = result.map_err(|error| handle.fate.take_known_error().unwrap_or(error));
-    if let Err(error) = &result {
+    if let Err(error) = &result
+        && !error.is::<Interrupted>()
+    {
         handle.update_status(|status| status.fatal = Some(format!("{error:#}")));
     }
     result
@@ -354,7 +357,7 @@ impl Driver {
         self.opened.store.flush()?;
         if self.config.once && self.handle.is_stopping() && !self.sources.all_read() {
             let left = self.handle.status().total_lag();
-            return Err(Interrupted { epoch: committed.epoch, left }.into());
+            return Err(Interrupted::Input { epoch: committed.epoch, left }.into());
         }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
         Ok(Summary { epoch: committed.epoch, outcomes, failing: self.handle.status().failing })

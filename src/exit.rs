@@ -1,9 +1,9 @@
 //! Exit codes and the text of failures.
 //!
 //! 0 is success, 1 a failed run, 2 a user's mistake: something to change in a file, a flag or the
-//! environment before trying again; 130 is a run to the end of its input that a signal ended before. Library errors are mistakes by their variant, and [`Mistake`] marks
-//! those that this crate finds itself. An error chain is printed as one sentence a line, the outermost
-//! first; nothing prints a backtrace or a type name.
+//! environment before trying again; 130 is a run to the end of its input that a signal ended before. Library
+//! errors are mistakes by their variant, and [`Mistake`] marks those that this crate finds itself. An error
+//! chain is printed as one sentence a line, the outermost first; nothing prints a backtrace or a type name.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -124,14 +124,23 @@ pub fn report(result: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// A run to the end of its input that a signal ended before.
+/// A run that a signal ended before it had done what it was started for.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped by a signal before the end of the input; epoch {epoch} is committed and published{}", left_text(*.left))]
-pub struct Interrupted {
-    /// The last committed epoch.
-    pub epoch: u64,
-    /// Records of Kafka and generators that were not read.
-    pub left: i64,
+pub enum Interrupted {
+    /// It was to read to the end of the input.
+    #[error("stopped by a signal before the end of the input; epoch {epoch} is committed and published{}", left_text(*.left))]
+    Input {
+        /// The last committed epoch.
+        epoch: u64,
+        /// Records of Kafka and generators that were not read.
+        left: i64,
+    },
+    /// It was starting, and filled a new index.
+    #[error("stopped by a signal before index {index} was filled; the next start goes on with it")]
+    Filling {
+        /// The name of the index.
+        index: String,
+    },
 }
 
 fn left_text(left: i64) -> String {
@@ -332,7 +341,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_says_what_is_left() {
-        let error = Error::new(Interrupted { epoch: 7, left: 2 });
+        let error = Error::new(Interrupted::Input { epoch: 7, left: 2 });
         assert_eq!(code(&error), 130);
         let said = "error: stopped by a signal before the end of the input; epoch 7 is committed and published, \
                     and 2 records are not read.";

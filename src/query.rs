@@ -52,7 +52,7 @@ pub(crate) use mistakes::{query_mistake, refuse_writing, unknown_view};
 use process::{QueryProcess, ReadFrom, Running};
 use tables::Tables;
 use tables::epoch::EpochReads;
-use tables::scans::{ScanRequest, ScanServer};
+use tables::scans::{EpochRequest, ScanServer};
 
 /// Most bytes of the tables of a query in this process, and again of its own work.
 const IN_PROCESS_BYTES: usize = 1 << 30;
@@ -297,7 +297,7 @@ pub fn answer_over(epoch: &dyn EpochReads, sql: &str, allowed: &Allowance) -> Re
 /// Runs `sql` over the tables of an epoch whose views are read by way of `scans`.
 fn answer_within(
     epoch: &dyn EpochReads,
-    scans: Sender<ScanRequest>,
+    scans: Sender<EpochRequest>,
     sql: &str,
     allowed: &Allowance,
 ) -> Result<Answer> {

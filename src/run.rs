@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use dataflows::plan::Plan;
 use dataflows::plan::formats::Format;
+use fail::fail_point;
 use schemas::Outcome;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
+use crate::exit::Interrupted;
 use crate::metrics::Metrics;
 use crate::pg;
 use crate::pg::sessions::Sessions;
@@ -62,7 +64,14 @@ pub fn command(args: &RunArgs) -> Result<()> {
     let ended = supervise(&runtime, config, listeners, &args.serve);
     // Tasks beside the driver have nothing to finish, and a slow query must not delay the end for long.
     runtime.shutdown_timeout(TASKS_TIMEOUT);
-    let summary = ended?;
+    let summary = match ended {
+        // One that runs on has no end to reach: a stop while it starts is as good as a later one.
+        Err(error) if !once && error.is::<Interrupted>() => {
+            tracing::info!("{error}");
+            return Ok(());
+        }
+        ended => ended?,
+    };
     if once {
         let mut out = std::io::stdout().lock();
         out.write_all(summary_text(&summary).as_bytes())?;
@@ -91,6 +100,7 @@ fn supervise(
     let lender = Lender::of(&handle);
     let fate = handle.fate().clone();
     fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
+    let answering = listeners.http.as_ref().map(serve::HttpListener::answering).unwrap_or_default();
     if let Some(http) = listeners.http {
         let served = Served::new(&config, args, (handle.clone(), lender.clone()), metrics.clone());
         tracing::info!("serving on {}", http.url()?);
@@ -106,6 +116,8 @@ fn supervise(
     }
     let ended = driver::run(config, metrics, handle);
     lender.end();
+    fail_point!("serve.ended");
+    answering.wait_for_none();
     ended
 }
 

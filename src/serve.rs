@@ -48,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::query::process::reads::Lender;
 use crate::query::tables::lookup::Lookups;
 use access::{Access, Gate};
+pub use connections::Answering;
 use connections::Connections;
 use queries::{Answered, Queries, Refusal};
 use tls::TlsIdentity;
@@ -115,6 +116,7 @@ pub struct HttpListener {
     tls: Option<TlsAcceptor>,
     access: Access,
     most: usize,
+    answering: Answering,
 }
 
 impl HttpListener {
@@ -125,6 +127,11 @@ impl HttpListener {
     pub fn url(&self) -> Result<String> {
         let address = self.listener.local_addr().context("cannot tell the address")?;
         Ok(format!("{}://{address}", if self.tls.is_some() { "https" } else { "http" }))
+    }
+
+    /// The requests that are being answered, while it is served.
+    pub fn answering(&self) -> Answering {
+        self.answering.clone()
     }
 }
 
@@ -161,6 +168,7 @@ pub fn bind(args: &ServeArgs) -> Result<Option<HttpListener>> {
         tls,
         access,
         most: args.max_connections.unwrap_or(connections::DEFAULT_LIMIT),
+        answering: Answering::default(),
     }))
 }
 
@@ -218,12 +226,12 @@ fn expand_address(given: &str) -> String {
 /// # Errors
 /// When nothing more can be served.
 pub async fn serve(http: HttpListener, served: Served) -> Result<()> {
-    let HttpListener { listener, tls, access, most } = http;
+    let HttpListener { listener, tls, access, most, answering } = http;
     let metrics = served.metrics.serving().clone();
     let router = create_router(served, access);
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    connections::accept_all(listener, tls, Connections::new(most, metrics), router).await
+    connections::accept_all(listener, tls, Connections::new(most, answering, metrics), router).await
 }
 
 /// Routes paths to their handlers, behind the check of permissions.
@@ -349,6 +357,7 @@ fn views_json(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
             "name": view.name,
             "columns": schema.map(|schema| columns_json(schema)),
             "key": schema.and_then(|schema| key_names(view, schema)),
+            "indexes": schema.map(|schema| indexes_json(view, schema)),
             "epoch": row["epoch"],
             "committed_at": row["committed_at"],
             "watermark": row["watermark"],
@@ -359,13 +368,22 @@ fn views_json(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
 
 /// The names of a view's key columns; None if it has no key.
 fn key_names(view: &View, schema: &Schema) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    for at in view.key.as_ref()? {
-        if let Some(field) = schema.fields().get(*at) {
-            names.push(field.name().clone());
-        }
+    Some(column_names(schema, view.key.as_ref()?))
+}
+
+/// The indexes of a view, in the order of the topology.
+fn indexes_json(view: &View, schema: &Schema) -> Vec<Value> {
+    let mut indexes = Vec::with_capacity(view.indexes.len());
+    for index in &view.indexes {
+        indexes.push(json!({"name": index.name, "columns": column_names(schema, &index.columns)}));
     }
-    Some(names)
+    indexes
+}
+
+/// The names of columns that are given by their positions.
+fn column_names(schema: &Schema, columns: &[usize]) -> Vec<String> {
+    let fields = columns.iter().filter_map(|at| schema.fields().get(*at));
+    fields.map(|field| field.name().clone()).collect()
 }
 
 /// Parameters of `/v1/query`.
@@ -515,6 +533,24 @@ mod tests {
     }
 
     #[test]
+    fn a_view_is_listed_with_its_indexes() -> Result<()> {
+        use crate::topology::{Network, Variables, plan_topology};
+        let text = "CREATE SOURCE s (id VARCHAR, n BIGINT) WITH (connector = 'file', path = 's.jsonl') \
+                    FORMAT PLAIN ENCODE JSON; \
+                    CREATE MATERIALIZED VIEW v AS SELECT id, sum(n) AS n FROM s GROUP BY id; \
+                    CREATE INDEX v_by_n ON v (n, id); CREATE INDEX v_by_id ON v (id); \
+                    CREATE MATERIALIZED VIEW w AS SELECT id FROM s;";
+        let file = dataflows::sql::SqlFile { name: "t.sql".to_owned(), text: text.to_owned() };
+        let plan = plan_topology(&[file], &Variables::only(&[]), Network::Refused)?;
+        let listed = views_json(&plan, 3, &[json!({"view": "v", "epoch": 3})]);
+        let indexes =
+            json!([{"name": "v_by_n", "columns": ["n", "id"]}, {"name": "v_by_id", "columns": ["id"]}]);
+        assert_eq!((&listed["views"][0]["indexes"], &listed["views"][1]["indexes"]), (&indexes, &json!([])));
+        assert_eq!((&listed["views"][0]["key"], &listed["views"][0]["epoch"]), (&json!(["id"]), &json!(3)));
+        Ok(())
+    }
+
+    #[test]
     fn off_listens_nowhere() {
         assert!(bind_address(&listening("off")).is_ok_and(|listener| listener.is_none()));
     }
@@ -543,7 +579,13 @@ mod tests {
         let runtime = crate::run::create_runtime()?;
         let access = Access::new(&ServeArgs::default())?;
         runtime.spawn(serve(
-            HttpListener { listener, tls: None, access, most: connections::DEFAULT_LIMIT },
+            HttpListener {
+                listener,
+                tls: None,
+                access,
+                most: connections::DEFAULT_LIMIT,
+                answering: Answering::default(),
+            },
             served,
         ));
         let answers = requests.iter().map(|request| {

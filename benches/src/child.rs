@@ -85,6 +85,11 @@ impl Running {
         Ok(Running { child, port, log: log.to_owned() })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until `/metrics` satisfies `done`, then until the process is idle: no thread works on
     /// a merge or a compaction. Returns CPU seconds so far, and the time at which `done` was first seen.
     ///

@@ -6,8 +6,11 @@
 //! else; everything is a ratio to it, since ratios travel between machines and seconds do not.
 //!
 //! ```text
-//! herald-benches [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
+//! herald-benches [view] [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
 //! ```
+//!
+//! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
+//! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`.
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
 //! FAIL and the process exits 1 when one failed; the table is printed either way. Bars are for events of
@@ -24,6 +27,7 @@ mod paths;
 mod profile;
 mod spine;
 mod table;
+mod view;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("limit") => limit::run_child(&arguments[1..]).map(|()| true),
+        Some("view") => Options::parse(&arguments[1..])
+            .and_then(|options| Paths::find().and_then(|paths| measure_view(&paths, &options))),
         _ => Options::parse(&arguments).and_then(|options| run_bench(&options)),
     };
     match outcome {
@@ -85,8 +91,20 @@ fn run_bench(options: &Options) -> Result<bool> {
     for (what, profile) in profiles {
         println!("### Through Kafka, {what}\n\n{profile}");
     }
+    let view_passed = measure_view(&paths, options)?;
     eprintln!("Took {:.0} s.", begun.elapsed().as_secs_f64());
-    Ok(table.passed())
+    Ok(table.passed() && view_passed)
+}
+
+/// Measures the queries of a large view and prints their table, which is also written to the page of queries where
+/// that is asked for; returns true if every bound was kept.
+fn measure_view(paths: &Paths, options: &Options) -> Result<bool> {
+    let report = view::measure(paths, options)?;
+    println!("### Queries of a view\n\n{report}");
+    if std::env::var_os("HERALD_UPDATE").is_some() {
+        report.write_into(&paths.queries_page)?;
+    }
+    Ok(report.passed())
 }
 
 /// Measures throughput over more and more keys, and adds the lines.

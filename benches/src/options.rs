@@ -11,6 +11,8 @@ pub struct Options {
     pub keyed_events: u64,
     /// Keys held, from few to many.
     pub keys: Vec<u64>,
+    /// Rows of the view that is queried.
+    pub rows: u64,
     /// Worker threads of the topology.
     pub workers: usize,
     /// Runs of each line but those with keys. The best counts, since load on the machine can only raise the
@@ -26,7 +28,8 @@ impl Options {
     pub fn parse(arguments: &[String]) -> Result<Options> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let keys = vec![10_000, 100_000, 1_000_000];
-        let mut options = Options { events: 200_000, keyed_events: 0, keys, workers, repeat: 2 };
+        let (events, rows) = (200_000, 5_000_000);
+        let mut options = Options { events, keyed_events: 0, keys, rows, workers, repeat: 2 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -34,6 +37,7 @@ impl Options {
                 "--quick" => {
                     options.events = 20_000;
                     options.keys = vec![1_000, 10_000, 100_000];
+                    options.rows = 100_000;
                     options.repeat = 1;
                 }
                 "--events" => options.events = parse_number(value()?)?,
@@ -44,6 +48,9 @@ impl Options {
                     "{other} is not known; there are --quick, --events N, --keys N,N,.., --workers N, --repeat N"
                 ),
             }
+        }
+        if let Ok(rows) = std::env::var("HERALD_BENCH_ROWS") {
+            options.rows = parse_number(&rows).context("HERALD_BENCH_ROWS")?;
         }
         options.keyed_events = (options.events / 20).max(1);
         Ok(options)

@@ -15,6 +15,8 @@ pub struct Paths {
     pub bench: PathBuf,
     /// `scripts/kafka.sh`.
     pub kafka_script: PathBuf,
+    /// The page that holds the table of queries.
+    pub queries_page: PathBuf,
     topology: PathBuf,
     work_dir: tempfile::TempDir,
 }
@@ -33,6 +35,7 @@ impl Paths {
         let work_dir = tempfile::Builder::new().prefix("herald-bench-").tempdir_in(beside)?;
         Ok(Paths {
             kafka_script: project.join("scripts/kafka.sh"),
+            queries_page: project.join("docs/queries.md"),
             topology: project.join("dataflows/topologies/match_analytics.sql"),
             herald,
             bench,

@@ -81,18 +81,22 @@ impl fmt::Display for Table {
     }
 }
 
-/// The text above the table: machine, load and number of runs.
-pub fn title(options: &Options) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+/// The machine: its cores and its memory.
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = read("/proc/meminfo");
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = memory
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    let load = read("/proc/loadavg");
+    format!("{cores} cores, {} GiB of memory", kib.map_or(0, |kib: u64| kib >> 20))
+}
+
+/// The text above the table: machine, load and number of runs.
+pub fn title(options: &Options) -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "{cores} cores, {} GiB of memory, {} workers, load {} at the end; best of {} runs but for the lines with keys held.\n",
-        kib.map_or(0, |kib: u64| kib >> 20),
+        "{}, {} workers, load {} at the end; best of {} runs but for the lines with keys held.\n",
+        machine(),
         options.workers,
         load.split_whitespace().next().unwrap_or("unknown"),
         options.repeat,

@@ -12,6 +12,31 @@ use crate::kafka::{KafkaCluster, TopicSpec};
 use crate::options::Options;
 use crate::source::unknown_connector;
 
+/// The target of an outbox that all Kafka sinks of a topology share: an epoch's output to them is one transaction.
+pub const KAFKA_TARGET: u16 = 0;
+
+/// The numbers of the outbox's targets for the sinks of a topology, which are given by the names of their connectors in
+/// the order of the topology: Kafka's is [`KAFKA_TARGET`], files count up from there. None for a sink that takes its
+/// output when it is committed, and for one of no known connector. The numbers are part of the stored form of a state.
+pub fn outbox_targets<'c>(connectors: impl IntoIterator<Item = Option<&'c str>>) -> Vec<Option<u16>> {
+    let (mut targets, mut last) = (Vec::new(), KAFKA_TARGET);
+    for connector in connectors {
+        targets.push(match connector {
+            Some(KAFKA) => Some(KAFKA_TARGET),
+            Some(FILE) => {
+                last += 1;
+                Some(last)
+            }
+            Some(_) | None => None,
+        });
+    }
+    targets
+}
+
+const KAFKA: &str = "kafka";
+const FILE: &str = "file";
+const BLACKHOLE: &str = "blackhole";
+
 /// Destination of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkConnector {
@@ -27,15 +52,29 @@ impl SinkConnector {
     /// Reads the options of the connector that the option `connector` names.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<SinkConnector, ConnectorError> {
         match values.get("connector").map(String::as_str) {
-            Some("kafka") => KafkaSink::from_options(values).map(SinkConnector::Kafka),
-            Some("file") => FileSink::from_options(values).map(SinkConnector::File),
-            Some("blackhole") => {
+            Some(KAFKA) => KafkaSink::from_options(values).map(SinkConnector::Kafka),
+            Some(FILE) => FileSink::from_options(values).map(SinkConnector::File),
+            Some(BLACKHOLE) => {
                 let mut options = Options::new(values);
                 options.text("connector");
                 options.finish()?;
                 Ok(SinkConnector::Blackhole)
             }
-            other => Err(unknown_connector(other, &["kafka", "file", "blackhole"], "sink")),
+            other => Err(unknown_connector(other, &[KAFKA, FILE, BLACKHOLE], "sink")),
+        }
+    }
+
+    /// The numbers of the outbox's targets for the sinks of a topology, in its order; see [`outbox_targets`].
+    pub fn targets(sinks: &[SinkConnector]) -> Vec<Option<u16>> {
+        outbox_targets(sinks.iter().map(|sink| Some(sink.name())))
+    }
+
+    /// The name of the connector, as the option `connector` has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            SinkConnector::Kafka(_) => KAFKA,
+            SinkConnector::File(_) => FILE,
+            SinkConnector::Blackhole => BLACKHOLE,
         }
     }
 
@@ -113,6 +152,20 @@ mod tests {
         assert_eq!(a.identity(), b.identity());
         assert_ne!(a.identity(), kafka("a", "h:2").unwrap().identity());
         assert_eq!(sink(&[("connector", "blackhole")]).unwrap(), SinkConnector::Blackhole);
+    }
+
+    #[test]
+    fn targets_are_numbered_in_the_order_of_the_sinks() {
+        let names = ["file", "blackhole", "kafka", "file", "kafka", "file"];
+        let expected = [Some(1), None, Some(0), Some(2), Some(0), Some(3)];
+        assert_eq!(outbox_targets(names.map(Some)), expected);
+        assert_eq!(outbox_targets([None, Some("other"), Some("file")]), [None, None, Some(1)]);
+        let file = sink(&[("connector", "file"), ("path", "out.jsonl")]).unwrap();
+        assert_eq!((file.name(), SinkConnector::Blackhole.name()), ("file", "blackhole"));
+        assert_eq!(
+            SinkConnector::targets(&[SinkConnector::Blackhole, file.clone(), file]),
+            [None, Some(1), Some(2)]
+        );
     }
 
     #[test]

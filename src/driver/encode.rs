@@ -13,6 +13,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array}
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use connectors::sink::KAFKA_TARGET;
 use connectors::{SinkConnector, murmur2_partition};
 use dataflows::collect::{EpochOut, SinkDelta};
 use dataflows::plan::formats::{Encoding, Format};
@@ -49,7 +50,7 @@ impl Target {
     /// The number of its output in the outbox, which is on disk; None for output that is not kept.
     fn number(&self) -> Option<u16> {
         match self {
-            Target::Kafka { .. } => Some(0),
+            Target::Kafka { .. } => Some(KAFKA_TARGET),
             Target::File(number) => Some(*number),
             Target::Blackhole => None,
         }

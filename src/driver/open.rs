@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
@@ -16,6 +16,7 @@ use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
 use connectors::options::names_connector;
+use connectors::sink::KAFKA_TARGET;
 use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConnector};
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
@@ -32,7 +33,7 @@ use super::publish::{Remembered, Targets};
 use super::sources::{OpenSource, Sources, source_error};
 use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
-use crate::exit::{self, mistake};
+use crate::exit::{self, Interrupted, mistake};
 use crate::metrics::Metrics;
 use crate::run::failpoints;
 
@@ -74,7 +75,8 @@ struct Accepted {
 /// Opens the state, every target of output and every source.
 ///
 /// # Errors
-/// When the state, the topics, the schemas, the markers or the sources do not fit the plan.
+/// When the state, the topics, the schemas, the markers or the sources do not fit the plan, or a stop is heard
+/// while an index is filled.
 pub fn state_and_targets(
     config: &DriverConfig,
     metrics: &Arc<Metrics>,
@@ -89,7 +91,8 @@ pub fn state_and_targets(
         Some(store) => store,
         None => create_state(config, dropped)?,
     };
-    write_catalogue(config, &store, &state_tables)?;
+    let is_stopped = || handle.is_stopping() || stop.load(Ordering::Relaxed);
+    write_catalogue(config, (&store, &state_tables), &is_stopped)?;
     let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
     let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
     let dead_letters = dead_letter_topics(config, &topics);
@@ -105,7 +108,7 @@ pub fn state_and_targets(
         let wanted = PublisherConfig { state_id: store.state_id().to_owned(), reached, superseded, ..wanted };
         let wanted = configure_topics(wanted, &targets, &dead_letters);
         let (publisher, at) = open_publisher(config, wanted, &store, stop)?;
-        after.insert(0, at);
+        after.insert(KAFKA_TARGET, at);
         kafka = Some(publisher);
     }
     let publisher = kafka.as_ref().map(Publisher::status);
@@ -252,15 +255,15 @@ fn look_at_sinks(
     (mut check, held): (Option<&mut TopicCheck>, Option<&Store>),
     mistakes: &mut Mistakes,
 ) -> Result<()> {
-    let mut files = 0;
-    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
-        let looked = match (connector, check.as_deref_mut()) {
-            (SinkConnector::Kafka(kafka), Some(check)) => check.check_sink_topic(sink, kafka),
-            (SinkConnector::File(file), _) => {
-                files += 1;
-                look_at_file(config, file, held, files)
-            }
-            _ => Ok(()),
+    let sinks = config.plan.sinks.iter().zip(connectors);
+    for ((sink, connector), number) in sinks.zip(SinkConnector::targets(connectors)) {
+        let looked = match (connector, number) {
+            (SinkConnector::Kafka(kafka), _) => match check.as_deref_mut() {
+                Some(check) => check.check_sink_topic(sink, kafka),
+                None => Ok(()),
+            },
+            (SinkConnector::File(file), Some(number)) => look_at_file(config, file, held, number),
+            (SinkConnector::File(_) | SinkConnector::Blackhole, _) => Ok(()),
         };
         mistakes.note(looked.with_context(|| format!("sink {}", sink.name)))?;
     }
@@ -332,7 +335,8 @@ fn open_sinks(
     store: &Store,
 ) -> Result<OpenSinks> {
     let mut sinks = OpenSinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
-    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
+    let planned = config.plan.sinks.iter().zip(connectors);
+    for ((sink, connector), number) in planned.zip(SinkConnector::targets(connectors)) {
         let upsert = sink.format == Format::Upsert;
         let name = || format!("sink {}", sink.name);
         let target = match connector {
@@ -345,7 +349,7 @@ fn open_sinks(
                 }
             }
             SinkConnector::File(file) => {
-                let number = sinks.files.len() as u16 + 1;
+                let number = number.context("a file has no target").with_context(name)?;
                 let (mut writer, marker) =
                     FileWriter::open(file, store.state_id(), upsert).with_context(name)?;
                 let at = if config.fresh {
@@ -427,7 +431,7 @@ fn open_publisher(
         publisher.claim(stop)?;
         0
     } else {
-        let at = settled_epoch(Some(store), marker.as_ref(), 0)?;
+        let at = settled_epoch(Some(store), marker.as_ref(), KAFKA_TARGET)?;
         fail_point!("recover.judged");
         publisher.take_over(stop)?;
         fail_point!("recover.taken");
@@ -444,7 +448,7 @@ fn refuse_foreign_state(
     publisher: &PublisherConfig,
 ) -> Result<()> {
     let marker = Publisher::peek(publisher)?;
-    match settled_epoch(held, marker.as_ref(), 0) {
+    match settled_epoch(held, marker.as_ref(), KAFKA_TARGET) {
         Err(error) if !config.fresh && !is_lost_data(&error) => Err(error),
         _ => Ok(()),
     }
@@ -476,9 +480,18 @@ fn earlier_edition(config: &DriverConfig, changed: &[String]) -> Error {
 }
 
 /// Writes the state tables to the state's catalogue, which fills new indexes and drops those that are gone.
-fn write_catalogue(config: &DriverConfig, store: &Store, state_tables: &StateTables) -> Result<()> {
-    store.put_catalogue(&state_tables.catalogue(&config.name))?;
-    Ok(())
+///
+/// # Errors
+/// When the state cannot be written; [`Interrupted`] if a stop was heard before all indexes were filled.
+fn write_catalogue(
+    config: &DriverConfig,
+    (store, state_tables): (&Store, &StateTables),
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<()> {
+    match store.put_catalogue_unless(&state_tables.catalogue(&config.name), is_stopped)? {
+        Some(index) => Err(Interrupted::Filling { index }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Reads the connector options of every sink.

@@ -14,6 +14,7 @@ use connectors::kafka::{
     Reached, TopicInfo, TopicSpec, Topics, has_records, partition_ends, progress_topic, verify_reached,
 };
 use connectors::options::names_connector;
+use connectors::sink::KAFKA_TARGET;
 use connectors::{ConnectorError, KafkaSink, Mismatch};
 use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
@@ -56,7 +57,7 @@ impl TopicCheck {
         let (mut known, mut published, mut renewed) = (BTreeMap::new(), 0, Vec::new());
         if let Some(store) = store {
             known = store.known_topics()?;
-            published = published_epoch(store, 0)?;
+            published = published_epoch(store, KAFKA_TARGET)?;
             renewed = sinks_to_resend(store)?;
         }
         Ok(TopicCheck {

@@ -13,8 +13,20 @@ pub const REFUSALS: [&str; 7] =
 /// Reasons for which the server ends a connection.
 pub const ENDS: [&str; 6] = ["idle_for_another", "no_place", "handshake", "idle", "stalled", "age"];
 /// Outcomes of queries.
-pub const OUTCOMES: [&str; 9] =
-    ["answered", "mistake", "time", "memory", "depth", "answer_size", "answers", "left", "failed"];
+pub const OUTCOMES: [&str; 12] = [
+    "answered",
+    "mistake",
+    "time",
+    "memory",
+    "disk",
+    "rows",
+    "depth",
+    "answer_size",
+    "answers",
+    "left",
+    "ending",
+    "failed",
+];
 
 /// Gauges and counters of the server; they show which of its bounds are reached.
 #[derive(Clone)]

@@ -4,7 +4,7 @@
 //! and stacks included, and a crash ends nothing but the query. The process is killed when its time is over
 //! or when the client has gone, and it exits by itself when this process dies. It reads the state by way of
 //! the topology's process, which lends it a snapshot ([`reads`]), or opens the files of a state by itself. One that
-//! has answered may be asked again, so that the next query need not wait for its start.
+//! has answered, or told of a mistake, may be asked again, so that the next query need not wait for its start.
 
 pub mod answer;
 mod messages;
@@ -68,7 +68,12 @@ pub enum AnswerHead {
     /// The committed epoch that the rows are of.
     Epoch(u64),
     /// The failure of the query.
-    Failed(RelayedFailure),
+    Failed {
+        /// Its words.
+        failure: RelayedFailure,
+        /// True if the process waits for another query.
+        waits: bool,
+    },
 }
 
 /// Length that ends an answer whose process waits for another query.
@@ -168,7 +173,7 @@ pub struct Running {
     begun: Instant,
     /// Bytes of the answer's current piece that are not read yet.
     piece: usize,
-    /// Set at the end of the answer: true if the process waits for another query.
+    /// Set at the end of the answer, and at a failure: true if the process waits for another query.
     ended: Option<bool>,
     _done: Sender<()>,
 }
@@ -217,7 +222,10 @@ impl Running {
         };
         match head {
             Some(AnswerHead::Epoch(epoch)) => Ok(epoch),
-            Some(AnswerHead::Failed(failure)) => Err(failure.into_error()),
+            Some(AnswerHead::Failed { failure, waits }) => {
+                self.ended = Some(waits);
+                Err(failure.into_error())
+            }
             None => Err(self.death()),
         }
     }

@@ -24,11 +24,12 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::information_schema::DEFAULT_SCHEMA;
 use super::{Place, query_over_http, write_from_state};
 use crate::cli::{OutputFormat, QueryLimits};
 use crate::exit::{Stopped, sentences};
 use ahead::TypedAhead;
-use completion::{RELATIONS_QUERY, Relation, Suggester, find_relation, relations};
+use completion::{RELATIONS_QUERY, Relation, Suggester, find_relation, quoted, relations};
 use input::{Backslash, COMMANDS, Entered, Input, RelationName};
 
 /// The prompt where a statement begins.
@@ -130,10 +131,14 @@ impl Asker {
 
     /// Reads the relations and their columns.
     fn read_relations(&self) -> Result<Vec<Relation>> {
+        Ok(relations(&self.read_rows(RELATIONS_QUERY)?))
+    }
+
+    /// Reads the rows of a query as JSON.
+    fn read_rows(&self, sql: &str) -> Result<Vec<Value>> {
         let mut answer = Vec::new();
-        self.write_answer((RELATIONS_QUERY, OutputFormat::Json), &mut answer)?;
-        let rows: Vec<Value> = serde_json::from_slice(&answer).context("the list of views cannot be read")?;
-        Ok(relations(&rows))
+        self.write_answer((sql, OutputFormat::Json), &mut answer)?;
+        serde_json::from_slice(&answer).context("the list of views cannot be read")
     }
 }
 
@@ -252,17 +257,23 @@ impl Shell {
         Ok(true)
     }
 
-    /// Lists the relations, or the columns of one. The completion learns the relations anew.
+    /// Lists the relations, or the columns and indexes of one. The completion learns the relations anew.
     fn describe(&mut self, name: Option<&RelationName>) -> Result<()> {
         let known = self.asker.read_relations()?;
-        let sql = match name {
-            None => Ok(LIST_QUERY.to_owned()),
-            Some(name) => find_relation(&known, name).map(columns_query),
+        let queries = match name {
+            None => Ok((LIST_QUERY.to_owned(), None)),
+            Some(name) => find_relation(&known, name)
+                .map(|relation| (columns_query(relation), indexes_query(relation, &known))),
         };
         if let Some(suggester) = self.editor.helper_mut() {
             suggester.relations = known;
         }
-        self.print_answer(&sql?)
+        let (sql, indexes) = queries?;
+        self.print_answer(&sql)?;
+        if let Some(sql) = indexes {
+            print!("{}", index_lines(&self.asker.read_rows(&sql)?));
+        }
+        Ok(())
     }
 }
 
@@ -274,6 +285,30 @@ fn columns_query(relation: &Relation) -> String {
          FROM information_schema.columns WHERE table_schema = '{schema}' AND table_name = '{name}' \
          ORDER BY ordinal_position"
     )
+}
+
+/// The query for the indexes of a relation; None for one that has none, and where there is no list of them: a topology
+/// that an earlier release runs.
+fn indexes_query(relation: &Relation, known: &[Relation]) -> Option<String> {
+    let listed =
+        known.iter().any(|other| (other.schema.as_str(), other.name.as_str()) == ("herald", "indexes"));
+    if relation.schema != DEFAULT_SCHEMA || !listed {
+        return None;
+    }
+    let name = relation.name.replace('\'', "''");
+    Some(format!("SELECT name, columns FROM herald.indexes WHERE view = '{name}' ORDER BY name"))
+}
+
+/// The lines below the columns of a view that show its indexes; nothing without any.
+fn index_lines(rows: &[Value]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        let columns = row["columns"].as_array().map_or(&[][..], Vec::as_slice);
+        let columns: Vec<String> = columns.iter().filter_map(Value::as_str).map(quoted).collect();
+        let name = quoted(row["name"].as_str().unwrap_or_default());
+        lines.push_str(&format!("  {name} ({})\n", columns.join(", ")));
+    }
+    if lines.is_empty() { lines } else { format!("Indexes:\n{lines}") }
 }
 
 /// Prints the failure of a statement as a command prints its own.
@@ -355,7 +390,20 @@ mod tests {
         let flags = known.iter().find(|relation| relation.name == "flags").context("flags")?;
         let columns = ask(&columns_query(flags), OutputFormat::Csv)?;
         assert_eq!(columns, "column,type,nullable\non,BOOLEAN,NO\n");
+        let indexes = indexes_query(flags, &known).context("herald.indexes")?;
+        assert_eq!(ask(&indexes, OutputFormat::Json)?, "[]\n");
+        assert_eq!((indexes_query(views, &known), indexes_query(flags, &[])), (None, None));
         Ok(())
+    }
+
+    #[test]
+    fn indexes_are_lines_below_the_columns() {
+        let rows = [
+            serde_json::json!({"name": "by_games", "columns": ["games", "Champion"]}),
+            serde_json::json!({"name": "By seen", "columns": ["seen"]}),
+        ];
+        let lines = "Indexes:\n  by_games (games, \"Champion\")\n  \"By seen\" (seen)\n";
+        assert_eq!((index_lines(&rows).as_str(), index_lines(&[]).as_str()), (lines, ""));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::information_schema;
 use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
 pub(in crate::query) use conditions::Bounds;
 use epoch::EpochReads;
-use scans::ScanRequest;
+use scans::EpochRequest;
 use system::SYSTEM_TABLES;
 use views::ViewTable;
 
@@ -101,7 +101,7 @@ impl Tables {
         epoch: &dyn EpochReads,
         sql: &str,
         limit: usize,
-        scans: &Sender<ScanRequest>,
+        scans: &Sender<EpochRequest>,
     ) -> Result<Tables> {
         let wanted = named_tables(sql, limit)?;
         let catalogue = epoch.catalogue()?;

@@ -363,9 +363,9 @@ fn names_and_types_are_those_of_sql() -> Result<()> {
         ask("SHOW TABLES", OutputFormat::Csv)?,
         "table_catalog,table_schema,table_name,table_type\n\
          herald,public,champions,MATERIALIZED VIEW\nherald,public,flags,MATERIALIZED VIEW\n\
-         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,sources,SYSTEM TABLE\n\
+         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,indexes,SYSTEM TABLE\nherald,herald,sources,SYSTEM TABLE\n\
          herald,herald,sinks,SYSTEM TABLE\nherald,herald,arrangements,SYSTEM TABLE\n\
-         herald,herald,epochs,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
+         herald,herald,epochs,SYSTEM TABLE\nherald,herald,sessions,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
     );
     assert_eq!(
         ask("SHOW COLUMNS FROM flags", OutputFormat::Csv)?,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -63,10 +64,30 @@ pub struct Peer {
     pub crowded: bool,
 }
 
+/// Longest time for which the end of a topology waits for answers.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two looks at the requests that are being answered.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Number of requests that are being answered, over all connections.
+#[derive(Clone, Debug, Default)]
+pub struct Answering(Arc<AtomicUsize>);
+
+impl Answering {
+    /// Waits for a short while until there are none: queries end with their topology, and who asked is told so.
+    pub fn wait_for_none(&self) {
+        let begun = Instant::now();
+        while self.0.load(Ordering::Acquire) > 0 && begun.elapsed() < LAST_ANSWERS_TIMEOUT {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+}
+
 /// All open connections.
 pub struct Connections {
     most: usize,
     open: Mutex<Open>,
+    answering: Answering,
     metrics: Serving,
 }
 
@@ -87,10 +108,10 @@ struct OpenConnection {
 }
 
 impl Connections {
-    /// Creates the table of connections with their limit.
-    pub fn new(most: usize, metrics: Serving) -> Arc<Connections> {
+    /// Creates the table of connections with their limit, which counts their requests in `answering`.
+    pub fn new(most: usize, answering: Answering, metrics: Serving) -> Arc<Connections> {
         metrics.set_connections(0, most);
-        Arc::new(Connections { most, open: Mutex::default(), metrics })
+        Arc::new(Connections { most, open: Mutex::default(), answering, metrics })
     }
 
     fn lock_open(&self) -> MutexGuard<'_, Open> {
@@ -140,6 +161,7 @@ impl Registration {
             place.busy += 1;
             place.idle = None;
         }
+        self.all.answering.0.fetch_add(1, Ordering::AcqRel);
         let busy = open.places.values().filter(|place| place.idle.is_none()).count();
         (BusyGuard { all: self.all.clone(), id: self.id }, busy > self.all.most)
     }
@@ -161,6 +183,7 @@ struct BusyGuard {
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
+        self.all.answering.0.fetch_sub(1, Ordering::AcqRel);
         if let Some(place) = self.all.lock_open().places.get_mut(&self.id) {
             place.busy = place.busy.saturating_sub(1);
             place.idle = (place.busy == 0).then(Instant::now);
@@ -302,7 +325,7 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn connections(most: usize) -> Result<Arc<Connections>> {
-        Ok(Connections::new(most, Metrics::new("t")?.serving().clone()))
+        Ok(Connections::new(most, Answering::default(), Metrics::new("t")?.serving().clone()))
     }
 
     /// Tells whether a connection has been told to go.
@@ -350,13 +373,16 @@ mod tests {
         let all = connections(8)?;
         let connection = all.admit().ok_or_else(|| anyhow::anyhow!("no place"))?;
         let idle = || all.lock_open().places[&0].idle.is_some();
+        let answering = || all.answering.0.load(Ordering::Acquire);
         assert!(idle());
         let (one, two) = (connection.start_request(), connection.start_request());
-        assert!(!idle());
+        assert_eq!((idle(), answering()), (false, 2));
         drop(one);
         assert!(!idle());
-        drop(two);
-        assert!(idle());
+        // A request that outlives its connection counts until it is answered.
+        drop((connection.all.admit(), two));
+        assert_eq!((idle(), answering()), (true, 0));
+        all.answering.wait_for_none();
         Ok(())
     }
 }

@@ -2,10 +2,9 @@
 //! answers.
 //!
 //! A query runs in a process of its own, and a thread reads its answer. The thread holds the query's turn until it has
-//! the answer; a client that disconnects ends the process. A process that has answered waits for the next query, so
-//! that most queries need not start one. The answer is buffered
-//! until the client has read it, so that a slow client holds no turn; the bytes of all buffered answers are
-//! bounded.
+//! the answer; a client that disconnects ends the process. A process that has answered, or told of a mistake, waits
+//! for the next query, so that most queries need not start one. The answer is buffered until the client has read it, so
+//! that a slow client holds no turn; the bytes of all buffered answers are bounded.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -167,12 +166,11 @@ impl QueryJob {
     fn read(self) -> Result<Answered> {
         let process = self.processes.take_process()?;
         let mut running = Running::start(process, (&self.sql, self.format), self.left)?;
-        let epoch = running.read_epoch()?;
-        let body = read_answer(&mut running, &self.held, &self.metrics)?;
+        let answered = read_answered(&mut running, &self.held, &self.metrics);
         if let Some(process) = running.finish() {
             self.processes.keep_process(process);
         }
-        Ok(Answered { epoch, body })
+        answered
     }
 }
 
@@ -231,6 +229,11 @@ pub(super) fn outcome_label(error: Option<&Error>) -> &'static str {
         None if exit::code(error) == 2 => "mistake",
         None => "failed",
     }
+}
+
+/// Reads the epoch of an answer, and the answer.
+fn read_answered(running: &mut Running, held: &Arc<Semaphore>, metrics: &Serving) -> Result<Answered> {
+    Ok(Answered { epoch: running.read_epoch()?, body: read_answer(running, held, metrics)? })
 }
 
 /// Reads an answer into memory, within the bounds of one answer and of all buffered ones.
@@ -351,6 +354,7 @@ mod tests {
             (Stopped::Answer(MAX_ANSWER_BYTES), 413, "answer_size"),
             (Stopped::Answers, 503, "answers"),
             (Stopped::Depth, 400, "depth"),
+            (Stopped::Ending, 503, "ending"),
         ] {
             let error = Error::from(stopped);
             let Refusal(found, words) = Refusal::of(&error);

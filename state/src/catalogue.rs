@@ -226,7 +226,24 @@ impl Reads<'_> {
 impl Store {
     /// Writes the catalogue. It may add entries to the held one and leave out indexes, which are dropped, but
     /// change none. An index that is added to a view of the state is filled from it before it is listed.
+    ///
+    /// # Errors
+    /// When the catalogue is refused, or the state cannot be written.
     pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
+        self.put_catalogue_unless(catalogue, &|| false).map(|_| ())
+    }
+
+    /// Writes the catalogue as [`Store::put_catalogue`] does, and fills new indexes until `is_stopped` returns
+    /// true, which it asks between two pieces. Returns the name of the index that is not filled then; all
+    /// entries before it are listed, and the next call goes on with it. None if nothing is left.
+    ///
+    /// # Errors
+    /// As [`Store::put_catalogue`].
+    pub fn put_catalogue_unless(
+        &self,
+        catalogue: &Catalogue,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<String>, StateError> {
         let _writer = self.lock_writer();
         self.refuse_poisoned()?;
         catalogue.check_unique()?;
@@ -244,12 +261,16 @@ impl Store {
         let lists = held.as_ref() == Some(catalogue);
         let held = held.unwrap_or_default();
         catalogue.check_extends(&held)?;
-        let added = catalogue.added_indexes(&held);
+        let mut added = catalogue.added_indexes(&held);
         let listed = catalogue.without(&added);
+        let begun = self.interrupted_filling(self.committed().epoch)?;
+        let begun = begun.filter(|begun| begun.is_wanted(catalogue) && added.contains(&begun.table_id()));
+        // Its note is overwritten by that of the next index, so it comes first.
+        added.sort_by_key(|id| begun.as_ref().is_none_or(|begun| begun.table_id() != *id));
         let mut batch = WriteBatch::new();
-        let deletes = self.delete_unlisted(&mut batch, &held, &listed)?;
+        let deletes = self.delete_unlisted(&mut batch, (&held, &listed), begun.as_ref())?;
         if lists && !deletes {
-            return Ok(());
+            return Ok(None);
         }
         self.put_meta_json(&mut batch, "catalogue", &listed)?;
         batch.put_cf(table::family(&self.db, table::META)?, "topology", &catalogue.topology);
@@ -259,9 +280,16 @@ impl Store {
         self.set_table_kinds(listed.table_kinds());
         for (at, id) in added.iter().enumerate() {
             let grown = catalogue.without(&added[at + 1..]);
-            self.fill_index(*id, &grown).inspect_err(|error| self.poison(error))?;
+            let filled = !is_stopped()
+                && self
+                    .fill_index((*id, &grown), begun.as_ref(), is_stopped)
+                    .inspect_err(|error| self.poison(error))?;
+            if !filled {
+                let left = catalogue.entries.iter().find(|entry| entry.id == *id);
+                return Ok(left.map(|entry| entry.name.clone()));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

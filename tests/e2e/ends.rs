@@ -1,11 +1,11 @@
 //! The end of a run one of whose threads fails: for every kind of thread and any number of workers, the
-//! process ends with exit code 1 and the reason.
+//! process ends with exit code 1 and the reason. Queries that a run's end meets are told of it.
 
 use std::fs;
 use std::time::Duration;
 
-use crate::child;
 use crate::steady::Steady;
+use crate::{child, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -82,6 +82,44 @@ fn a_restart_tells_the_committed_epoch_before_it_is_ready() {
     assert!(told["status"]["sources"][0]["outcomes"]["accepted"].as_u64() > Some(0), "{told}");
     steady.assert_alive("after the restart");
     steady.stop();
+}
+
+/// A query that goes on until something ends it.
+const LONG: &str = "SELECT count(*) AS n FROM wide a CROSS JOIN wide b CROSS JOIN wide c CROSS JOIN wide d \
+                    WHERE a.n + b.n + c.n + d.n < 0";
+
+/// A query that runs when its topology stops, and one that waits for its turn, end with it; who asked is told, and the
+/// topology's own end is none of an error.
+#[test]
+fn queries_end_with_their_topology_and_say_so() {
+    for delay in [0, 3000] {
+        let armed = format!("serve.ended=sleep({delay})");
+        let env = if delay > 0 { vec![("HERALD_FAILPOINTS", armed.as_str())] } else { vec![] };
+        let mut steady = Steady::start(&["--max-queries", "1", "--query-time", "50s"], &env, true);
+        let (pid, url) = (steady.pid().to_string(), format!("http://{}", steady.listen));
+        let ask = || {
+            let url = format!("{url}/v1/query");
+            std::thread::spawn(move || servers::http("POST", &url, Some(LONG)))
+        };
+        let asked = [ask(), ask()];
+        steady.wait_until("one runs and one waits", |at| {
+            let number = |state: &str| at.metric(&format!("herald_queries_number{{state=\"{state}\""));
+            (number("running"), number("waiting")) == (Some(1.0), Some(1.0))
+        });
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM");
+        for asked in asked {
+            let (status, body) = asked.join().expect("a thread").expect("an answer");
+            let told = body.contains("the topology is stopping: ask again when it runs");
+            assert!(status == 503 && told, "{status} {body}\n{}", steady.said());
+        }
+        if delay > 0 {
+            // Its end is held up, so that its metrics can still be read.
+            assert_eq!(steady.metric("herald_queries_total{outcome=\"ending\""), Some(2.0));
+        }
+        let ended = steady.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
 }
 
 const COUNTS: &str = "

@@ -396,6 +396,9 @@ fn programs_get_json() {
 fn the_shell_answers_on_a_terminal() {
     let dir = tempfile::tempdir().expect("a directory");
     child::succeed(dir.path(), &["init"], &[], PATIENCE);
+    let mut topology = fs::read_to_string(dir.path().join("matches.sql")).expect("a topology");
+    topology.push_str("\nCREATE INDEX totals_by_records ON matches_totals (records);\n");
+    fs::write(dir.path().join("matches.sql"), topology).expect("a topology");
     child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
     let mut shell = Shell::open(dir.path());
     let lines = [
@@ -423,6 +426,7 @@ fn the_shell_answers_on_a_terminal() {
         "error: the query cannot be run: query:1:8: there is no column nothing",
         "MATERIALIZED VIEW",
         "BIGINT",
+        "Indexes:\n  totals_by_records (records)\n",
         "Expanded output is on.",
         "-[ RECORD 1 ]-\nanswer | 3\n",
         "error: there is no command \\nonsense: \\? lists the commands.",

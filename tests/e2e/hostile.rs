@@ -149,6 +149,65 @@ fn a_query_without_a_running_process_has_the_same_bounds() {
     steady.stop();
 }
 
+/// A process that was asked for what cannot be answered answers the next query: after mistakes, and after bounds that it
+/// meets by itself.
+#[test]
+fn a_process_answers_after_a_mistake() {
+    let args = ["--max-queries", "1", "--query-rows", "3", "--query-time", "50s", "--query-memory", "256MiB"];
+    let mut steady = Steady::start(&args, &[], true);
+    let answered = |steady: &Steady| {
+        let (status, body) = steady.query("SELECT k FROM totals ORDER BY k LIMIT 2").expect("an answer");
+        assert_eq!((status, body.contains("\"k\":\"a\"")), (200, true), "{body}\n{}", steady.said());
+        steady.children()
+    };
+    let first = answered(&steady);
+    assert_eq!(first.len(), 1, "{first:?}");
+    for (sql, expected) in [
+        ("SELECT nothing FROM totals", 400),
+        ("SELECT * FROM nothing", 400),
+        ("SELECT (", 400),
+        ("DELETE FROM totals", 400),
+        ("EXPLAIN SELECT nothing FROM totals", 400),
+        ("SELECT 1 / (n - n) AS x FROM wide", 400),
+        ("SELECT id FROM wide LIMIT 4", 413),
+    ] {
+        let (status, body) = steady.query(sql).expect("an answer");
+        assert_eq!(status, expected, "{sql}: {body}");
+        assert_eq!(steady.children(), first, "{sql}");
+        assert_eq!(answered(&steady), first, "{sql}");
+    }
+    let mistakes = steady.metric("herald_queries_total{outcome=\"mistake\"");
+    assert_eq!((mistakes, steady.metric("herald_queries_total{outcome=\"rows\"")), (Some(6.0), Some(1.0)));
+    let killed = Command::new("kill").args(["-KILL", &first[0].to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    assert_ne!(answered(&steady), first, "another answers in its place");
+    steady.assert_alive("after all");
+    steady.stop();
+}
+
+/// A query does not outlive a topology that is killed, whatever it is doing.
+#[test]
+fn a_query_ends_with_a_topology_that_is_killed() {
+    let mut steady = Steady::start(&["--query-time", "50m"], &[], true);
+    let mut asked = steady.connect();
+    let request = "POST /v1/query HTTP/1.0\r\nHost: localhost\r\nContent-Length: ";
+    write!(asked, "{request}{}\r\n\r\n{LONG}", LONG.len()).expect("a request");
+    steady.wait_until("it runs", |at| {
+        at.children().len() == 1 && at.metric("herald_queries_number{state=\"running\"") == Some(1.0)
+    });
+    // Until it computes.
+    std::thread::sleep(Duration::from_millis(500));
+    let child = steady.children()[0];
+    assert!(resident(child) > 0);
+    let pid = steady.pid().to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs").success());
+    let begun = Instant::now();
+    while resident(child) > 0 {
+        assert!(begun.elapsed() < SOON, "the query of a topology that is gone still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Requests, malformed ones included, with their expected statuses; 0 is a connection closed without a
 /// response.
 fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {

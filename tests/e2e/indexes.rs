@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
+#[cfg(feature = "failpoints")]
+use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -186,6 +188,84 @@ fn an_index_comes_and_goes_with_the_edition() {
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     let changed = refused.stderr.contains("changed: winners") && !refused.stderr.contains("winners_by");
     assert!(changed, "{}", refused.stderr);
+}
+
+/// A view whose index takes several pieces, and the index.
+#[cfg(feature = "failpoints")]
+const NOTES: &str = "
+CREATE TABLE notes (player VARCHAR, note VARCHAR, points BIGINT, PRIMARY KEY (player))
+WITH (connector = 'file', path = 'notes.jsonl', follow = 'true') FORMAT UPSERT ENCODE JSON;
+CREATE MATERIALIZED VIEW kept AS SELECT player, note, points FROM notes;
+";
+#[cfg(feature = "failpoints")]
+const NOTES_INDEX: &str = "CREATE INDEX kept_by_points ON kept (points);";
+
+/// Starts a topology that takes a second for each piece of an index, waits until it fills one, and stops it.
+#[cfg(feature = "failpoints")]
+fn stop_while_filling(dir: &Path, args: &[&str]) -> child::Ended {
+    let slow = [("HERALD_FAILPOINTS", "state.index.piece=sleep(1000)")];
+    let args = [&["run", "scores.sql", "--state", "state", "--listen", "off"], args].concat();
+    let mut herald = Herald::start(dir, &args, &slow);
+    let until = Instant::now() + PATIENCE;
+    while !herald.said().contains("an index is being filled") {
+        assert!(herald.running() && Instant::now() < until, "{}", herald.said());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    herald.terminate(PATIENCE)
+}
+
+/// The number of entries that an index had when a start began to fill it, as its log tells.
+#[cfg(feature = "failpoints")]
+fn entries_at_start(ended: &child::Ended) -> u64 {
+    let line = ended.stderr.lines().find(|line| line.contains("an index is being filled"));
+    let number = line.and_then(|line| line.split_once("entries=")).map(|(_, rest)| rest.trim());
+    number.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no number: {}", ended.stderr))
+}
+
+/// SIGTERM is heard between two pieces of an index, also of a run to the end of its input; each start goes on where
+/// the one before it ended.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_stop_is_heard_while_an_index_is_filled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let (players, note) = (4000, "x".repeat(8 << 10));
+    let mut notes = String::new();
+    for player in 0..players {
+        let value = format!(r#"{{"note":"{note}","points":{}}}"#, player % 7);
+        notes.push_str(&format!("{{\"key\":{{\"player\":\"p{player}\"}},\"value\":{value}}}\n"));
+    }
+    fs::write(dir.join("notes.jsonl"), notes).expect("a file");
+    write_topology(dir, NOTES);
+    run_once(dir);
+    write_topology(dir, &[NOTES, NOTES_INDEX].concat());
+    let query = "SELECT count(*) AS n FROM kept WHERE points = 3";
+
+    let said = "before index kept_by_points was filled; the next start goes on with it";
+    let stopped = stop_while_filling(dir, &[]);
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains(said), "{}", stopped.stderr);
+    assert_eq!(entries_at_start(&stopped), 0);
+    assert_indexes(dir, &[]);
+    assert_eq!(ask(dir, query), "n\n571\n");
+    let again = stop_while_filling(dir, &["--once"]);
+    assert_eq!(again.code, Some(130), "{}", again.stderr);
+    assert!(again.stderr.contains(said), "{}", again.stderr);
+    let entries = entries_at_start(&again);
+    assert!((1..players).contains(&entries), "{entries}");
+    assert_indexes(dir, &[]);
+
+    // Killed behind the next piece.
+    let killed = [("HERALD_FAILPOINTS", "state.index.piece=kill")];
+    let args = ["run", "scores.sql", "--once", "--state", "state", "--listen", "off"];
+    let ended = child::herald(dir, &args, &killed, PATIENCE);
+    assert_eq!(ended.code, None, "{}", ended.stderr);
+    let ended = child::succeed(dir, &args, &[], PATIENCE);
+    assert!(entries_at_start(&ended) > entries, "{}", ended.stderr);
+    assert_indexes(dir, &["kept_by_points"]);
+    let plan = ask(dir, &format!("EXPLAIN {query}"));
+    assert!(plan.contains("index=kept_by_points"), "{plan}");
+    assert_eq!(ask(dir, query), "n\n571\n");
 }
 
 #[test]

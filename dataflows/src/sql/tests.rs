@@ -446,12 +446,17 @@ CREATE SINK k FROM v WITH (connector = 'kafka', topic = 'o', properties.bootstra
 
 #[test]
 fn every_form_of_explain_names_every_relation() {
-    let plan = plan("CREATE MATERIALIZED VIEW v AS SELECT n, count(*) AS c FROM s GROUP BY n;");
+    let plan = plan(
+        "CREATE MATERIALIZED VIEW v AS SELECT n, count(*) AS c FROM s GROUP BY n; CREATE INDEX i ON v (c, n);",
+    );
     let json: serde_json::Value = serde_json::from_str(&explain(&plan, None, Form::Json).unwrap()).unwrap();
     assert_eq!(json["relations"].as_array().unwrap().len(), plan.rels.len());
     assert_eq!(json["views"][0]["key"][0], "n");
     let dot = explain(&plan, Some("v"), Form::Dot).unwrap();
     assert!(dot.starts_with("digraph") && dot.contains("Aggregate") && !dot.contains("[m]"));
+    assert_eq!(json["views"][0]["indexes"], serde_json::json!([{"name": "i", "columns": ["c", "n"]}]));
+    let index = "  v0i0 [label = \"i\\n(c, n)\", shape = note];\n  v0 -> v0i0 [style = dashed];\n";
+    assert!(dot.contains(index), "{dot}");
     assert_eq!(explain(&plan, Some("nothing"), Form::Text), None);
 }
 

@@ -8,14 +8,14 @@ use std::io::{BufWriter, StdoutLock, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use state::Store;
 
 use super::remote::Connection;
 use super::{AnswerHead, END_AND_EXIT, END_AND_WAIT, MAX_TEXT_BYTES, QueryRequest};
 use crate::cli::OutputFormat;
 use crate::driver::Fate;
-use crate::exit::{RelayedFailure, mistake};
+use crate::exit::{self, RelayedFailure, Stopped, mistake};
 use crate::query::{Allowance, Answer, Spill, answer_over, format};
 
 /// Stack bytes of the thread that plans and runs: DataFusion walks plans recursively.
@@ -46,9 +46,10 @@ pub fn command() -> Result<()> {
         let waits = match answered.join().unwrap_or_else(|_| Err(anyhow!("the query failed unexpectedly"))) {
             Ok(answer) => write_answer(&answer, format, &mut out)?,
             Err(error) => {
-                let failed = AnswerHead::Failed(RelayedFailure::of(&error));
+                let waits = left_nothing(&error) && has_room();
+                let failed = AnswerHead::Failed { failure: RelayedFailure::of(&error), waits };
                 writeln!(out, "{}", serde_json::to_string(&failed)?)?;
-                false
+                waits
             }
         };
         out.flush()?;
@@ -66,9 +67,24 @@ fn write_answer(answer: &Answer, format: OutputFormat, out: &mut BufWriter<Stdou
     format::write_answer(answer, format, &mut pieces)?;
     pieces.flush()?;
     drop(pieces);
-    let waits = resident_bytes().is_some_and(|bytes| bytes < MAX_IDLE_BYTES);
+    let waits = has_room();
     out.write_all(&if waits { END_AND_WAIT } else { END_AND_EXIT }.to_le_bytes())?;
     Ok(waits)
+}
+
+/// Tells whether a failed query has ended as one that is answered: it was a mistake, or met a bound of its own operators.
+/// After a panic, a state that cannot be read, or the end of its time, something of it may still run.
+fn left_nothing(error: &Error) -> bool {
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(Stopped::Work | Stopped::Disk(_) | Stopped::Rows(_)) => true,
+        Some(_) => false,
+        None => exit::code(error) == 2,
+    }
+}
+
+/// Tells whether this process is small enough to wait for another query.
+fn has_room() -> bool {
+    resident_bytes().is_some_and(|bytes| bytes < MAX_IDLE_BYTES)
 }
 
 /// Writer of an answer in pieces with their lengths.
@@ -127,6 +143,24 @@ pub(crate) fn check_bounds(sql: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_waits_after_mistakes_and_bounds_that_end_nothing_else() {
+        let minute = Duration::from_secs(60);
+        for (error, waits) in [
+            (mistake("there is no view v"), true),
+            (mistake("no").context("the query cannot be run"), true),
+            (Stopped::Work.into(), true),
+            (Stopped::Disk(1).into(), true),
+            (Stopped::Rows(1).into(), true),
+            (Stopped::Time(minute).into(), false),
+            (Stopped::Memory(1).into(), false),
+            (Stopped::Ending.into(), false),
+            (anyhow!("the query panicked"), false),
+        ] {
+            assert_eq!(left_nothing(&error), waits, "{error:#}");
+        }
+    }
 
     #[test]
     fn a_text_has_bounds() {

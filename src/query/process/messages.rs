@@ -51,8 +51,8 @@ pub(super) enum ReadRequest {
     Next { scan: u32, bytes: usize },
     /// Closes a scan. It has no reply.
     Close { scan: u32 },
-    /// Asks for the estimated bytes of a state table.
-    Size { table_id: u32 },
+    /// Asks for the estimated bytes of a state table within bounds.
+    Size { table_id: u32, bounds: Arc<Bounds> },
     /// Asks for the entries of the last epochs, as JSON.
     History,
     /// Asks for the last epoch up to which the output of a target is published.

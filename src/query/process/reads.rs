@@ -16,7 +16,7 @@ use state::{Snapshot, Store};
 
 use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
 use crate::driver::DriverHandle;
-use crate::exit::{RelayedFailure, mistake};
+use crate::exit::{RelayedFailure, Stopped, mistake};
 use crate::query::tables::epoch::{BoundedScan, EntryScan, EpochReads, ListedSession};
 use crate::query::tables::scans::MAX_SCANS;
 
@@ -99,7 +99,7 @@ impl Lender {
     fn note_process(&self, process: &ToProcess) -> Result<u64> {
         let mut served = self.lock_served();
         if served.ended {
-            return Err(anyhow!(NO_STATE));
+            return Err(Stopped::Ending.into());
         }
         served.next += 1;
         let number = served.next;
@@ -139,9 +139,6 @@ impl Lender {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Failure of a read while the state is not open.
-const NO_STATE: &str = "the topology is starting or stopping: ask again in a moment";
 
 /// The way to a process that this one started: replies to its requests, and orders. Threads share it.
 #[derive(Clone, Debug)]
@@ -198,7 +195,8 @@ impl ReadServer<'_> {
 
     /// Serves the requests of one query, until it lets its epoch go.
     fn serve_epoch(&mut self) -> Result<()> {
-        let Some(store) = (self.lender.state)() else { return self.refuse(&anyhow!(NO_STATE)) };
+        // Nothing is asked before the state is open.
+        let Some(store) = (self.lender.state)() else { return self.refuse(&Stopped::Ending.into()) };
         let snapshot = match store.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.refuse(&error.into()),
@@ -278,8 +276,8 @@ fn answer_request<'s>(
             }
             Ok(message)
         }
-        ReadRequest::Size { table_id } => {
-            Ok(EpochReads::estimated_bytes(snapshot, table_id)?.to_le_bytes().to_vec())
+        ReadRequest::Size { table_id, bounds } => {
+            Ok(EpochReads::estimated_bytes(snapshot, table_id, &bounds)?.to_le_bytes().to_vec())
         }
         ReadRequest::History => Ok(serde_json::to_vec(&snapshot.history()?)?),
         ReadRequest::Published { target } => {

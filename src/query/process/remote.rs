@@ -1,6 +1,6 @@
 //! Reading of committed epochs from the process that runs the topology: the side of the query's process.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -122,8 +122,8 @@ impl Connection {
 
 /// Ends this process because the one that started it is gone.
 pub fn end_process() {
-    // The words tell this end from one for want of memory.
-    eprintln!("{CONNECTION_ENDED}");
+    // The words tell this end from one for want of memory. Nobody may be left to read them.
+    let _ = writeln!(io::stderr(), "{CONNECTION_ENDED}");
     std::process::abort()
 }
 
@@ -178,8 +178,8 @@ impl EpochReads for RemoteEpoch<'_> {
         Ok(self.catalogue.clone())
     }
 
-    fn estimated_bytes(&self, table_id: u32) -> Result<u64> {
-        number_of(&self.connection.ask(&ReadRequest::Size { table_id })?)
+    fn estimated_bytes(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<u64> {
+        number_of(&self.connection.ask(&ReadRequest::Size { table_id, bounds: bounds.clone() })?)
     }
 
     fn history(&self) -> Result<Vec<EpochEntry>> {

@@ -217,7 +217,7 @@ fn completes(name: &str, part: &str) -> bool {
 }
 
 /// A name in double quotes if it needs them: without them it would be another name, or a keyword.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()

@@ -8,7 +8,7 @@ use crate::query::statements::split;
 /// The backslash commands: name, argument and meaning.
 pub(super) const COMMANDS: [(&str, &str, &str); 6] = [
     ("\\d", "", "list the views and system tables"),
-    ("\\d", "NAME", "show the columns of one, with their types"),
+    ("\\d", "NAME", "show the columns of one, with their types, and its indexes"),
     ("\\x", "[on|off]", "expanded output: one column a line"),
     ("\\timing", "[on|off]", "the time that each statement takes"),
     ("\\?", "", "this help"),

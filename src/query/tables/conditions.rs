@@ -60,18 +60,28 @@ pub struct KeyRange {
     pub to: Vec<u8>,
 }
 
-/// Measure of bounds: of two ways to the rows, the one with the greater is taken.
+/// Measure of bounds: of two ways to the rows, the one with the greater is taken. Its parts count in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tightness {
-    /// Set if single entries are named.
-    points: bool,
-    /// Leading columns of which single values are given.
-    equal: usize,
+    /// Set if single entries are named, by values of the whole key.
+    pub points: bool,
+    /// Leading columns of which single values are given; one that comes again in the key counts once.
+    pub equal: usize,
     /// Set if there is a range of the next column.
-    range: bool,
+    pub range: bool,
 }
 
 impl Bounds {
+    /// The number of places in the state that a scan looks up, at most.
+    pub(super) fn lookups(&self) -> usize {
+        match self {
+            Bounds::All => 1,
+            Bounds::Range { .. } => KEY_GROUPS,
+            Bounds::Points(keys) => keys.len(),
+            Bounds::Ranges(ranges) => ranges.len(),
+        }
+    }
+
     /// The number of key groups in which a scan looks.
     pub(super) fn groups(&self) -> usize {
         match self {
@@ -177,8 +187,8 @@ impl ViewKey {
                 allowed[at].narrow(values);
             }
         }
-        let (bounds, tightness) = if self.of_index { self.ranges_of(&allowed) } else { bounds_of(&allowed) };
-        let columns = tightness.equal + usize::from(tightness.range);
+        let found = if self.of_index { self.ranges_of(&allowed) } else { bounds_of(&allowed) };
+        let Restricted { bounds, tightness, columns } = found;
         let mut taken = Vec::with_capacity(conditions.len());
         for at in restricted {
             taken.push(at.filter(|at| *at < columns));
@@ -186,10 +196,9 @@ impl ViewKey {
         Bounded { bounds, taken, tightness }
     }
 
-    /// Ranges of an index that follow from the values allowed in each key column. They say all that is allowed in the
-    /// leading columns that the measure counts.
-    fn ranges_of(&self, allowed: &[Allowed]) -> (Bounds, Tightness) {
-        let (mut prefixes, mut equal): (Vec<Vec<u8>>, usize) = (vec![Vec::new()], 0);
+    /// Ranges of an index that follow from the values allowed in each key column.
+    fn ranges_of(&self, allowed: &[Allowed]) -> Restricted {
+        let (mut prefixes, mut equal, mut columns) = (vec![Vec::new()], 0, 0);
         for (at, column) in self.columns.iter().enumerate() {
             // Of a column that comes again, only a single value is in the same place twice.
             let values = match column.repeats {
@@ -200,11 +209,12 @@ impl ViewKey {
                 break;
             };
             prefixes = extended(&prefixes, values);
-            equal += 1;
+            columns += 1;
+            equal += usize::from(column.repeats.is_none());
         }
-        let range = allowed.get(equal).filter(|column| column.is_range());
-        if equal == 0 && range.is_none() {
-            return (Bounds::All, Tightness::default());
+        let range = allowed.get(columns).filter(|column| column.is_range());
+        if columns == 0 && range.is_none() {
+            return Restricted::nothing();
         }
         let mut ranges = Vec::with_capacity(prefixes.len());
         for prefix in prefixes {
@@ -218,7 +228,9 @@ impl ViewKey {
                 ranges.push(KeyRange { from, to });
             }
         }
-        (Bounds::Ranges(ranges), Tightness { points: false, equal, range: range.is_some() })
+        let tightness = Tightness { points: false, equal, range: range.is_some() };
+        let columns = columns + usize::from(range.is_some());
+        Restricted { bounds: Bounds::Ranges(ranges), tightness, columns }
     }
 
     /// The key column that a condition restricts, and the values that it allows; None if it is no such condition.
@@ -391,11 +403,27 @@ impl Allowed {
     }
 }
 
-/// Bounds of a view's entries that follow from the values allowed in each key column. They say all that is allowed in
-/// the leading columns that the measure counts.
-fn bounds_of(allowed: &[Allowed]) -> (Bounds, Tightness) {
+/// Bounds that follow from the values allowed in key columns.
+struct Restricted {
+    bounds: Bounds,
+    tightness: Tightness,
+    /// The leading columns of the key of which the bounds say all that is allowed.
+    columns: usize,
+}
+
+impl Restricted {
+    /// Bounds that say nothing.
+    fn nothing() -> Restricted {
+        Restricted { bounds: Bounds::All, tightness: Tightness::default(), columns: 0 }
+    }
+}
+
+/// Bounds of a view's entries that follow from the values allowed in each key column.
+fn bounds_of(allowed: &[Allowed]) -> Restricted {
     if let Some(points) = points_of(allowed) {
-        return (Bounds::Points(points), Tightness { points: true, equal: allowed.len(), range: false });
+        let columns = allowed.len();
+        let tightness = Tightness { points: true, equal: columns, range: false };
+        return Restricted { bounds: Bounds::Points(points), tightness, columns };
     }
     let mut prefix = Vec::new();
     for (at, column) in allowed.iter().enumerate() {
@@ -407,15 +435,20 @@ fn bounds_of(allowed: &[Allowed]) -> (Bounds, Tightness) {
             let from = [prefix.as_slice(), &column.from].concat();
             let to = [prefix.as_slice(), &column.to].concat();
             let bounds = if from < to { Bounds::Range { from, to } } else { Bounds::Points(Vec::new()) };
-            return (bounds, Tightness { points: false, equal: at, range: true });
+            let tightness = Tightness { points: false, equal: at, range: true };
+            return Restricted { bounds, tightness, columns: at + 1 };
         }
         if at == 0 {
             break;
         }
         let bounds = Bounds::Range { to: prefix_end(&prefix), from: prefix };
-        return (bounds, Tightness { points: false, equal: at, range: false });
+        return Restricted {
+            bounds,
+            tightness: Tightness { points: false, equal: at, range: false },
+            columns: at,
+        };
     }
-    (Bounds::All, Tightness::default())
+    Restricted::nothing()
 }
 
 /// The stored keys of all entries that can be, if every key column has but some values and they are not too many.

@@ -10,6 +10,9 @@ use state::{Catalogue, Committed, Entry, EpochEntry, Order, Reads, Scan, Slice, 
 
 use super::conditions::{Bounds, KeyRange};
 
+/// Key groups by which the size of a range in each of them is estimated.
+const SAMPLED_GROUPS: usize = 64;
+
 /// Reading of one committed epoch.
 pub trait EpochReads: Sync {
     /// Returns the epoch with its time and progress.
@@ -18,8 +21,8 @@ pub trait EpochReads: Sync {
     /// Returns the state tables; none before the first start.
     fn catalogue(&self) -> Result<Catalogue>;
 
-    /// Estimates the bytes of a state table in files.
-    fn estimated_bytes(&self, table_id: u32) -> Result<u64>;
+    /// Estimates the bytes that the entries of a state table within bounds have in files.
+    fn estimated_bytes(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<u64>;
 
     /// Starts to read the entries of a state table within bounds, in the order of the bounds.
     fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>>;
@@ -82,8 +85,25 @@ impl EpochReads for Snapshot<'_> {
         Ok(Reads::catalogue(self)?.unwrap_or_default())
     }
 
-    fn estimated_bytes(&self, table_id: u32) -> Result<u64> {
-        Ok(Reads::estimated_bytes(self, table_id)?)
+    fn estimated_bytes(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<u64> {
+        let (mut ranges, mut share) = (Vec::new(), 1);
+        match bounds.as_ref() {
+            Bounds::All => return Ok(Reads::estimated_bytes(self, table_id)?),
+            // Their number alone tells what they cost.
+            Bounds::Points(_) => {}
+            // Keys lie in their groups by a hash, so some groups tell of all.
+            Bounds::Range { from, to } => {
+                share = KEY_GROUPS / SAMPLED_GROUPS;
+                for group in (0..KEY_GROUPS as u16).step_by(share) {
+                    let head = group.to_be_bytes();
+                    ranges.push(([&head[..], from].concat(), [&head[..], to].concat()));
+                }
+            }
+            Bounds::Ranges(keys) => {
+                ranges.extend(keys.iter().map(|KeyRange { from, to }| (from.clone(), to.clone())))
+            }
+        }
+        Ok(Reads::estimated_bytes_within(self, table_id, &ranges)?.saturating_mul(share as u64))
     }
 
     fn open_scan(&self, table_id: u32, bounds: &Arc<Bounds>) -> Result<Box<dyn EntryScan + '_>> {

@@ -78,7 +78,8 @@ impl ViewSize {
     /// When the state cannot be read.
     pub fn estimate(epoch: &dyn EpochReads, table_id: u32) -> Result<ViewSize> {
         let (mut rows, mut bytes) = (0, 0);
-        let mut scan = epoch.open_scan(table_id, &Arc::new(Bounds::All))?;
+        let all = Arc::new(Bounds::All);
+        let mut scan = epoch.open_scan(table_id, &all)?;
         while rows < SAMPLED_ENTRIES {
             if !scan.advance()? {
                 return Ok(ViewSize { bytes, rows });
@@ -88,7 +89,7 @@ impl ViewSize {
             bytes += (key.len() + value.len()) as u64;
         }
         // Entries that are in no file yet are not in the estimate.
-        let in_files = epoch.estimated_bytes(table_id)?.max(bytes);
+        let in_files = epoch.estimated_bytes(table_id, &all)?.max(bytes);
         Ok(ViewSize { bytes: in_files, rows: in_files * rows / bytes.max(1) })
     }
 
@@ -108,6 +109,26 @@ pub(super) struct Counters {
     pub seeks: Count,
     /// Rows that were sent.
     pub rows: Count,
+}
+
+/// A request of a query's tables, which do not hold the epoch.
+#[derive(Debug)]
+pub(crate) enum EpochRequest {
+    /// For the rows of a view.
+    Rows(ScanRequest),
+    /// For the estimated size of entries.
+    Size(SizeRequest),
+}
+
+/// A request for the estimated bytes of a state table within bounds.
+#[derive(Debug)]
+pub(crate) struct SizeRequest {
+    /// The id of the state table.
+    pub(super) table_id: u32,
+    /// The entries that count.
+    pub(super) bounds: Arc<Bounds>,
+    /// The receiver's other end; it gets nothing where the state cannot be read.
+    pub(super) bytes: crossbeam_channel::Sender<u64>,
 }
 
 /// A request for the rows of a view.
@@ -145,13 +166,23 @@ impl<'a> ScanServer<'a> {
         ScanServer { epoch, running: AtomicUsize::new(0), failure: Mutex::new(None) }
     }
 
-    /// Starts a scan for each request, until all their senders are gone.
+    /// Starts a scan for each request for rows and answers the others, until all their senders are gone.
     pub(crate) fn serve<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        requests: Receiver<ScanRequest>,
+        requests: Receiver<EpochRequest>,
     ) {
         for request in requests {
+            let request = match request {
+                EpochRequest::Rows(request) => request,
+                EpochRequest::Size(asked) => {
+                    if let Ok(bytes) = self.epoch.estimated_bytes(asked.table_id, &asked.bounds) {
+                        // Nobody waits if the query has ended.
+                        let _ = asked.bytes.send(bytes);
+                    }
+                    continue;
+                }
+            };
             if self.running.load(Ordering::Acquire) >= MAX_SCANS {
                 let mistake = mistake(format!(
                     "the query cannot be run: it reads views in more than {MAX_SCANS} places. Ask it in parts"

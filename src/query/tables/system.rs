@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use connectors::sink::outbox_targets;
 use datafusion::scalar::ScalarValue;
 use schemas::{Outcome, timestamptz};
 use state::{
@@ -36,7 +37,7 @@ pub(super) struct SystemTable {
 }
 
 /// The system tables that are read whole before the query.
-pub(super) const SYSTEM_TABLES: [SystemTable; 7] = [
+pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
     SystemTable {
         name: "views",
         about: "The last committed epoch, which every view shows, its time, and of each view the \
@@ -46,6 +47,13 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 7] = [
                 retention ends rows.",
         schema: views_schema,
         read: read_views,
+    },
+    SystemTable {
+        name: "indexes",
+        about: "The indexes of views: the columns of each in their order, and its size. Sizes are exact up to \
+                256 entries, and else estimated from the first of them.",
+        schema: indexes_schema,
+        read: read_indexes,
     },
     SystemTable {
         name: "sources",
@@ -190,16 +198,50 @@ fn read_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
 
 /// The names of the columns of a view's key; NULL for a view without one.
 fn key_names(entry: Option<&CatalogueEntry>) -> Result<ScalarValue> {
-    let key = entry.and_then(|entry| Some((entry, entry.key.as_ref()?)));
-    let Some((entry, key)) = key else {
-        return Ok(ScalarValue::try_new_null(&DataType::new_list(DataType::Utf8, true))?);
-    };
-    let schema = super::view_schema(entry)?;
-    let mut names = Vec::with_capacity(key.len());
-    for at in key {
+    match entry.and_then(|entry| Some((entry, entry.key.as_ref()?))) {
+        Some((entry, key)) => column_names(entry, key),
+        None => Ok(ScalarValue::try_new_null(&DataType::new_list(DataType::Utf8, true))?),
+    }
+}
+
+/// The names of columns of a view, which are given by their positions.
+fn column_names(view: &CatalogueEntry, columns: &[usize]) -> Result<ScalarValue> {
+    let schema = super::view_schema(view)?;
+    let mut names = Vec::with_capacity(columns.len());
+    for at in columns {
         names.push(text(schema.fields().get(*at).map(|field| field.name().as_str())));
     }
     Ok(ScalarValue::List(ScalarValue::new_list_nullable(&names, &DataType::Utf8)))
+}
+
+/// The columns of `herald.indexes`.
+fn indexes_schema() -> SchemaRef {
+    let mut fields = vec![
+        Field::new("view", DataType::Utf8, false),
+        Field::new("name", DataType::Utf8, false),
+        Field::new("columns", DataType::new_list(DataType::Utf8, true), false),
+    ];
+    fields.extend(size_fields());
+    schema_of(fields)
+}
+
+/// The rows of `herald.indexes`.
+fn read_indexes(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
+    let catalogue = epoch.catalogue()?;
+    let mut rows = Vec::new();
+    for entry in &catalogue.entries {
+        let Some(of) = &entry.index else { continue };
+        let Some(view) = catalogue.find(StateTableKind::View, &of.view) else { continue };
+        let [estimated_rows, estimated_bytes] = size_of(epoch, Some(entry))?;
+        rows.push(vec![
+            text(Some(&of.view)),
+            text(Some(&entry.name)),
+            column_names(view, &of.columns)?,
+            estimated_rows,
+            estimated_bytes,
+        ]);
+    }
+    to_batch(indexes_schema(), &rows, budget, "herald.indexes")
 }
 
 /// The columns of `herald.sources`.
@@ -297,22 +339,15 @@ fn sinks_schema() -> SchemaRef {
 
 /// The rows of `herald.sinks`.
 fn read_sinks(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
-    let (mut rows, mut files) = (Vec::new(), 0);
-    for entry in epoch.catalogue()?.entries {
-        if entry.kind != StateTableKind::Sink || source_of(&entry).is_some() {
-            continue;
-        }
-        // The targets of output are numbered so when they are opened: Kafka is 0, files count from 1 in their
-        // order.
-        let published = match entry.facts.connector.as_deref() {
-            Some("kafka") => Some(epoch.published_until(0)?),
-            Some("file") => {
-                files += 1;
-                Some(epoch.published_until(files)?)
-            }
+    let mut sinks = epoch.catalogue()?.entries;
+    sinks.retain(|entry| entry.kind == StateTableKind::Sink && source_of(entry).is_none());
+    let targets = outbox_targets(sinks.iter().map(|sink| sink.facts.connector.as_deref()));
+    let mut rows = Vec::new();
+    for (entry, target) in sinks.iter().zip(targets) {
+        let published = match target {
+            Some(target) => Some(epoch.published_until(target)?),
             // It takes its output when it is committed.
-            Some("blackhole") => Some(epoch.committed().epoch),
-            Some(_) | None => None,
+            None => entry.facts.connector.as_ref().map(|_| epoch.committed().epoch),
         };
         rows.push(vec![
             text(Some(&entry.name)),

@@ -16,7 +16,9 @@ use schemas::{RowCodec, schema_to_json, stored_key, timestamptz};
 use state::{Catalogue, Commit, Counts, EntryFacts, IndexOf, Reader, Store, StoreOptions, Writes};
 
 use super::conditions::Bounds;
-use super::scans::{BATCH_ROWS, BATCHES_AHEAD, Counters, MAX_SCANS, ScanServer, StoredView, ViewSize};
+use super::scans::{
+    BATCH_ROWS, BATCHES_AHEAD, Counters, MAX_SCANS, ScanRequest, ScanServer, StoredView, ViewSize,
+};
 use super::*;
 use crate::cli::OutputFormat;
 use crate::exit::code;

@@ -5,9 +5,9 @@
 //! ANALYZE what it read.
 //!
 //! Each way to the rows, the view's own entries and every index, has a measure of how tightly conditions bound it
-//! ([`Tightness`]). A way with more conditions is never measured lower, and one that took its conditions is measured by
-//! these alone as by all that were offered: so the way that is chosen for the offered ones is chosen again for those it
-//! took.
+//! ([`Tightness`]); of several that are bounded alike, the one with the fewest bytes to read is taken, as the state
+//! estimates them. The engine asks which conditions are taken, and then for a scan under these: that takes a way which
+//! stands for all of them, as the first one did, so it need not be the same.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,9 @@ use state::{CatalogueEntry, IndexLayout};
 
 use super::conditions::{Bounded, Bounds, Tightness, ViewKey};
 use super::epoch::EpochReads;
-use super::scans::{BATCHES_AHEAD, Counters, ScanRequest, StoredIndex, StoredView, ViewSize};
+use super::scans::{
+    BATCHES_AHEAD, Counters, EpochRequest, ScanRequest, SizeRequest, StoredIndex, StoredView, ViewSize,
+};
 
 /// Literals of an IN list that EXPLAIN shows.
 const SHOWN_LITERALS: usize = 5;
@@ -50,7 +52,30 @@ pub(super) struct ViewTable {
     key: ViewKey,
     /// Indexes with their keys, in the order declared.
     indexes: Vec<(Arc<StoredIndex>, ViewKey)>,
-    scans: Sender<ScanRequest>,
+    scans: Sender<EpochRequest>,
+}
+
+/// Bytes that are read on in the time of a look-up, about.
+const LOOKUP_BYTES: u64 = 4 << 10;
+
+/// Way to the rows of a view.
+struct Way {
+    /// The index that is read; None for the view's own entries.
+    index: Option<Arc<StoredIndex>>,
+    /// The conditions that it takes, and the entries that are left.
+    bounded: Bounded,
+}
+
+/// Chooses the way to take: of those that conditions bound most tightly the one that costs least, and of several such
+/// ones the first. The cost is asked for only where there are several.
+fn choose<T>(mut ways: Vec<(Tightness, T)>, mut cost: impl FnMut(&T) -> u64) -> Option<T> {
+    let tightest = ways.iter().map(|(tightness, _)| *tightness).max()?;
+    ways.retain(|(tightness, _)| *tightness == tightest);
+    let way = match ways.len() {
+        1 => ways.pop(),
+        _ => ways.into_iter().min_by_key(|(_, way)| cost(way)),
+    };
+    way.map(|(_, way)| way)
 }
 
 impl ViewTable {
@@ -64,7 +89,7 @@ impl ViewTable {
         (entry, entries): (&CatalogueEntry, &[CatalogueEntry]),
         schema: SchemaRef,
         named: bool,
-        scans: Sender<ScanRequest>,
+        scans: Sender<EpochRequest>,
     ) -> anyhow::Result<ViewTable> {
         let mut key = ViewKey::new(&schema, entry.key.as_deref())?;
         if entry.name == ERRORS {
@@ -96,23 +121,31 @@ impl ViewTable {
         }
     }
 
-    /// The index by which conditions bound the rows most tightly, if it is one, and the bounds. An index goes before
-    /// the view's own entries where both are bounded alike: its ranges lie in one place, not in each key group. Only
-    /// single entries of the view are nearer.
-    fn bound(&self, conditions: &[&Expr]) -> (Option<Arc<StoredIndex>>, Bounded) {
-        let mut best: Option<(&Arc<StoredIndex>, Bounded)> = None;
+    /// The ways to the rows under some conditions: the indexes that they bound, in the order declared, and the view's own
+    /// entries.
+    fn ways(&self, conditions: &[&Expr]) -> Vec<(Tightness, Way)> {
+        let mut ways = Vec::with_capacity(self.indexes.len() + 1);
         for (index, key) in &self.indexes {
             let bounded = key.bound(conditions);
-            let least = best.as_ref().map_or(Tightness::default(), |(_, best)| best.tightness);
-            if bounded.tightness > least {
-                best = Some((index, bounded));
+            if bounded.tightness > Tightness::default() {
+                ways.push((bounded.tightness, Way { index: Some(index.clone()), bounded }));
             }
         }
         let own = self.key.bound(conditions);
-        match best {
-            Some((index, bounded)) if bounded.tightness >= own.tightness => (Some(index.clone()), bounded),
-            _ => (None, own),
-        }
+        ways.push((own.tightness, Way { index: None, bounded: own }));
+        ways
+    }
+
+    /// The cost of a way: the bytes that it reads, and those that it could read in the time of its look-ups.
+    fn cost(&self, way: &Way) -> u64 {
+        let table_id = way.index.as_ref().map_or(self.view.entry.id, |index| index.layout.table_id);
+        let (sender, bytes) = crossbeam_channel::bounded(1);
+        let bounds = Arc::new(way.bounded.bounds.clone());
+        let lookups = bounds.lookups() as u64 * LOOKUP_BYTES;
+        let asked = self.scans.send(EpochRequest::Size(SizeRequest { table_id, bounds, bytes: sender }));
+        // Without an answer the state cannot be read, which the scan will tell.
+        let bytes = asked.ok().and_then(|()| bytes.recv().ok()).unwrap_or(0);
+        lookups.saturating_add(bytes)
     }
 }
 
@@ -127,8 +160,9 @@ impl TableProvider for ViewTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let way = choose(self.ways(filters), |way| self.cost(way));
         let mut support = Vec::with_capacity(filters.len());
-        for taken in self.bound(filters).1.taken {
+        for taken in way.map(|way| way.bounded.taken).unwrap_or_default() {
             support.push(match taken {
                 Some(_) => TableProviderFilterPushDown::Exact,
                 None => TableProviderFilterPushDown::Unsupported,
@@ -145,15 +179,16 @@ impl TableProvider for ViewTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let offered: Vec<&Expr> = filters.iter().collect();
-        let (index, bounded) = self.bound(&offered);
-        // The filters come from one call of `supports_filters_pushdown`, or without indexes from several. Each took
-        // those of leading columns, so together they are of leading columns again, and all are taken.
+        // The filters come from one call of `supports_filters_pushdown`, whose way took them, or without indexes from
+        // several. Each took those of leading columns, so together they are of leading columns again, and all are taken.
+        let mut ways = self.ways(&offered);
+        ways.retain(|(_, way)| way.bounded.taken.iter().all(Option::is_some));
+        let Some(Way { index, bounded }) = choose(ways, |way| self.cost(way)) else {
+            let message = format!("a condition on the key of view {} was lost", self.view.entry.name);
+            return Err(DataFusionError::Internal(message));
+        };
         let mut conditions = Vec::with_capacity(filters.len());
-        for (filter, taken) in filters.iter().zip(bounded.taken) {
-            let Some(place) = taken else {
-                let message = format!("a condition on the key of view {} was lost", self.view.entry.name);
-                return Err(DataFusionError::Internal(message));
-            };
+        for (filter, place) in filters.iter().zip(bounded.taken) {
             conditions.push((place, condition_text(filter)));
         }
         // In the order of the key; the optimiser leaves them in any.
@@ -196,7 +231,7 @@ struct ViewScan {
     /// The conditions that the bounds stand for, as text.
     conditions: Vec<String>,
     limit: Option<usize>,
-    scans: Sender<ScanRequest>,
+    scans: Sender<EpochRequest>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -266,7 +301,7 @@ impl ExecutionPlan for ViewScan {
             counters,
             rows: stream.tx(),
         };
-        if self.scans.send(request).is_err() {
+        if self.scans.send(EpochRequest::Rows(request)).is_err() {
             return Err(DataFusionError::Internal("the scans of the query have ended".to_owned()));
         }
         Ok(stream.build())
@@ -331,5 +366,43 @@ fn literal_text(value: &ScalarValue) -> String {
         text
     } else {
         format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tight(points: bool, equal: usize, range: bool) -> Tightness {
+        Tightness { points, equal, range }
+    }
+
+    /// Equality of the whole key goes before all, then the most leading columns with given values, then a range behind
+    /// them, then the fewest bytes; of ways that are alike in all of it, the first is taken.
+    #[test]
+    fn the_way_is_chosen_by_bounds_and_then_by_bytes() {
+        for (ways, chosen) in [
+            (vec![("i", tight(false, 3, true), 0), ("key", tight(true, 2, false), 900)], "key"),
+            (vec![("i", tight(false, 2, false), 900), ("key", tight(false, 1, true), 0)], "i"),
+            (vec![("i", tight(false, 1, false), 0), ("j", tight(false, 1, true), 900)], "j"),
+            (vec![("i", tight(false, 0, true), 900), ("key", tight(false, 0, false), 0)], "i"),
+            (vec![("i", tight(false, 1, false), 900), ("j", tight(false, 1, false), 800)], "j"),
+            (vec![("i", tight(false, 1, true), 900), ("key", tight(false, 1, true), 800)], "key"),
+            (vec![("i", tight(false, 1, true), 900), ("j", tight(false, 1, true), 900)], "i"),
+            (vec![("key", tight(false, 0, false), 900)], "key"),
+        ] {
+            let mut asked = 0;
+            let alike =
+                ways.iter().filter(|way| way.1 == ways.iter().map(|way| way.1).max().unwrap_or_default());
+            let alike = alike.count();
+            let measured = ways.iter().map(|way| (way.1, way)).collect();
+            let found = choose(measured, |way| {
+                asked += 1;
+                way.2
+            });
+            assert_eq!(found.map(|way| way.0), Some(chosen), "{ways:?}");
+            assert_eq!(asked, if alike == 1 { 0 } else { alike }, "{ways:?}");
+        }
+        assert_eq!(choose(Vec::<(Tightness, ())>::new(), |()| 0), None);
     }
 }

@@ -5,15 +5,18 @@
 //! values of the leading columns are therefore one range of the whole table. The value is that of the view:
 //! the row, or of a view without a key the number of its copies.
 //!
-//! An index says nothing that its view does not, so it is made of the view alone. It is listed in the
-//! catalogue with its last entry: a crash leaves entries that nothing lists, and the next
-//! [`Store::put_catalogue`] deletes them.
+//! An index says nothing that its view does not, so it is made of the view alone, in pieces. Each piece is one
+//! batch with a note of how far the view was read ([`Filling`]), and the last one lists the index in the
+//! catalogue. A filling that a crash or a stop interrupts leaves a note and the entries before it, both listed
+//! nowhere: the next [`Store::put_catalogue`] goes on from there, if it wants the same index of the same epoch,
+//! and deletes them if not.
 
 use std::collections::BTreeMap;
 
 use fail::fail_point;
 use rocksdb::WriteBatch;
 use schemas::{RowCodec, SchemaError, stored_key, without_group};
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, CatalogueEntry, IndexOf, StateTableKind};
 use crate::error::StateError;
@@ -23,6 +26,33 @@ use crate::table;
 
 /// Bytes of an index that are written at once while it is filled.
 const PIECE_BYTES: usize = 4 << 20;
+/// Key of the note of an index that is being filled, in the `meta` family.
+const FILLING: &str = "filling";
+
+/// Note of an index that is being filled: the part of it that the state holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Filling {
+    /// The entry that the catalogue will have of it.
+    index: CatalogueEntry,
+    /// The committed epoch, which the view is of.
+    epoch: u64,
+    /// The stored key of the view from which on nothing is read yet.
+    from: Vec<u8>,
+    /// The number of entries that are written.
+    entries: u64,
+}
+
+impl Filling {
+    /// Returns the id of the index's state table.
+    pub(crate) fn table_id(&self) -> u32 {
+        self.index.id
+    }
+
+    /// Returns true if the index is one of the catalogue's.
+    pub(crate) fn is_wanted(&self, catalogue: &Catalogue) -> bool {
+        catalogue.entries.contains(&self.index)
+    }
+}
 
 /// The form of an index's entries.
 #[derive(Clone, Debug)]
@@ -188,6 +218,12 @@ impl Reads<'_> {
         }
     }
 
+    /// Returns the note of an index whose filling was interrupted; None if there is none, or if an epoch was
+    /// committed since.
+    pub(crate) fn interrupted_filling(&self, committed: u64) -> Result<Option<Filling>, StateError> {
+        Ok(self.meta_json::<Filling>(FILLING)?.filter(|filling| filling.epoch == committed))
+    }
+
     /// Returns the key of the index's entry for an entry of the view.
     fn index_key(&self, index: &IndexLayout, stored: &[u8], value: &[u8]) -> Result<Vec<u8>, StateError> {
         let mut key = Vec::new();
@@ -202,12 +238,13 @@ impl Reads<'_> {
 
 impl Store {
     /// Adds the deletion of everything that the new catalogue does not list to a batch: the indexes that it
-    /// drops, and the entries of an index whose filling was interrupted. Returns true if there is any.
+    /// drops, and the entries of an index whose filling was interrupted, other than those of `begun`. Returns
+    /// true if there is any.
     pub(crate) fn delete_unlisted(
         &self,
         batch: &mut WriteBatch,
-        held: &Catalogue,
-        wanted: &Catalogue,
+        (held, wanted): (&Catalogue, &Catalogue),
+        begun: Option<&Filling>,
     ) -> Result<bool, StateError> {
         let family = self.family(StateTableKind::Index.family())?;
         let mut found = false;
@@ -217,18 +254,33 @@ impl Store {
                 found = true;
             }
         }
-        let unlisted = held.next_id().to_be_bytes();
-        let mut scan = self.scan_family_from(family, &[], &unlisted);
-        if scan.next_entry()?.is_some_and(|(key, _)| key != table::STAMP.to_be_bytes()) {
-            batch.delete_range_cf(family, unlisted, table::STAMP.to_be_bytes());
-            found = true;
+        let next = held.next_id();
+        let ranges = match begun.map(Filling::table_id) {
+            Some(id) => vec![(next, id), (next.max(id.saturating_add(1)), table::STAMP)],
+            None => vec![(next, table::STAMP)],
+        };
+        for (from, to) in ranges.into_iter().filter(|(from, to)| from < to) {
+            let mut scan = self.scan_family_from(family, &[], &from.to_be_bytes());
+            if scan.next_entry()?.is_some_and(|(key, _)| *key < to.to_be_bytes()[..]) {
+                batch.delete_range_cf(family, from.to_be_bytes(), to.to_be_bytes());
+                found = true;
+            }
+        }
+        if begun.is_none() {
+            batch.delete_cf(self.family(table::META)?, FILLING);
         }
         Ok(found)
     }
 
     /// Fills the index `id` of the catalogue `grown` from its view, piece by piece, and writes that catalogue
-    /// with the last piece.
-    pub(crate) fn fill_index(&self, id: u32, grown: &Catalogue) -> Result<(), StateError> {
+    /// with the last piece; goes on with `begun` where that is of this index. Returns false if it was stopped
+    /// between two pieces.
+    pub(crate) fn fill_index(
+        &self,
+        (id, grown): (u32, &Catalogue),
+        begun: Option<&Filling>,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<bool, StateError> {
         let Some((view, index)) = grown.view_of_index(id) else {
             return Err(StateError::Catalogue(format!("index {id} has no view")));
         };
@@ -236,28 +288,46 @@ impl Store {
         let Some(layout) = layouts.iter().find(|layout| layout.table_id == index.id) else {
             return Err(StateError::Catalogue(format!("index {:?} has no columns", index.name)));
         };
-        tracing::info!(index = index.name, view = view.name, "an index is being filled from its view");
+        let mut filling = match begun.filter(|begun| begun.index.id == id) {
+            Some(begun) => begun.clone(),
+            None => {
+                Filling { index: index.clone(), epoch: self.committed().epoch, from: Vec::new(), entries: 0 }
+            }
+        };
+        let (name, entries) = (&index.name, filling.entries);
+        tracing::info!(index = name, view = view.name, entries, "an index is being filled from its view");
         let family = self.family(StateTableKind::Index.family())?;
-        let (mut batch, mut full, mut entries) = (WriteBatch::new(), Vec::new(), 0_u64);
-        let mut scan = self.iter(view.id, &[])?;
+        let (mut batch, mut full) = (WriteBatch::new(), Vec::new());
+        let mut scan = self.iter_from(view.id, &filling.from)?;
         while let Some((stored, value)) = scan.next_entry()? {
             let key = self.index_key(layout, stored, value)?;
             table::key_into(&mut full, index.id, &key);
             batch.put_cf(family, &full, value);
-            entries += 1;
+            filling.entries += 1;
             if batch.size_in_bytes() >= PIECE_BYTES {
-                let piece = std::mem::take(&mut batch);
-                // The last piece is synced, and with it the log up to there.
-                self.db.write(piece).map_err(StateError::database_in(&self.dir))?;
+                // The least key above this one.
+                filling.from = [stored, &[0]].concat();
+                self.write_piece(std::mem::take(&mut batch), &filling)?;
                 fail_point!("state.index.piece");
+                if is_stopped() {
+                    return Ok(false);
+                }
             }
         }
         fail_point!("state.index.last");
+        batch.delete_cf(self.family(table::META)?, FILLING);
         self.put_meta_json(&mut batch, "catalogue", grown)?;
         self.write_synced(batch)?;
         self.set_table_kinds(grown.table_kinds());
-        tracing::info!(index = index.name, view = view.name, entries, "the index is filled");
-        Ok(())
+        tracing::info!(index = name, view = view.name, entries = filling.entries, "the index is filled");
+        Ok(true)
+    }
+
+    /// Writes a piece of an index with the note of how far it is filled. It is not synced: the last piece is, and
+    /// with it the log up to there; a crash before may lose pieces from the end, and their notes with them.
+    fn write_piece(&self, mut piece: WriteBatch, filling: &Filling) -> Result<(), StateError> {
+        self.put_meta_json(&mut piece, FILLING, filling)?;
+        self.db.write(piece).map_err(StateError::database_in(&self.dir))
     }
 }
 
@@ -435,10 +505,9 @@ mod tests {
         commit(&store, vec![], vec![]);
     }
 
-    #[test]
-    fn an_index_larger_than_a_piece_is_filled() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
+    /// A state with a thousand scores, of which an index takes several pieces.
+    fn large(dir: &std::path::Path) -> Store {
+        let store = open(dir);
         store.put_catalogue(&catalogue(&[])).unwrap();
         let mut writes = Vec::new();
         let team = "x".repeat(PIECE_BYTES / 400);
@@ -448,9 +517,89 @@ mod tests {
             writes.push(write(SCORES, &stored_key(&text(&player)), Some(&row)));
         }
         commit(&store, writes, vec![]);
+        store
+    }
+
+    /// The findings of a check of the state.
+    fn findings(store: &Store) -> Vec<String> {
+        store.snapshot().unwrap().verify().unwrap()
+    }
+
+    #[test]
+    fn an_index_larger_than_a_piece_is_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = large(dir.path());
         store.put_catalogue(&catalogue(&[index(3, "scores", &[2])])).unwrap();
         assert_eq!(content(&store, 3).len(), 1000);
-        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        assert_eq!(findings(&store), Vec::<String>::new());
+    }
+
+    /// A stop is heard after the first piece; what is written by then is not written again.
+    #[test]
+    fn a_filling_that_is_stopped_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = catalogue(&[index(3, "scores", &[2]), index(4, "scores", &[1])]);
+        let store = large(dir.path());
+        assert_eq!(store.put_catalogue_unless(&wanted, &|| true).unwrap(), Some("i3".to_owned()));
+        assert_eq!((store.catalogue().unwrap(), ids(&store)), (Some(catalogue(&[])), vec![SCORES]));
+        // Two questions: one before the index, one after its first piece.
+        let asked = std::cell::Cell::new(0);
+        let at_first_piece = || asked.replace(asked.get() + 1) == 1;
+        assert_eq!(store.put_catalogue_unless(&wanted, &at_first_piece).unwrap(), Some("i3".to_owned()));
+        assert_eq!((store.catalogue().unwrap(), ids(&store)), (Some(catalogue(&[])), vec![SCORES, 3]));
+        assert_eq!(findings(&store), Vec::<String>::new());
+        let begun = store.interrupted_filling(1).unwrap().unwrap();
+        assert!((1..1000).contains(&begun.entries), "{}", begun.entries);
+        // An entry of that part that is gone stays away, which shows that the part is not filled again.
+        let first = unlisted_keys(&store, 3).remove(0);
+        store.db.delete_cf(store.family("view").unwrap(), first).unwrap();
+        drop(store);
+        let store = open(dir.path());
+        store.put_catalogue(&wanted).unwrap();
+        assert_eq!((content(&store, 3).len(), content(&store, 4).len()), (999, 1000));
+        assert_eq!(store.interrupted_filling(1).unwrap(), None);
+    }
+
+    /// A filling is begun again when an epoch was committed, when the index is another, and when the index was
+    /// given up meanwhile.
+    #[test]
+    fn a_filling_of_another_index_or_epoch_is_begun_again() {
+        let wanted = catalogue(&[index(3, "scores", &[2])]);
+        let other = catalogue(&[index(3, "scores", &[1, 2])]);
+        let after = catalogue(&[index(4, "scores", &[2])]);
+        let cases =
+            [(true, false, &wanted), (false, false, &other), (false, false, &after), (false, true, &wanted)];
+        for (commits, gives_up, last) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let store = large(dir.path());
+            let asked = std::cell::Cell::new(0);
+            let at_first_piece = || asked.replace(asked.get() + 1) == 1;
+            assert!(store.put_catalogue_unless(&wanted, &at_first_piece).unwrap().is_some());
+            let first = unlisted_keys(&store, 3).remove(0);
+            store.db.delete_cf(store.family("view").unwrap(), first).unwrap();
+            if commits {
+                commit(&store, vec![], vec![]);
+            }
+            if gives_up {
+                store.put_catalogue(&catalogue(&[])).unwrap();
+                assert_eq!(ids(&store), [SCORES]);
+            }
+            store.put_catalogue(last).unwrap();
+            assert_eq!(store.catalogue().unwrap().as_ref(), Some(last));
+            let id = last.entries.last().unwrap().id;
+            assert_eq!((content(&store, id).len(), ids(&store)), (1000, vec![SCORES, id]));
+            assert_eq!(findings(&store), Vec::<String>::new());
+        }
+    }
+
+    /// The keys that begin with an id which the catalogue does not list.
+    fn unlisted_keys(store: &Store, id: u32) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let mut scan = store.scan_family(store.family("view").unwrap(), &id.to_be_bytes(), 0);
+        while let Some((key, _)) = scan.next_entry().unwrap() {
+            found.push(key.to_vec());
+        }
+        found
     }
 
     #[test]

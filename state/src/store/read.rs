@@ -123,6 +123,25 @@ impl Reads<'_> {
         Ok(sizes.first().copied().unwrap_or(0))
     }
 
+    /// Estimates the bytes that ranges of keys of a state table have in files, each from its first key up to and
+    /// without its second. What is only in memory and logs does not count.
+    pub fn estimated_bytes_within(
+        &self,
+        table_id: u32,
+        ranges: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<u64, StateError> {
+        let family = self.family_of_table(table_id)?;
+        let mut full = Vec::with_capacity(ranges.len());
+        for (from, to) in ranges {
+            let (mut first, mut end) = (Vec::new(), Vec::new());
+            table::key_into(&mut first, table_id, from);
+            table::key_into(&mut end, table_id, to);
+            full.push((first, end));
+        }
+        let asked: Vec<Range<'_>> = full.iter().map(|(first, end)| Range::new(first, end)).collect();
+        Ok(self.db.get_approximate_sizes_cf(family, &asked).iter().sum())
+    }
+
     /// Visits the keys of a state table that begin with `prefix`, in order, as of now or of the snapshot.
     pub fn scan<E: From<StateError>>(
         &self,

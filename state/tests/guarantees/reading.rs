@@ -91,6 +91,13 @@ fn a_scan_moves_both_ways_within_its_space() {
         assert_eq!(walk.next_entry().unwrap(), Some((&b"c"[..], &b"3"[..])), "and goes on from there");
     }
     assert!(store.estimated_bytes(TABLE).is_ok());
+    let ranges = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(from, to)| (from.as_bytes().to_vec(), to.as_bytes().to_vec()));
+        store.estimated_bytes_within(TABLE, &pairs.collect::<Vec<_>>()).unwrap()
+    };
+    assert_eq!((ranges(&[]), ranges(&[("x", "z")])), (0, 0));
+    assert!(ranges(&[("a", "f")]) <= store.estimated_bytes(TABLE).unwrap());
+    assert!(store.estimated_bytes_within(9, &[]).is_err());
     assert!(matches!(store.estimated_bytes(9), Err(StateError::UnknownStateTable(9))));
 }
 

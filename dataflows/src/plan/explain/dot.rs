@@ -1,8 +1,8 @@
-//! The plan as a graph, for Graphviz.
+//! The plan as a graph, for Graphviz: an index is a note at its view.
 
 use std::fmt::Write as _;
 
-use super::{OperatorText, durability, is_shown, shown_operator, state_text};
+use super::{OperatorText, column_names, durability, is_shown, shown_operator, state_text};
 use crate::plan::{Plan, RelId};
 
 /// The relations, and the views and sinks that are shown, as nodes of a graph.
@@ -34,6 +34,15 @@ pub(super) fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String
             escape_quotes(&view.name),
             view.rel
         );
+        let columns = &plan.rels[view.rel].schema;
+        for (number, index) in view.indexes.iter().enumerate() {
+            let _ = writeln!(
+                out,
+                "  v{at}i{number} [label = \"{}\\n({})\", shape = note];\n  v{at} -> v{at}i{number} [style = dashed];",
+                escape_quotes(&index.name),
+                escape_quotes(&column_names(columns, &index.columns).join(", "))
+            );
+        }
     }
     for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, s)| is_shown(only, &s.name)) {
         let _ = writeln!(

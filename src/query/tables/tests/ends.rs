@@ -35,7 +35,7 @@ fn a_scan_ends_when_nobody_receives() -> Result<()> {
     std::thread::scope(|scope| {
         scope.spawn(move || server.serve(scope, requests));
         let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-        assert!(scans.send(view.request(Bounds::All, &count, sender)).is_ok());
+        assert!(scans.send(EpochRequest::Rows(view.request(Bounds::All, &count, sender))).is_ok());
         drop(scans);
         let first = receiver.blocking_recv();
         assert!(first.is_some_and(|batch| batch.is_ok_and(|batch| batch.num_rows() == BATCH_ROWS)));
@@ -57,7 +57,7 @@ fn scans_at_a_time_are_bounded() -> Result<()> {
         let mut receivers = Vec::new();
         for _ in 0..=MAX_SCANS {
             let (sender, receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-            assert!(scans.send(view.request(Bounds::All, &count, sender)).is_ok());
+            assert!(scans.send(EpochRequest::Rows(view.request(Bounds::All, &count, sender))).is_ok());
             receivers.push(receiver);
         }
         drop(scans);

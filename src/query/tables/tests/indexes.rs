@@ -84,3 +84,68 @@ fn an_index_of_a_view_without_a_key_counts_copies() -> Result<()> {
     assert_eq!((view.measured(sql, "entries_read")?, view.measured(sql, "output_rows")?), (2, 3));
     Ok(())
 }
+
+#[test]
+fn indexes_are_listed_with_their_columns() -> Result<()> {
+    let view = hours()?;
+    let sql = "SELECT view, name, columns, estimated_rows > 200 AS counted, estimated_bytes > 0 AS sized \
+               FROM herald.indexes ORDER BY 2";
+    let json = |view: &View| format::answer_text(&view.ask(sql)?, OutputFormat::Json);
+    assert_eq!(json(&view)?, "[]\n");
+    let view = view.indexed(&[vec![2], vec![1, 0]])?;
+    let first = r#"{"view":"v","name":"i0","columns":["n"],"counted":true,"sized":true}"#;
+    let second = r#"{"view":"v","name":"i1","columns":["hour","platform"],"counted":true,"sized":true}"#;
+    assert_eq!(json(&view)?, format!("[\n{first},\n{second}\n]\n"));
+    Ok(())
+}
+
+/// `v(n, team, player, note)` with 20,000 rows, keyed by `n`, and with indexes by team and by player: two teams, and a
+/// player for each ten rows. It lies in files, whose size tells what a range of them holds.
+fn players() -> Result<View> {
+    let (mut teams, mut players, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..20_000_u64 {
+        teams.push(format!("t{}", n % 2));
+        players.push(n as i64 / 10);
+        // Nothing that compresses well.
+        notes.push((0..8).map(|part| format!("{:x}", (n * 8 + part) * 2_654_435_761)).collect::<String>());
+    }
+    let schema = Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("team", DataType::Utf8, false),
+        Field::new("player", DataType::Int64, false),
+        Field::new("note", DataType::Utf8, false),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..20_000)),
+        Arc::new(StringArray::from(teams)),
+        Arc::new(Int64Array::from(players)),
+        Arc::new(StringArray::from(notes)),
+    ];
+    let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
+    let mut view = View::keyed(&rows, &[0])?.0.indexed(&[vec![1], vec![2]])?;
+    view.store.flush()?;
+    view.reader.refresh()?;
+    Ok(view)
+}
+
+/// Of ways that conditions bound alike the one with the fewest bytes is taken, and never one that leaves a condition out
+/// which it was to stand for.
+#[test]
+fn of_ways_that_are_bounded_alike_the_one_with_the_fewest_bytes_is_read() -> Result<()> {
+    let view = players()?;
+    for (filter, part, entries) in [
+        ("team = 't1' AND player = 77", "index=i1, key=(player = 77)", 10),
+        ("player = 77 AND team = 't1'", "index=i1, key=(player = 77)", 10),
+        ("team IN ('t0', 't1') AND player IN (7, 8)", "index=i1, key=(", 20),
+        ("team > 't0' AND player < 2", "index=i1, key=(player < 2)", 20),
+        // The whole key goes before fewer bytes, and so does a column with a given value.
+        ("team = 't1' AND n = 9 AND player = 0", "key=(n = 9), points=1", 1),
+        ("team = 't1' AND n < 20 AND player < 1", "index=i0, key=(team = 't1', n < 20)", 10),
+    ] {
+        let sql = format!("SELECT n FROM v WHERE {filter}");
+        let plan = view.plan_of(&format!("EXPLAIN {sql}"))?;
+        assert!(plan.contains(part), "{filter}: {plan}");
+        assert_eq!(view.measured(&sql, "entries_read")?, entries, "{filter}");
+    }
+    Ok(())
+}
