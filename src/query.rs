@@ -9,11 +9,11 @@
 //! on a terminal, `herald query` is a [`shell`].
 
 pub(crate) mod budget;
+pub mod catalog;
 mod client;
 mod dead_letters;
 pub(crate) mod explain;
 pub mod format;
-pub(crate) mod information_schema;
 mod mistakes;
 pub mod process;
 mod shell;
@@ -43,10 +43,10 @@ use state::{Reader, StateTableKind, Store};
 
 use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
 use crate::exit::{Stopped, mistake, unknown_name};
+use catalog::{CATALOG, Catalogue, DEFAULT_SCHEMA, SessionQuery, SessionValues};
 pub use client::{base_url, read_token, send_get, send_post};
 use client::{query_over_http, wait_for};
 use explain::{Statement, Wanted};
-use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use mistakes::sql_mistakes;
 pub(crate) use mistakes::{query_mistake, refuse_writing, unknown_view};
 use process::{QueryProcess, ReadFrom, Running};
@@ -324,7 +324,7 @@ async fn execute_query(tables: Tables, statement: &Statement<'_>, allowed: &Allo
     if is_select(&statement.text) {
         answer_select(&tables, statement, (&context, allowed)).await
     } else {
-        answer_other(tables, &statement.text, (&context, allowed)).await
+        answer_other(&tables, &statement.text, (&context, allowed)).await
     }
 }
 
@@ -334,15 +334,7 @@ async fn answer_select(
     statement: &Statement<'_>,
     (context, allowed): (&SessionContext, &Allowance),
 ) -> Result<Answer> {
-    let plan = match (plan_select(tables, &statement.text), tables.unknown.first()) {
-        (Ok(plan), _) => plan,
-        (Err(error), Some(name))
-            if error.to_string().contains("there is no source, table or view called ") =>
-        {
-            return Err(unknown_view(name, &tables.names(), &tables.sources));
-        }
-        (Err(error), _) => return Err(error),
-    };
+    let plan = plan_select(tables, &statement.text, context).await?;
     let state = context.state();
     let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(query_mistake)?;
     match statement.wanted {
@@ -404,28 +396,25 @@ fn one_batch(epoch: u64, batch: RecordBatch) -> Result<Answer> {
 
 /// Runs a statement that is no SELECT.
 async fn answer_other(
-    tables: Tables,
+    tables: &Tables,
     sql: &str,
     (context, allowed): (&SessionContext, &Allowance),
 ) -> Result<Answer> {
-    let epoch = tables.epoch;
-    let names = tables.names();
-    let (unknown, sources) = (tables.unknown.clone(), tables.sources.clone());
-    tables.register(context)?;
-    let plan = match (plan_statement(context, sql).await, unknown.first()) {
+    if begins_with(sql, &["show"]) {
+        return Err(mistake(
+            "the query cannot be run: write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view",
+        ));
+    }
+    register_tables(tables, SessionValues::none(), context)?;
+    let plan = match (plan_statement(context, sql).await, tables.unknown.first()) {
         (Ok(plan), _) => plan,
         (Err(error), Some(name)) if error.to_string().contains("not found") => {
-            return Err(unknown_view(name, &names, &sources));
-        }
-        (Err(_), _) if begins_with(sql, &["show"]) => {
-            return Err(mistake(
-                "the query cannot be run: write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view",
-            ));
+            return Err(unknown_view(name, &tables.names(), &tables.sources));
         }
         (Err(error), _) => return Err(query_mistake(error)),
     };
     if let LogicalPlan::DescribeTable(described) = &plan {
-        return one_batch(epoch, information_schema::describe(&described.schema)?);
+        return one_batch(tables.epoch, explain::describe(&described.schema)?);
     }
     let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
     let frame = context.execute_logical_plan(plan).await.map_err(query_mistake)?;
@@ -433,11 +422,11 @@ async fn answer_other(
     let physical = frame.create_physical_plan().await.map_err(query_mistake)?;
     let mut batches = read_rows(physical, context, allowed).await?;
     if explains {
-        batches = batches.iter().map(information_schema::spell_plan).collect::<Result<_>>()?;
+        batches = batches.iter().map(explain::spell_plan).collect::<Result<_>>()?;
     }
     // The batches' own schema is more exact than the plan's: a plan may say Utf8 for Utf8View.
     let schema = batches.first().map_or(schema, RecordBatch::schema);
-    Ok(Answer { epoch, schema, batches })
+    Ok(Answer { epoch: tables.epoch, schema, batches })
 }
 
 /// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE).
@@ -463,12 +452,49 @@ pub(crate) async fn plan_statement(
     Ok(plan)
 }
 
+/// Plans a SELECT. One that reads PostgreSQL's catalogue is planned as the query engine does.
+async fn plan_select(tables: &Tables, sql: &str, context: &SessionContext) -> Result<LogicalPlan> {
+    let session = SessionValues::none();
+    let query = SessionQuery::read(sql, &session);
+    let planned = if query.reads_catalogue() {
+        let catalogue = register_tables(tables, session, context)?;
+        let planned = catalogue.plan(context, &query, &[]).await;
+        planned.and_then(|plan| context.state().optimize(&plan)).map_err(query_mistake)
+    } else {
+        plan_view_query(tables, query.text())
+    };
+    match (planned, tables.unknown.first()) {
+        (Err(error), Some(name)) if names_unknown(&error, name) => {
+            Err(unknown_view(name, &tables.names(), &tables.sources))
+        }
+        (planned, _) => planned,
+    }
+}
+
+/// Tells whether an error is about a table that does not exist.
+pub(crate) fn names_unknown(error: &Error, name: &str) -> bool {
+    let text = error.to_string();
+    text.contains("there is no source, table or view called ") || text.contains(&format!("{name}' not found"))
+}
+
 /// Plans a SELECT in the way of a view's query: with the same refusals, types and semantics.
-fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
+fn plan_view_query(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
     let sources = tables.table_sources()?;
     let columns = sources.iter().map(|(name, source)| (name.clone(), source.schema())).collect();
     let planned = question::plan(sql, &columns, &|name| sources.get(name).cloned(), tables.finality);
     planned.map_err(|found| sql_mistakes(&found))
+}
+
+/// Puts the tables of a query and PostgreSQL's catalogue of them into a session of the query engine.
+pub(crate) fn register_tables(
+    tables: &Tables,
+    session: SessionValues,
+    context: &SessionContext,
+) -> Result<Catalogue> {
+    let catalogue = Catalogue::new(tables.objects(), session);
+    tables.register(context)?;
+    catalogue.register(context)?;
+    Ok(catalogue)
 }
 
 /// Creates a session that reads registered tables only, on one thread, in bounded memory. What does not fit is written to

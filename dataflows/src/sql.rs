@@ -36,6 +36,7 @@ pub use bind::ColumnsOf;
 pub use compile::compile;
 pub use parse::bounds::{bounded, same_tokens};
 pub use parse::parse;
+pub use parse::walk::{walk_expr, walk_query};
 
 /// Tables of the dialect, for the reference pages of the documentation.
 pub mod reference {

@@ -205,7 +205,8 @@ fn metrics_page() -> Result<String> {
 
 fn tables_page() -> String {
     let mut page = format!(
-        "{GENERATED}# System tables\n\nQueries (`herald query`, `/v1/query`) read these beside the materialized views.\n"
+        "{GENERATED}# System tables\n\nQueries (`herald query`, `/v1/query`) read these beside the materialized views. \
+         The tables of PostgreSQL's\ncatalogue list them all ([Queries](../queries.md#the-catalogue-of-postgresql)).\n"
     );
     for (name, about, schema) in tables::system_schemas() {
         let _ = write!(page, "\n## {name}\n\n{about}\n\n| column | type | null |\n| --- | --- | --- |\n");

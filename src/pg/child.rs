@@ -89,7 +89,7 @@ async fn serve_client(config: &SessionConfig, mut wire: Wire, parent: Parent) {
     let limits = Limits { memory: usize::try_from(config.memory / 3).unwrap_or(usize::MAX), spill };
     let engine = EpochReader::start(parent.0.clone()).and_then(|reader| Engine::start(reader, limits));
     match engine {
-        Ok(engine) => Session::new(wire, engine, parent, *settings).serve().await,
+        Ok(engine) => Session::new(wire, engine, parent, (*settings, config)).serve().await,
         Err(error) => {
             let told = PgError::of(&error);
             end(wire, &PgError::fatal(told.code, told.message)).await;

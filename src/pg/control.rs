@@ -33,6 +33,10 @@ pub struct SessionConfig {
     pub tls: Option<TlsIdentity>,
     /// The number that clients know the process by.
     pub pid: i32,
+    /// The address of the client.
+    pub client: String,
+    /// Milliseconds since 1970 of the session's begin.
+    pub begun_ms: i64,
     /// The key without which a cancel request has no effect.
     pub secret: Vec<u8>,
     /// The reason for which nothing but a cancel request is taken.

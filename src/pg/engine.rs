@@ -5,15 +5,15 @@
 //! bounded channel and waits when two are not taken yet. A channel that ends without [`Produced::End`] has
 //! lost rows, and is an error.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields};
 use dataflows::sql::SqlError;
 use dataflows::sql::question::{self, Question};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect, execute_stream};
@@ -27,10 +27,11 @@ use super::reader::EpochReader;
 use super::values::kind::Kind;
 use super::values::parameters::unknown_value;
 use super::values::rows::Columns;
+use crate::query::catalog::{Catalogue, SessionQuery, SessionValues, SettingChange};
 use crate::query::explain::{self, Statement, Wanted};
 use crate::query::process::answer::check_bounds;
 use crate::query::tables::Tables;
-use crate::query::{self, Spill, information_schema};
+use crate::query::{self, Spill};
 
 /// Stack bytes of the thread.
 const STACK_BYTES: usize = 64 << 20;
@@ -40,16 +41,6 @@ const MAX_JOBS: usize = 4;
 const BATCHES_AHEAD: usize = 2;
 /// Most parameters of a query.
 const MAX_PARAMETERS: usize = 32_767;
-
-/// Text of a query as it is planned. The catalogue of PostgreSQL rewrites names and functions here.
-fn planned_text(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
-}
-
-/// Names of a query's columns as clients see them. The catalogue of PostgreSQL names unnamed ones here.
-fn output_names(_text: &str, fields: &Fields) -> Vec<String> {
-    fields.iter().map(|field| field.name().clone()).collect()
-}
 
 /// Limits of each query.
 #[derive(Clone, Debug)]
@@ -67,6 +58,8 @@ pub struct EngineQuery {
     pub text: String,
     /// SQL of the values of its parameters.
     pub values: Vec<Option<String>>,
+    /// Values of the session, which the catalogue tells.
+    pub session: SessionValues,
 }
 
 /// Description of a query.
@@ -96,7 +89,7 @@ impl RunningRows {
         let fields = batch.schema_ref().fields().clone();
         // There is room for both.
         let _ = sender.try_send(Produced::Batch(batch));
-        let _ = sender.try_send(Produced::End);
+        let _ = sender.try_send(Produced::End(Vec::new()));
         RunningRows { fields, columns, batches }
     }
 }
@@ -108,15 +101,26 @@ pub enum Produced {
     Batch(RecordBatch),
     /// The failure of the query.
     Failed(PgError),
-    /// The end of the rows.
-    End,
+    /// The end of the rows, with the settings that the query has changed.
+    End(Vec<SettingChange>),
 }
 
 /// A job for the engine.
 enum Job {
-    Describe { text: String, given: Vec<Option<Kind>>, reply: oneshot::Sender<PgResult<Described>> },
-    Run { query: EngineQuery, reply: oneshot::Sender<PgResult<RunningRows>> },
-    Stop { release: bool, reply: oneshot::Sender<()> },
+    Describe {
+        text: String,
+        given: Vec<Option<Kind>>,
+        session: SessionValues,
+        reply: oneshot::Sender<PgResult<Described>>,
+    },
+    Run {
+        query: EngineQuery,
+        reply: oneshot::Sender<PgResult<RunningRows>>,
+    },
+    Stop {
+        release: bool,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// The session's end of the engine.
@@ -150,9 +154,14 @@ impl Engine {
     ///
     /// # Errors
     /// The mistakes of the query.
-    pub async fn describe(&self, text: String, given: Vec<Option<Kind>>) -> PgResult<Described> {
+    pub async fn describe(
+        &self,
+        text: String,
+        given: Vec<Option<Kind>>,
+        session: SessionValues,
+    ) -> PgResult<Described> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Job::Describe { text, given, reply }, answer).await?
+        self.ask(Job::Describe { text, given, session, reply }, answer).await?
     }
 
     /// Starts a query.
@@ -193,8 +202,8 @@ impl Thread {
         while let Some(job) = jobs.recv().await {
             while self.running.try_join_next().is_some() {}
             match job {
-                Job::Describe { text, given, reply } => {
-                    let described = self.describe(&text, given).await;
+                Job::Describe { text, given, session, reply } => {
+                    let described = self.describe(&text, given, &session).await;
                     let _ = reply.send(described);
                 }
                 Job::Run { query, reply } => {
@@ -221,55 +230,70 @@ impl Thread {
     }
 
     /// Describes a query.
-    async fn describe(&mut self, text: &str, given: Vec<Option<Kind>>) -> PgResult<Described> {
-        let text = &planned_text(text);
+    async fn describe(
+        &mut self,
+        text: &str,
+        given: Vec<Option<Kind>>,
+        session: &SessionValues,
+    ) -> PgResult<Described> {
         let statement = Statement::of(text);
         let tables = self.load_tables(&statement.text)?;
+        let context = self.create_context()?;
         if !query::is_select(&statement.text) {
-            let fields = self.other_fields(tables, &statement.text).await?;
-            return described(text, Vec::new(), &fields);
+            let fields = other_fields(&plan_other(&tables, &statement.text, session, &context).await?);
+            return Ok(Described { parameters: Vec::new(), columns: own_columns(&fields)? });
         }
-        let parameters = parameter_kinds(&tables, &statement.text, given)?;
+        let asked = SessionQuery::read(&statement.text, session);
+        let parameters = parameter_kinds(&tables, (&statement.text, &asked), given)?;
         let values: Vec<Option<String>> = parameters.iter().map(|kind| Some(unknown_value(kind))).collect();
-        let fields = match statement.wanted {
+        let columns = match statement.wanted {
             Wanted::Rows => {
-                let plan = plan_query(&tables, Question { text: &statement.text, values: &values })?;
-                plan.schema().as_arrow().fields().clone()
+                let select = Select { text: &statement.text, asked: &asked, values: &values, session };
+                select.plan(&tables, &context).await?.columns
             }
-            Wanted::Plan | Wanted::Measured => plan_fields(),
+            Wanted::Plan | Wanted::Measured => own_columns(&plan_fields())?,
         };
-        described(text, parameters, &fields)
+        Ok(Described { parameters, columns })
     }
 
-    /// The columns of a statement that is no SELECT.
-    async fn other_fields(&self, tables: Tables, text: &str) -> PgResult<Fields> {
-        let context = query::create_session(self.limits.memory, self.limits.spill.as_ref())
-            .map_err(|error| PgError::of(&error))?;
-        let plan = plan_other(tables, text, &context).await?;
-        Ok(match &plan {
-            LogicalPlan::DescribeTable(_) => LogicalPlan::describe_schema().fields().clone(),
-            other => other.schema().as_arrow().fields().clone(),
-        })
+    fn create_context(&self) -> PgResult<SessionContext> {
+        let Limits { memory, spill } = &self.limits;
+        query::create_session(*memory, spill.as_ref()).map_err(|error| PgError::of(&error))
     }
 
     /// Starts a query.
     async fn run(&mut self, query: &EngineQuery) -> PgResult<RunningRows> {
-        let text = &planned_text(&query.text);
-        let statement = Statement::of(text);
+        let statement = Statement::of(&query.text);
         let tables = self.load_tables(&statement.text)?;
-        let context = query::create_session(self.limits.memory, self.limits.spill.as_ref())
-            .map_err(|error| PgError::of(&error))?;
-        let (fields, stream) = if query::is_select(&statement.text) {
-            let question = Question { text: &statement.text, values: &query.values };
-            select_rows(&tables, question, statement.wanted, &context).await?
+        let context = self.create_context()?;
+        let Started { fields, columns, rows, catalogue } = if query::is_select(&statement.text) {
+            let asked = SessionQuery::read(&statement.text, &query.session);
+            let (values, session) = (query.values.as_slice(), &query.session);
+            let select = Select { text: &statement.text, asked: &asked, values, session };
+            select.start(&tables, statement.wanted, &context).await?
         } else {
-            other_rows(tables, &statement.text, &context).await?
+            other_rows(&tables, &statement.text, &query.session, &context).await?
         };
-        let columns = Columns::new(&fields, output_names(text, &fields))?;
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        self.running.spawn(send_batches(stream, sender, self.limits.spill.clone()));
+        let ending = Ending { spill: self.limits.spill.clone(), catalogue };
+        self.running.spawn(send_batches(rows, sender, ending));
         Ok(RunningRows { fields, columns, batches })
     }
+}
+
+/// A query that has started.
+struct Started {
+    fields: Fields,
+    columns: Columns,
+    rows: Produce,
+    catalogue: Option<Catalogue>,
+}
+
+/// What the end of a query's rows depends on.
+struct Ending {
+    spill: Option<Spill>,
+    /// Has the settings that the query changes.
+    catalogue: Option<Catalogue>,
 }
 
 /// Rows of a query as they come, or all of them.
@@ -279,13 +303,13 @@ enum Produce {
 }
 
 /// Sends the rows of a query, and their end.
-async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, spill: Option<Spill>) {
+async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, ending: Ending) {
     match rows {
         Produce::Stream(mut stream) => {
             while let Some(batch) = stream.next().await {
                 let produced = match batch {
                     Ok(batch) => Produced::Batch(batch),
-                    Err(error) => Produced::Failed(PgError::of_running(error, spill.as_ref())),
+                    Err(error) => Produced::Failed(PgError::of_running(error, ending.spill.as_ref())),
                 };
                 let failed = matches!(produced, Produced::Failed(_));
                 if sender.send(produced).await.is_err() || failed {
@@ -301,19 +325,29 @@ async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, spill: Opti
             }
         }
     }
-    let _ = sender.send(Produced::End).await;
+    let changes = ending.catalogue.map(|catalogue| catalogue.take_changes()).unwrap_or_default();
+    let _ = sender.send(Produced::End(changes)).await;
 }
 
-/// The description of a query with these columns.
-fn described(text: &str, parameters: Vec<Kind>, fields: &Fields) -> PgResult<Described> {
-    let columns = Columns::new(fields, output_names(text, fields))?;
-    Ok(Described { parameters, columns })
+/// Columns under the names that they have.
+fn own_columns(fields: &Fields) -> PgResult<Columns> {
+    Columns::new(fields, fields.iter().map(|field| field.name().clone()).collect())
 }
 
 /// Types of a query's parameters: those that the client gives, and those of the expressions around the
 /// others. One that stands alone is text.
-fn parameter_kinds(tables: &Tables, text: &str, given: Vec<Option<Kind>>) -> PgResult<Vec<Kind>> {
-    let count = question::parameter_count(text).map_err(|found| PgError::of_mistakes(&found, text))?;
+fn parameter_kinds(
+    tables: &Tables,
+    (text, asked): (&str, &SessionQuery<'_>),
+    given: Vec<Option<Kind>>,
+) -> PgResult<Vec<Kind>> {
+    let (count, known) = if asked.reads_catalogue() {
+        let types = asked.parameter_types();
+        (types.len(), types.into_iter().map(Kind::of_oid).collect())
+    } else {
+        let counted = question::parameter_count(text);
+        (counted.map_err(|found| PgError::of_mistakes(&found, text))?, Vec::new())
+    };
     if count > MAX_PARAMETERS {
         let message = format!("a query has at most {MAX_PARAMETERS} parameters");
         return Err(PgError::new(codes::PROGRAM_LIMIT_EXCEEDED, message));
@@ -322,9 +356,12 @@ fn parameter_kinds(tables: &Tables, text: &str, given: Vec<Option<Kind>>) -> PgR
     if kinds.len() < count {
         kinds.resize(count, None);
     }
-    if kinds.iter().any(Option::is_none) {
+    for (kind, known) in kinds.iter_mut().zip(known) {
+        *kind = kind.take().or(known);
+    }
+    if !asked.reads_catalogue() && kinds.iter().any(Option::is_none) {
         let values: Vec<Option<String>> = kinds.iter().map(|kind| kind.as_ref().map(unknown_value)).collect();
-        let found = column_types(tables, Question { text, values: &values })?;
+        let found = column_types(tables, Question { text: asked.text(), values: &values })?;
         for (at, kind) in kinds.iter_mut().enumerate() {
             if kind.is_none() {
                 *kind = found.get(&(at + 1)).map(Kind::of);
@@ -372,29 +409,85 @@ fn plan_fields() -> Fields {
     Fields::from(vec![column("plan_type"), column("plan")])
 }
 
-/// Rows of a SELECT, or of its plan.
-async fn select_rows(
-    tables: &Tables,
-    question: Question<'_>,
-    wanted: Wanted,
-    context: &SessionContext,
-) -> PgResult<(Fields, Produce)> {
-    let plan = plan_query(tables, question)?;
-    let state = context.state();
-    let physical =
-        state.query_planner().create_physical_plan(&plan, &state).await.map_err(PgError::of_engine)?;
-    match wanted {
-        Wanted::Rows => {
-            let fields = plan.schema().as_arrow().fields().clone();
-            let physical = yielding(physical).map_err(PgError::of_engine)?;
-            let stream = execute_stream(physical, context.task_ctx()).map_err(PgError::of_engine)?;
-            Ok((fields, Produce::Stream(stream)))
+/// A SELECT of a session.
+struct Select<'a> {
+    text: &'a str,
+    asked: &'a SessionQuery<'a>,
+    values: &'a [Option<String>],
+    session: &'a SessionValues,
+}
+
+/// A plan of a SELECT, with its columns as clients see them and the catalogue that it may read.
+struct SelectPlan {
+    plan: LogicalPlan,
+    columns: Columns,
+    catalogue: Catalogue,
+}
+
+impl Select<'_> {
+    /// Plans it: in the way of a view's query, or, if it reads the catalogue of PostgreSQL, as the query engine
+    /// does.
+    async fn plan(&self, tables: &Tables, context: &SessionContext) -> PgResult<SelectPlan> {
+        let (plan, catalogue) = if self.asked.reads_catalogue() {
+            self.plan_of_catalogue(tables, context).await?
+        } else {
+            let planned = plan_query(tables, Question { text: self.asked.text(), values: self.values });
+            // The place of a mistake is of no use in another text.
+            let planned = planned.map_err(|error| {
+                let position = error.position.filter(|_| self.asked.text() == self.text);
+                PgError { position, ..error }
+            });
+            (planned?, Catalogue::new(tables.objects(), self.session.clone()))
+        };
+        let fields = plan.schema().as_arrow().fields();
+        let columns = Columns::of_outputs(fields, catalogue.outputs(self.asked, fields))?;
+        Ok(SelectPlan { plan, columns, catalogue })
+    }
+
+    async fn plan_of_catalogue(
+        &self,
+        tables: &Tables,
+        context: &SessionContext,
+    ) -> PgResult<(LogicalPlan, Catalogue)> {
+        let catalogue = query::register_tables(tables, self.session.clone(), context)
+            .map_err(|error| PgError::of(&error))?;
+        let planned = catalogue.plan(context, self.asked, self.values).await;
+        match planned.and_then(|plan| context.state().optimize(&plan)) {
+            Ok(plan) => Ok((plan, catalogue)),
+            Err(error) => Err(unknown_or(tables, error)),
         }
-        Wanted::Plan => plan_batch(explain::plan_rows(&plan, physical.as_ref())),
-        Wanted::Measured => {
-            measure(&physical, context).await?;
-            plan_batch(explain::measured_rows(physical.as_ref()))
+    }
+
+    /// Starts it, or tells its plan.
+    async fn start(&self, tables: &Tables, wanted: Wanted, context: &SessionContext) -> PgResult<Started> {
+        let SelectPlan { plan, columns, catalogue } = self.plan(tables, context).await?;
+        let state = context.state();
+        let physical =
+            state.query_planner().create_physical_plan(&plan, &state).await.map_err(PgError::of_engine)?;
+        match wanted {
+            Wanted::Rows => {
+                let fields = plan.schema().as_arrow().fields().clone();
+                let physical = yielding(physical).map_err(PgError::of_engine)?;
+                let stream = execute_stream(physical, context.task_ctx()).map_err(PgError::of_engine)?;
+                Ok(Started { fields, columns, rows: Produce::Stream(stream), catalogue: Some(catalogue) })
+            }
+            Wanted::Plan => started(explain::plan_rows(&plan, physical.as_ref())),
+            Wanted::Measured => {
+                measure(&physical, context).await?;
+                started(explain::measured_rows(physical.as_ref()))
+            }
         }
+    }
+}
+
+/// The error of the query engine, or one that tells the views there are if a view is unknown.
+fn unknown_or(tables: &Tables, error: DataFusionError) -> PgError {
+    let told = query::query_mistake(error);
+    match tables.unknown.first() {
+        Some(name) if query::names_unknown(&told, name) => {
+            PgError::of(&query::unknown_view(name, &tables.names(), &tables.sources))
+        }
+        _ => PgError::of(&told),
     }
 }
 
@@ -417,38 +510,52 @@ async fn measure(physical: &Arc<dyn ExecutionPlan>, context: &SessionContext) ->
     ran.map(drop).map_err(PgError::of_engine)
 }
 
-fn plan_batch(batch: Result<RecordBatch>) -> PgResult<(Fields, Produce)> {
+/// Rows that are known already.
+fn started(batch: Result<RecordBatch>) -> PgResult<Started> {
     let batch = batch.map_err(|error| PgError::of(&error))?;
-    Ok((batch.schema_ref().fields().clone(), Produce::Batches(vec![batch])))
+    let fields = batch.schema_ref().fields().clone();
+    let columns = own_columns(&fields)?;
+    Ok(Started { fields, columns, rows: Produce::Batches(vec![batch]), catalogue: None })
 }
 
 /// Plans a statement that is no SELECT, as DataFusion does.
-async fn plan_other(tables: Tables, text: &str, context: &SessionContext) -> PgResult<LogicalPlan> {
-    let names = tables.names();
-    let (unknown, sources) = (tables.unknown.clone(), tables.sources.clone());
-    tables.register(context).map_err(|error| PgError::of(&error))?;
-    match (query::plan_statement(context, text).await, unknown.first()) {
-        (Ok(plan), _) => Ok(plan),
-        (Err(error), Some(name)) if error.to_string().contains("not found") => {
-            Err(PgError::of(&query::unknown_view(name, &names, &sources)))
-        }
-        (Err(error), _) => Err(PgError::of_engine(error)),
+async fn plan_other(
+    tables: &Tables,
+    text: &str,
+    session: &SessionValues,
+    context: &SessionContext,
+) -> PgResult<LogicalPlan> {
+    query::register_tables(tables, session.clone(), context).map_err(|error| PgError::of(&error))?;
+    query::plan_statement(context, text).await.map_err(|error| unknown_or(tables, error))
+}
+
+/// The columns of a statement that is no SELECT.
+fn other_fields(plan: &LogicalPlan) -> Fields {
+    match plan {
+        LogicalPlan::DescribeTable(_) => LogicalPlan::describe_schema().fields().clone(),
+        other => other.schema().as_arrow().fields().clone(),
     }
 }
 
 /// Rows of a statement that is no SELECT.
-async fn other_rows(tables: Tables, text: &str, context: &SessionContext) -> PgResult<(Fields, Produce)> {
-    let plan = plan_other(tables, text, context).await?;
+async fn other_rows(
+    tables: &Tables,
+    text: &str,
+    session: &SessionValues,
+    context: &SessionContext,
+) -> PgResult<Started> {
+    let plan = plan_other(tables, text, session, context).await?;
     if let LogicalPlan::DescribeTable(described) = &plan {
-        return plan_batch(information_schema::describe(&described.schema));
+        return started(explain::describe(&described.schema));
     }
     let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
     let frame = context.execute_logical_plan(plan).await.map_err(PgError::of_engine)?;
-    let schema = Schema::clone(frame.schema().as_arrow());
+    let fields = frame.schema().as_arrow().fields().clone();
     let mut batches = frame.collect().await.map_err(PgError::of_engine)?;
     if explains {
-        let spelt: Result<Vec<RecordBatch>> = batches.iter().map(information_schema::spell_plan).collect();
+        let spelt: Result<Vec<RecordBatch>> = batches.iter().map(explain::spell_plan).collect();
         batches = spelt.map_err(|error| PgError::of(&error))?;
     }
-    Ok((schema.fields().clone(), Produce::Batches(batches)))
+    let columns = own_columns(&fields)?;
+    Ok(Started { fields, columns, rows: Produce::Batches(batches), catalogue: None })
 }

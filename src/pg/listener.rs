@@ -216,6 +216,8 @@ impl Connection {
             admin_token: self.pg.admin_token.clone(),
             tls: self.pg.tls.clone(),
             pid,
+            client: self.address.ip().to_string(),
+            begun_ms: connectors::clock::now_ms(),
             secret: secret.to_vec(),
             closed: self.closed,
         }

@@ -202,7 +202,8 @@ fn first_settings(
     tls: bool,
     config: &SessionConfig,
 ) -> PgResult<Settings> {
-    let mut settings = Settings::new(user, tls, config.time);
+    let database = parameters.get("database").filter(|name| !name.is_empty()).map_or(user, String::as_str);
+    let mut settings = Settings::new(user, database, tls, config.time);
     for (name, value) in parameters {
         match name.as_str() {
             "user" | "database" => {}

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::control::{FromSession, Parent, SessionState};
+use super::control::{FromSession, Parent, SessionConfig, SessionState};
 use super::engine::{Engine, EngineQuery, RunningRows};
 use super::errors::{PgError, PgResult, codes};
 use super::login::send_untold;
 use super::sql::settings::Settings;
 use super::sql::statement::{QueryText, Statement};
 use super::wire::{Interrupt, Received, Wire, gone};
+use crate::query::catalog::SessionValues;
 use crate::query::statements::{self as texts, skip_blank};
 use portals::{Portals, PreparedStatements};
 use transaction::{Status, Transaction};
@@ -38,6 +39,7 @@ pub struct Session {
     wire: Wire,
     engine: Engine,
     parent: Parent,
+    about: About,
     settings: Settings,
     prepared: PreparedStatements,
     portals: Portals,
@@ -50,10 +52,27 @@ pub struct Session {
     until: Option<Instant>,
 }
 
+/// Facts of a session that do not change.
+struct About {
+    pid: i32,
+    client: String,
+    started_us: i64,
+}
+
 impl Session {
     /// A session whose client has logged in.
-    pub fn new(wire: Wire, engine: Engine, parent: Parent, settings: Settings) -> Session {
+    pub fn new(
+        wire: Wire,
+        engine: Engine,
+        parent: Parent,
+        (settings, config): (Settings, &SessionConfig),
+    ) -> Session {
         Session {
+            about: About {
+                pid: config.pid,
+                client: config.client.clone(),
+                started_us: config.begun_ms.saturating_mul(1000),
+            },
             wire,
             engine,
             parent,
@@ -260,10 +279,23 @@ impl Session {
         }
     }
 
+    /// The values of the session that functions and tables of the catalogue tell.
+    fn values(&self) -> SessionValues {
+        SessionValues {
+            database: self.settings.database().to_owned(),
+            user: self.settings.user().to_owned(),
+            process_id: self.about.pid,
+            application_name: self.settings.application().to_owned(),
+            client_address: Some(self.about.client.clone()),
+            started_us: self.about.started_us,
+            settings: self.settings.shown_values(),
+        }
+    }
+
     /// Starts a query with values of its parameters.
     async fn start_query(&mut self, query: &QueryText, values: Vec<Option<String>>) -> PgResult<RunningRows> {
         let engine = self.engine.clone();
-        let asked = EngineQuery { text: query.text.clone(), values };
+        let asked = EngineQuery { text: query.text.clone(), values, session: self.values() };
         let started = self.await_engine(engine.run(asked)).await;
         started.map_err(|error| placed(error, query))
     }

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::information_schema::DEFAULT_SCHEMA;
+use super::catalog::DEFAULT_SCHEMA;
 use super::{Place, query_over_http, write_from_state};
 use crate::cli::{OutputFormat, QueryLimits};
 use crate::exit::{Stopped, sentences};
@@ -39,8 +39,9 @@ const CONTINUED: &str = "herald-> ";
 /// Most entries of the history.
 const MAX_HISTORY: usize = 1000;
 /// The answer to `\d`.
-const LIST_QUERY: &str = "SELECT table_schema AS \"schema\", table_name AS \"name\", table_type AS \"type\" \
-                          FROM information_schema.tables ORDER BY 1, 2";
+const LIST_QUERY: &str = "SELECT table_schema AS \"schema\", table_name AS \"name\", \
+                          CASE table_schema WHEN 'herald' THEN 'SYSTEM TABLE' ELSE table_type END AS \"type\" \
+                          FROM information_schema.tables WHERE table_schema IN ('public', 'herald') ORDER BY 1, 2";
 
 type LineEditor = Editor<Suggester, DefaultHistory>;
 
@@ -279,12 +280,7 @@ impl Shell {
 
 /// The query for the columns of a relation.
 fn columns_query(relation: &Relation) -> String {
-    let (schema, name) = (relation.schema.replace('\'', "''"), relation.name.replace('\'', "''"));
-    format!(
-        "SELECT column_name AS \"column\", data_type AS \"type\", is_nullable AS \"nullable\" \
-         FROM information_schema.columns WHERE table_schema = '{schema}' AND table_name = '{name}' \
-         ORDER BY ordinal_position"
-    )
+    format!("DESCRIBE {}", relation.written())
 }
 
 /// The query for the indexes of a relation; None for one that has none, and where there is no list of them: a topology
@@ -389,7 +385,8 @@ mod tests {
         );
         let flags = known.iter().find(|relation| relation.name == "flags").context("flags")?;
         let columns = ask(&columns_query(flags), OutputFormat::Csv)?;
-        assert_eq!(columns, "column,type,nullable\non,BOOLEAN,NO\n");
+        assert_eq!(columns, "column_name,data_type,is_nullable\non,BOOLEAN,NO\n");
+        assert!(ask(&columns_query(views), OutputFormat::Csv)?.contains("\nfinal_until,TIMESTAMPTZ,YES\n"));
         let indexes = indexes_query(flags, &known).context("herald.indexes")?;
         assert_eq!(ask(&indexes, OutputFormat::Json)?, "[]\n");
         assert_eq!((indexes_query(views, &known), indexes_query(flags, &[])), (None, None));

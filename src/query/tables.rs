@@ -1,4 +1,5 @@
-//! The tables of a query: materialized views, the system tables of schema `herald`, and `information_schema`.
+//! The tables of a query: materialized views, and the system tables of schema `herald`. PostgreSQL's catalogue
+//! lists them ([`super::catalog`]).
 //!
 //! A view is read while the query runs, and only what the query needs of it (`views`). An entry of a keyed view maps
 //! its key to the packed row; an entry of an unkeyed view maps the packed row to its count. Both keys begin with the
@@ -26,11 +27,12 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as EngineStatement;
+use datafusion::sql::sqlparser::ast::Statement;
 use state::{CatalogueEntry, StateTableKind};
 
 use super::budget::TableBudget;
-use super::information_schema;
-use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
+use super::catalog::{self, CATALOG, CatalogIndex, CatalogObject, DEFAULT_SCHEMA};
 pub(in crate::query) use conditions::Bounds;
 use epoch::EpochReads;
 use scans::EpochRequest;
@@ -55,6 +57,9 @@ struct QueryTable {
     schema_name: Option<&'static str>,
     name: String,
     schema: SchemaRef,
+    /// Places of the columns of the key, if there is one.
+    key: Option<Vec<usize>>,
+    indexes: Vec<CatalogIndex>,
     rows: TableRows,
 }
 
@@ -73,6 +78,20 @@ impl QueryTable {
         match self.schema_name {
             Some(schema) => format!("{schema}.{}", self.name),
             None => self.name.clone(),
+        }
+    }
+
+    /// The table as PostgreSQL's catalogue lists it.
+    fn object(&self) -> CatalogObject {
+        CatalogObject {
+            schema: self.schema_name.unwrap_or(DEFAULT_SCHEMA).to_owned(),
+            name: self.name.clone(),
+            columns: self.schema.clone(),
+            key: self.key.clone(),
+            indexes: self.indexes.clone(),
+            comment: None,
+            is_materialized: self.schema_name.is_none(),
+            definition: None,
         }
     }
 
@@ -118,8 +137,14 @@ impl Tables {
                 Some(name) => (Some("herald"), name),
                 None => (None, entry.name.as_str()),
             };
-            let rows = TableRows::View(Arc::new(view));
-            tables.push(QueryTable { schema_name, name: name.to_owned(), schema, rows });
+            tables.push(QueryTable {
+                schema_name,
+                name: name.to_owned(),
+                schema,
+                key: entry.key.clone(),
+                indexes: indexes_of(&catalogue.entries, &entry.name),
+                rows: TableRows::View(Arc::new(view)),
+            });
         }
         let finality = finality_of(&tables, &wanted, epoch);
         for of in &SYSTEM_TABLES {
@@ -129,12 +154,10 @@ impl Tables {
             }
             tables.push(table);
         }
-        let lists = information_tables(&tables)?;
-        tables.extend(lists);
         let mut unknown = Vec::new();
         for name in wanted {
             let known = tables.iter().any(|table| table.full_name() == name);
-            if !known && !name.starts_with("information_schema.") {
+            if !known && !catalog::is_system(&name) {
                 unknown.push(name);
             }
         }
@@ -144,8 +167,12 @@ impl Tables {
 
     /// The names of all views and system tables.
     pub fn names(&self) -> Vec<String> {
-        let named = self.tables.iter().filter(|table| table.schema_name != Some(INFORMATION_SCHEMA));
-        named.map(QueryTable::full_name).collect()
+        self.tables.iter().map(QueryTable::full_name).collect()
+    }
+
+    /// The views and system tables as PostgreSQL's catalogue lists them.
+    pub fn objects(&self) -> Vec<CatalogObject> {
+        self.tables.iter().map(QueryTable::object).collect()
     }
 
     /// The tables by name, as the planner takes them.
@@ -161,21 +188,22 @@ impl Tables {
     }
 
     /// Registers the tables in a session, whose planner offers conditions to a view in several parts.
-    pub fn register(self, context: &SessionContext) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the session takes no tables.
+    pub fn register(&self, context: &SessionContext) -> Result<()> {
         let catalog = context.catalog(CATALOG).context("the query engine has no catalog")?;
-        for schema in ["herald", INFORMATION_SCHEMA] {
-            catalog
-                .register_schema(schema, Arc::new(MemorySchemaProvider::new()))
-                .context("the query engine takes no schema")?;
-        }
-        for table in self.tables {
+        catalog
+            .register_schema("herald", Arc::new(MemorySchemaProvider::new()))
+            .context("the query engine takes no schema")?;
+        for table in &self.tables {
             let provider: Arc<dyn TableProvider> = match &table.rows {
                 TableRows::View(view) => Arc::new(view.without_indexes()),
                 TableRows::Unread | TableRows::Held(_) => table.provider()?,
             };
             let name = match table.schema_name {
-                Some(schema) => TableReference::partial(schema, table.name),
-                None => TableReference::bare(table.name),
+                Some(schema) => TableReference::partial(schema, table.name.clone()),
+                None => TableReference::bare(table.name.clone()),
             };
             context.register_table(name, provider)?;
         }
@@ -193,42 +221,32 @@ fn finality_of(views: &[QueryTable], wanted: &[String], epoch: &dyn EpochReads) 
     finality
 }
 
-/// The tables of `information_schema`, which list all others.
-fn information_tables(tables: &[QueryTable]) -> Result<Vec<QueryTable>> {
-    let mut listed = Vec::with_capacity(tables.len());
-    for table in tables {
-        listed.push(Listed {
-            schema_name: table.schema_name.unwrap_or(DEFAULT_SCHEMA),
-            name: &table.name,
-            columns: &table.schema,
-        });
+/// The indexes of a view among the entries of a state's catalogue.
+fn indexes_of(entries: &[CatalogueEntry], view: &str) -> Vec<CatalogIndex> {
+    let mut indexes = Vec::new();
+    for entry in entries {
+        if let Some(of) = entry.index.as_ref().filter(|of| of.view == view) {
+            indexes.push(CatalogIndex { name: entry.name.clone(), columns: of.columns.clone() });
+        }
     }
-    Ok(vec![
-        information_table("tables", information_schema::tables_rows(&listed)?),
-        information_table("columns", information_schema::columns_rows(&listed)?),
-    ])
+    indexes
 }
 
-/// A table of `information_schema` with its rows.
-fn information_table(name: &str, rows: RecordBatch) -> QueryTable {
-    QueryTable {
-        schema_name: Some(INFORMATION_SCHEMA),
-        name: name.to_owned(),
-        schema: rows.schema(),
-        rows: TableRows::Held(rows),
-    }
-}
-
-/// The tables that a statement names, as `schema.name` or `name`. A statement that is no SELECT is parsed by
-/// DataFusion.
+/// The tables that a statement names, as `schema.name` or `name`. A query in forms of PostgreSQL that Herald's
+/// dialect does not have is parsed for the catalogue, and a statement that is no SELECT by DataFusion.
 fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
     let mistakes = match question::references(sql) {
         Ok(found) => return Ok(found),
         Err(mistakes) => mistakes,
     };
     let state = super::create_session(limit, None)?.state();
-    let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?;
+    let statement = match catalog::parse_query(sql) {
+        Some(query) => EngineStatement::Statement(Box::new(Statement::Query(query))),
+        None => {
+            let dialect = state.config_options().sql_parser.dialect;
+            state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?
+        }
+    };
     let references = state.resolve_table_references(&statement).map_err(super::query_mistake)?;
     let mut names = Vec::with_capacity(references.len());
     for reference in &references {
@@ -250,7 +268,14 @@ fn view_schema(entry: &CatalogueEntry) -> Result<SchemaRef> {
 
 /// A table of schema `herald` without its rows, which are read only if the query names it.
 fn system_table(name: &str, schema: SchemaRef) -> QueryTable {
-    QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, rows: TableRows::Unread }
+    QueryTable {
+        schema_name: Some("herald"),
+        name: name.to_owned(),
+        schema,
+        key: None,
+        indexes: Vec::new(),
+        rows: TableRows::Unread,
+    }
 }
 
 /// The system tables: name, meaning and columns.
@@ -259,26 +284,10 @@ pub fn system_schemas() -> Vec<(String, &'static str, SchemaRef)> {
     for table in &SYSTEM_TABLES {
         all.push((format!("herald.{}", table.name), table.about, (table.schema)()));
     }
-    let others = [
-        (
-            "herald.errors",
-            "Rows that an expression fails on: they are missing in the view, and come back when they are corrected.",
-            Arc::new(dataflows::runtime::state_tables::error_columns()),
-        ),
-        (
-            "information_schema.tables",
-            "The materialized views (of schema public) and the system tables (of schema herald).",
-            information_schema::tables_schema(),
-        ),
-        (
-            "information_schema.columns",
-            "Their columns, with the types of SQL.",
-            information_schema::columns_schema(),
-        ),
-    ];
-    for (name, about, schema) in others {
-        all.push((name.to_owned(), about, schema));
-    }
+    let errors = Arc::new(dataflows::runtime::state_tables::error_columns());
+    let about = "Rows that an expression fails on: they are missing in the view, and come back when they are \
+                 corrected.";
+    all.push(("herald.errors".to_owned(), about, errors));
     all
 }
 

@@ -363,20 +363,61 @@ fn names_and_types_are_those_of_sql() -> Result<()> {
         ask("SHOW TABLES", OutputFormat::Csv)?,
         "table_catalog,table_schema,table_name,table_type\n\
          herald,public,champions,MATERIALIZED VIEW\nherald,public,flags,MATERIALIZED VIEW\n\
-         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,indexes,SYSTEM TABLE\nherald,herald,sources,SYSTEM TABLE\n\
-         herald,herald,sinks,SYSTEM TABLE\nherald,herald,arrangements,SYSTEM TABLE\n\
-         herald,herald,epochs,SYSTEM TABLE\nherald,herald,sessions,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
+         herald,herald,arrangements,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n\
+         herald,herald,epochs,SYSTEM TABLE\nherald,herald,errors,SYSTEM TABLE\nherald,herald,indexes,SYSTEM TABLE\n\
+         herald,herald,sessions,SYSTEM TABLE\nherald,herald,sinks,SYSTEM TABLE\n\
+         herald,herald,sources,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\n"
     );
     assert_eq!(
         ask("SHOW COLUMNS FROM flags", OutputFormat::Csv)?,
-        "table_catalog,table_schema,table_name,column_name,data_type,is_nullable\n\
-         herald,public,flags,on,BOOLEAN,NO\n"
+        "column_name,data_type,is_nullable\non,BOOLEAN,NO\n"
     );
     let columns = "SELECT ordinal_position AS n, column_name, data_type FROM information_schema.columns \
                    WHERE table_schema = 'herald' AND table_name = 'views' ORDER BY ordinal_position LIMIT 2";
-    assert_eq!(ask(columns, OutputFormat::Csv)?, "n,column_name,data_type\n1,view,VARCHAR\n2,epoch,BIGINT\n");
+    assert_eq!(ask(columns, OutputFormat::Csv)?, "n,column_name,data_type\n1,view,text\n2,epoch,bigint\n");
     let plan = ask("EXPLAIN SELECT champion FROM champions WHERE games > 3", OutputFormat::Json)?;
     assert!(plan.contains("BIGINT(3)") && !plan.contains("Int64"), "{plan}");
+    Ok(())
+}
+
+/// PostgreSQL's own tables list the views, and are read as they are there, beside views too.
+#[test]
+fn the_catalogue_of_postgresql_is_asked_like_a_view() -> Result<()> {
+    for (sql, shown) in [
+        (
+            "SELECT relname, relkind, relnatts FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
+            "relname,relkind,relnatts\nchampions,m,5\nchampions_pkey,i,1\nflags,m,1\n",
+        ),
+        (
+            "SELECT column_name, data_type, numeric_scale FROM information_schema.columns \
+             WHERE table_name = 'champions' ORDER BY ordinal_position",
+            "column_name,data_type,numeric_scale\nchampion,text,\ngames,bigint,0\nwin_rate,double precision,\n\
+             gold,numeric,2\nseen,timestamp with time zone,\n",
+        ),
+        (
+            "SELECT table_schema, table_type FROM information_schema.tables WHERE table_name = 'views' ORDER BY 1",
+            "table_schema,table_type\nherald,BASE TABLE\ninformation_schema,VIEW\n",
+        ),
+        (
+            "SELECT current_database(), current_schema AS schema, current_user, version() LIKE 'PostgreSQL 16.%'",
+            "current_database,schema,current_user,?column?\nherald,public,herald,true\n",
+        ),
+        (
+            "SELECT i.indexrelid::regclass AS key, v.games FROM champions AS v, pg_catalog.pg_index AS i \
+             WHERE i.indrelid = 'champions'::regclass ORDER BY 2",
+            "key,games\nchampions_pkey,3\nchampions_pkey,5\n",
+        ),
+        (
+            "DESCRIBE information_schema.information_schema_catalog_name",
+            "column_name,data_type,is_nullable\ncatalog_name,VARCHAR,YES\n",
+        ),
+    ] {
+        assert_eq!(ask(sql, OutputFormat::Csv)?, shown, "{sql}");
+    }
+    let every = ask("SELECT * FROM pg_catalog.pg_class", OutputFormat::Json)?;
+    assert!(every.contains("\"relname\":\"flags\"") && every.contains("\"relname\":\"pg_class\""), "{every}");
+    let plan = ask("EXPLAIN SELECT count(*) FROM pg_class, flags", OutputFormat::Csv)?;
+    assert!(plan.contains("ViewScan: view=flags") && plan.contains("physical_plan"), "{plan}");
     Ok(())
 }
 
@@ -427,6 +468,13 @@ fn mistakes_are_told_as_such() {
         ),
         ("SELECT * FROM matches", "there is no view matches. The state has champions, flags, "),
         ("SELECT * FROM clicks", "only materialized views are kept"),
+        ("SELECT 1 FROM pg_class, champion", "there is no view champion\n  did you mean champions?"),
+        ("SELECT nothing FROM pg_class", "No field named nothing"),
+        (
+            "SELECT * FROM pg_catalog.nothing",
+            "there is no source, table or view called pg_catalog.nothing",
+        ),
+        ("SELECT now() FROM champions", "now()"),
         ("SELECT kils FROM champions", "kils"),
         ("SELEC 1", "the query cannot be run"),
         ("DROP TABLE champions", "queries only read"),
@@ -556,7 +604,8 @@ fn an_answer_has_no_more_rows_than_are_allowed() -> Result<()> {
     for sql in [
         "SELECT * FROM champions",
         "SELECT champion FROM champions ORDER BY games",
-        "SHOW COLUMNS FROM flags",
+        "SHOW TABLES",
+        "EXPLAIN VERBOSE SELECT champion FROM champions",
     ] {
         let held = asked(sql, 100)?.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
         assert!(asked(sql, held).is_ok(), "{sql}");

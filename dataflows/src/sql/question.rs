@@ -102,6 +102,11 @@ pub fn parameter_count(text: &str) -> std::result::Result<usize, Vec<SqlError>> 
     parse::count_parameters(text).map_err(|mistake| in_query(vec![mistake], text))
 }
 
+/// Does work that walks the syntax tree of a query, on a stack as deep as planning has.
+pub fn on_deep_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::grow(STACK_BYTES, work)
+}
+
 /// Names the file of mistakes in the text of a query.
 fn in_query(found: Vec<Mistake>, text: &str) -> Vec<SqlError> {
     let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };

@@ -9,6 +9,7 @@ use super::super::values::copy::{CopyWriter, write_message};
 use super::super::values::rows::{Columns, Form, held_columns, views, write_rows};
 use super::super::wire::ENOUGH_BYTES;
 use super::Session;
+use crate::query::catalog::SettingChange;
 
 /// A query that runs, and the batch whose rows are sent next.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct OpenRows {
     /// The next row of the batch.
     at: usize,
     ended: bool,
+    /// Settings that the query has changed, at its end.
+    changes: Vec<SettingChange>,
 }
 
 impl OpenRows {
@@ -30,7 +33,15 @@ impl OpenRows {
     /// When the formats do not fit the columns.
     pub fn new(running: RunningRows, formats: &[i16]) -> PgResult<OpenRows> {
         let forms = running.columns.forms(formats)?;
-        Ok(OpenRows { running, forms, batch: Vec::new(), length: 0, at: 0, ended: false })
+        Ok(OpenRows {
+            running,
+            forms,
+            batch: Vec::new(),
+            length: 0,
+            at: 0,
+            ended: false,
+            changes: Vec::new(),
+        })
     }
 
     /// Its columns.
@@ -64,8 +75,9 @@ impl OpenRows {
                 (self.length, self.at) = (batch.num_rows(), 0);
                 Ok(())
             }
-            Some(Produced::End) => {
+            Some(Produced::End(changes)) => {
                 self.ended = true;
+                self.changes = changes;
                 Ok(())
             }
             Some(Produced::Failed(error)) => Err(error),
@@ -140,6 +152,9 @@ impl Session {
                     Err(interrupt) => return Err(self.stopped_by(interrupt).await),
                 };
                 rows.take(produced)?;
+                for change in rows.changes.drain(..) {
+                    self.set(&change.name, Some(&change.value), change.is_local)?;
+                }
                 continue;
             }
             let written = match purpose {

@@ -201,7 +201,7 @@ impl Session {
     }
 
     /// SET and RESET.
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> PgResult<()> {
+    pub(super) fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> PgResult<()> {
         if local && self.transaction.status == Status::Idle {
             self.notice(&PgError::warning("SET LOCAL can only be used in transaction blocks"));
             // The value is checked all the same.
@@ -309,8 +309,8 @@ impl Session {
         let mut columns = self.known_columns(&statement)?;
         let mut parameters: Vec<Kind> = given.iter().flatten().cloned().collect();
         if let Some(query) = asked {
-            let engine = self.engine.clone();
-            let described = self.await_engine(engine.describe(query.text.clone(), given)).await;
+            let (engine, session) = (self.engine.clone(), self.values());
+            let described = self.await_engine(engine.describe(query.text.clone(), given, session)).await;
             let described = described.map_err(|error| super::placed(error, query))?;
             parameters = described.parameters;
             if matches!(statement, Statement::Query(..)) {

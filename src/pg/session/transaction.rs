@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn savepoints_nest_and_bring_settings_back() {
-        let mut settings = Settings::new("anna", false, Duration::ZERO);
+        let mut settings = Settings::new("anna", "anna", false, Duration::ZERO);
         let mut transaction = Transaction::default();
         assert_eq!(transaction.save("a".into(), &settings).map_err(|error| error.code), Err("25P01"));
         transaction.begin(&settings);

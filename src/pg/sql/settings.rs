@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use super::super::errors::{PgError, PgResult, codes};
 use super::zone::Zone;
+use crate::query::catalog::{SERVER_VERSION, SERVER_VERSION_NUM};
 
-/// Version of PostgreSQL whose behaviour is followed, 16.4, as a number.
-const PG_VERSION_NUM: &str = "160004";
 /// Most settings with a dot in their name, which clients invent.
 const MAX_CUSTOM: usize = 100;
 /// Most bytes of a value.
@@ -113,8 +112,8 @@ const KNOWN: [Known; 60] = [
     reported("scram_iterations", "4096", Form::Fixed),
     known("search_path", "\"$user\", public", Form::Text),
     reported("server_encoding", "UTF8", Form::Fixed),
-    reported("server_version", concat!("16.4 (Herald ", env!("CARGO_PKG_VERSION"), ")"), Form::Fixed),
-    known("server_version_num", PG_VERSION_NUM, Form::Fixed),
+    reported("server_version", SERVER_VERSION, Form::Fixed),
+    known("server_version_num", SERVER_VERSION_NUM, Form::Fixed),
     reported("session_authorization", "", Form::Fixed),
     known("session_replication_role", "origin", Form::OneOf(&["origin"])),
     known("ssl", "off", Form::Fixed),
@@ -144,11 +143,13 @@ pub struct Settings {
     local: BTreeMap<String, Option<String>>,
     /// Names of those whose value clients have not been told yet.
     untold: BTreeSet<&'static str>,
+    /// Name of the database, as the client gave it.
+    database: String,
 }
 
 impl Settings {
     /// The settings of a session as `user`, for which TLS is on or not, with a time limit of statements.
-    pub fn new(user: &str, tls: bool, limit: Duration) -> Settings {
+    pub fn new(user: &str, database: &str, tls: bool, limit: Duration) -> Settings {
         let mut first = BTreeMap::new();
         for setting in &KNOWN {
             first.insert(setting.name.to_lowercase(), setting.default.to_owned());
@@ -157,7 +158,13 @@ impl Settings {
         first.insert("ssl".to_owned(), switch(tls).to_owned());
         first.insert("statement_timeout".to_owned(), limit.as_millis().to_string());
         let untold = KNOWN.iter().filter(|setting| setting.reported).map(|setting| setting.name).collect();
-        Settings { first, changed: BTreeMap::new(), local: BTreeMap::new(), untold }
+        Settings {
+            first,
+            changed: BTreeMap::new(),
+            local: BTreeMap::new(),
+            untold,
+            database: database.to_owned(),
+        }
     }
 
     /// Sets the value that a setting has at the beginning of the session, as the client's first message has
@@ -281,6 +288,17 @@ impl Settings {
     /// The time zone.
     pub fn zone(&self) -> Zone {
         Zone::parse(self.value("timezone")).map_or(Zone::Utc, |(zone, _)| zone)
+    }
+
+    /// The database, as the client named it.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// All settings and their values as SHOW tells them, by name in lower case.
+    pub fn shown_values(&self) -> BTreeMap<String, String> {
+        let names = self.first.keys().chain(self.changed.keys());
+        names.map(|name| (name.clone(), self.shown(name))).collect()
     }
 
     /// The user that has logged in.
@@ -434,7 +452,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        let mut settings = Settings::new("anna", false, Duration::from_secs(60));
+        let mut settings = Settings::new("anna", "anna", false, Duration::from_secs(60));
         settings.take_untold();
         settings
     }

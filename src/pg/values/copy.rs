@@ -193,6 +193,7 @@ mod tests {
         let named = Columns {
             names: vec!["id".into(), "no, te".into(), "ok".into()],
             kinds: vec![Kind::Int4, Kind::Text, Kind::Bool],
+            places: Vec::new(),
         };
         let options = CopyOptions::read(&mut Words::new(options)).expect("options");
         let writer = CopyWriter::new(options, &named, Zone::Utc);

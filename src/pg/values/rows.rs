@@ -11,6 +11,7 @@ use super::super::errors::{PgError, PgResult, codes};
 use super::super::sql::zone::Zone;
 use super::kind::{Kind, held};
 use super::{binary, text};
+use crate::query::catalog::OutputColumn;
 
 /// Most columns of a row, as a row's message counts them.
 pub const MAX_COLUMNS: usize = 1664;
@@ -31,6 +32,8 @@ pub struct Columns {
     pub names: Vec<String>,
     /// Their types.
     pub kinds: Vec<Kind>,
+    /// For those that are a column of a view or table, its OID and the number of the column.
+    pub places: Vec<Option<(u32, i16)>>,
 }
 
 impl Columns {
@@ -43,7 +46,21 @@ impl Columns {
             let message = format!("a result has at most {MAX_COLUMNS} columns");
             return Err(PgError::new(codes::PROGRAM_LIMIT_EXCEEDED, message));
         }
-        Ok(Columns { names, kinds: fields.iter().map(|field| Kind::of(field)).collect() })
+        let places = vec![None; fields.len()];
+        Ok(Columns { names, kinds: fields.iter().map(|field| Kind::of(field)).collect(), places })
+    }
+
+    /// The columns of a schema as the catalogue tells them.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn of_outputs(fields: &Fields, outputs: Vec<OutputColumn>) -> PgResult<Columns> {
+        let (mut names, mut places) = (Vec::new(), Vec::new());
+        for output in outputs {
+            names.push(output.name);
+            places.push(output.place);
+        }
+        Ok(Columns { places, ..Columns::new(fields, names)? })
     }
 
     /// The forms of the columns for the codes that a client gives: none is text for all, one is for all of
@@ -75,11 +92,20 @@ impl Columns {
     /// The message that describes the columns in these forms.
     pub fn description(&self, forms: &[Form]) -> RowDescription {
         let mut fields = Vec::with_capacity(forms.len());
-        for (name, form) in self.names.iter().zip(forms) {
+        for ((name, place), form) in self.names.iter().zip(&self.places).zip(forms) {
+            let (table, column) = place.map_or((0, 0), |(table, column)| (table.cast_signed(), column));
             let (oid, size, modifier) = (form.kind.oid(), form.kind.size(), form.kind.modifier());
             // A zero byte would end the name.
             let name = name.replace('\0', "");
-            fields.push(FieldDescription::new(name, 0, 0, oid, size, modifier, i16::from(form.binary)));
+            fields.push(FieldDescription::new(
+                name,
+                table,
+                column,
+                oid,
+                size,
+                modifier,
+                i16::from(form.binary),
+            ));
         }
         RowDescription::new(fields)
     }

@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use super::input::{COMMANDS, RelationName};
 use crate::exit::mistake;
-use crate::query::information_schema::DEFAULT_SCHEMA;
+use crate::query::catalog::DEFAULT_SCHEMA;
 use crate::query::statements::{begins, split};
 
 /// The query whose rows [`relations`] takes.
-pub(super) const RELATIONS_QUERY: &str =
-    "SELECT table_schema, table_name, column_name FROM information_schema.columns";
+pub(super) const RELATIONS_QUERY: &str = "SELECT table_schema, table_name, column_name \
+    FROM information_schema.columns WHERE table_schema IN ('public', 'herald')";
 /// Most words that are offered; the editor counts them in 16 bits.
 const MAX_WORDS: usize = 1000;
 /// Words of queries.
@@ -43,7 +43,7 @@ pub(super) struct Relation {
 
 impl Relation {
     /// Its name as a query writes it.
-    fn written(&self) -> String {
+    pub(super) fn written(&self) -> String {
         match self.schema.as_str() {
             DEFAULT_SCHEMA => quoted(&self.name),
             schema => format!("{}.{}", quoted(schema), quoted(&self.name)),

@@ -35,6 +35,16 @@ impl<N: VisitMut> WalkMut for N {
     }
 }
 
+/// Hands every node of a query to the visitor, until it breaks. It is compiled here, for other crates too.
+pub fn walk_query(query: &mut Query, visitor: &mut dyn VisitorMut<Break = ()>) -> ControlFlow<()> {
+    query.walk_mut(visitor)
+}
+
+/// Hands every node of an expression to the visitor, as [`walk_query`] does.
+pub fn walk_expr(expr: &mut Expr, visitor: &mut dyn VisitorMut<Break = ()>) -> ControlFlow<()> {
+    expr.walk_mut(visitor)
+}
+
 struct AnyVisitor<'a>(&'a mut dyn Visitor<Break = ()>);
 
 struct AnyVisitorMut<'a>(&'a mut dyn VisitorMut<Break = ()>);

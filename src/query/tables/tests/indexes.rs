@@ -50,6 +50,22 @@ fn an_index_is_read_where_conditions_bound_it_more_tightly() -> Result<()> {
     Ok(())
 }
 
+/// PostgreSQL's catalogue lists the indexes of a view beside its key.
+#[test]
+fn indexes_are_listed_as_in_postgresql() -> Result<()> {
+    let view = hours()?.indexed(&[vec![2], vec![1, 0]])?;
+    let sql = "SELECT c.relname, i.indisprimary AS key, pg_get_indexdef(i.indexrelid) AS def \
+               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = 'v'::regclass ORDER BY 1";
+    assert_eq!(
+        format::answer_text(&view.ask(sql)?, OutputFormat::Csv)?,
+        "relname,key,def\n\
+         i0,false,CREATE INDEX i0 ON public.v USING btree (n)\n\
+         i1,false,\"CREATE INDEX i1 ON public.v USING btree (hour, platform)\"\n\
+         v_pkey,true,\"CREATE UNIQUE INDEX v_pkey ON public.v USING btree (platform, hour)\"\n"
+    );
+    Ok(())
+}
+
 /// Of a column that an index and the key have both, only a single value is in one place twice.
 #[test]
 fn a_column_of_the_index_may_come_again_in_the_key() -> Result<()> {
