@@ -13,7 +13,7 @@ mod values;
 
 pub use query::{Asked, OutputFormat, QueryArgs, QueryLimits};
 pub use values::{MAX_WORKERS, parse_duration};
-use values::{parse_connections, parse_interval, parse_memory, parse_workers};
+use values::{parse_connections, parse_interval, parse_memory, parse_subscribers, parse_workers};
 
 /// Exact, exactly-once SQL stream processing.
 ///
@@ -415,6 +415,10 @@ pub struct ServeArgs {
     /// Most queries that run at a time; 16 times as many may wait for their turn. Default: 2.
     #[arg(long, value_name = "N", env = "HERALD_MAX_QUERIES", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_queries: Option<u16>,
+    /// Most subscribers at a time: clients that follow a view at /v1/subscribe. Each has a connection.
+    /// Default: half of --max-connections.
+    #[arg(long, value_name = "N", env = "HERALD_MAX_SUBSCRIBERS", value_parser = parse_subscribers)]
+    pub max_subscribers: Option<usize>,
     /// Limits of each query.
     #[command(flatten)]
     pub limits: QueryLimits,

@@ -51,7 +51,7 @@ use crate::exit::Interrupted;
 use crate::metrics::Metrics;
 use crate::run::failpoints;
 use budget::Budget;
-use commit::{Committer, committed_watermark, note_start, show_progress};
+use commit::{Committer, LastCommit, committed_watermark, note_start, show_progress};
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
 use messages::{EpochHead, ToCommitter};
@@ -162,6 +162,7 @@ pub struct DriverHandle {
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<Status>>,
     store: Arc<Mutex<Weak<Store>>>,
+    commits: Arc<LastCommit>,
     fate: Fate,
 }
 
@@ -186,6 +187,12 @@ impl DriverHandle {
     /// The state, while the topology runs.
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Waits until an epoch after `seen` is committed, for `timeout` at most. Returns the last one of this
+    /// run.
+    pub fn wait_for_commit(&self, seen: u64, timeout: Duration) -> u64 {
+        self.commits.wait(seen, timeout)
     }
 
     fn is_stopping(&self) -> bool {
@@ -329,7 +336,7 @@ impl Driver {
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
         let (setup, owes) = ((self.setup.clone(), self.resends.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
-        let meter = StateMeter::start(&fate, self.opened.store.clone(), self.metrics.clone())?;
+        let meter = StateMeter::start(&fate, &self.setup, self.metrics.clone())?;
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut channels = Channels { workers: inboxes, committer: to_committer, permits, ready };
         if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes)) {
@@ -530,13 +537,22 @@ struct StateMeter {
 }
 
 impl StateMeter {
-    fn start(fate: &Fate, store: Arc<Store>, metrics: Arc<Metrics>) -> Result<StateMeter> {
+    fn start(fate: &Fate, setup: &Setup, metrics: Arc<Metrics>) -> Result<StateMeter> {
         let (stop, stopped) = bounded::<()>(0);
+        let (store, mut views) = (setup.store.clone(), BTreeMap::new());
+        for (view, table_id) in setup.plan.views.iter().zip(&setup.state_tables.views) {
+            views.insert(*table_id, view.name.clone());
+        }
         let measure = move || {
             loop {
                 if let Ok(stats) = store.stats() {
                     metrics.set_state_bytes(stats.state_bytes);
                     metrics.set_dead_letter_bytes(stats.dead_letters.bytes);
+                }
+                for (table_id, bytes) in store.history_bytes() {
+                    if let Some(view) = views.get(&table_id) {
+                        metrics.set_view_history(view, bytes);
+                    }
                 }
                 // Nothing is ever sent: the channel closes when the meter is stopped.
                 if stopped.recv_timeout(MEASURE_INTERVAL) != Err(RecvTimeoutError::Timeout) {

@@ -93,6 +93,7 @@ pub struct Metrics {
     dead_letter_bytes: IntGauge,
     error_bytes: IntGauge,
     errors_not_kept: IntGauge,
+    view_history: IntGaugeVec,
     broker_up: Gauge,
     registry_open: Gauge,
     serving: Serving,
@@ -178,6 +179,7 @@ impl Metrics {
                 "errors_not_kept_rows",
                 "Rows that fail and are not kept in herald.errors, because it is full.",
             )?,
+            view_history: history_gauge()?,
             broker_up: Gauge::new(
                 "broker_reachable_boolean",
                 "1 while the brokers of all sources and sinks answer.",
@@ -212,6 +214,7 @@ impl Metrics {
             Box::new(self.dead_letter_bytes.clone()),
             Box::new(self.error_bytes.clone()),
             Box::new(self.errors_not_kept.clone()),
+            Box::new(self.view_history.clone()),
             Box::new(self.broker_up.clone()),
             Box::new(self.registry_open.clone()),
         ]
@@ -382,6 +385,11 @@ impl Metrics {
         self.errors_not_kept.set(saturating_i64(not_kept));
     }
 
+    /// Sets the bytes of the changes of a view that are kept.
+    pub fn set_view_history(&self, view: &str, bytes: u64) {
+        self.view_history.with_label_values(&[view]).set(saturating_i64(bytes));
+    }
+
     /// Sets whether the brokers answer.
     pub fn set_broker_reachable(&self, reachable: bool) {
         self.broker_up.set(if reachable { 1.0 } else { 0.0 });
@@ -446,6 +454,12 @@ fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec>
 
 fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
     Ok(IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// Creates the gauge of the views' histories.
+fn history_gauge() -> Result<IntGaugeVec> {
+    let help = "Bytes of the changes of each view that the state keeps for subscribers.";
+    gauge_vec("view_history_bytes", help, &["view"])
 }
 
 /// Creates the phase histogram. Its buckets reach from 0.1 ms to 1.5 minutes, with a usual epoch in the

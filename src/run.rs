@@ -101,8 +101,10 @@ fn supervise(
     let fate = handle.fate().clone();
     fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
     let answering = listeners.http.as_ref().map(serve::HttpListener::answering).unwrap_or_default();
+    let mut subscriptions = None;
     if let Some(http) = listeners.http {
         let served = Served::new(&config, args, (handle.clone(), lender.clone()), metrics.clone());
+        subscriptions = Some(served.subscriptions());
         tracing::info!("serving on {}", http.url()?);
         fate.spawn_task(runtime, "HTTP server", serve::serve(http, served));
     }
@@ -115,6 +117,9 @@ fn supervise(
         fate.spawn_task(runtime, "PostgreSQL server", pg::listener::serve(pg, sessions, topology));
     }
     let ended = driver::run(config, metrics, handle);
+    if let Some(subscriptions) = subscriptions {
+        subscriptions.end();
+    }
     lender.end();
     fail_point!("serve.ended");
     answering.wait_for_none();

@@ -7,6 +7,7 @@
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
 //! | `/v1/views/VIEW/KEY` | JSON: the row of a key ([`lookup`]) |
+//! | `/v1/subscribe/VIEW` | events: a snapshot and then the changes of each epoch ([`subscribe`]) |
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv, table or expanded |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
@@ -20,6 +21,7 @@ pub(crate) mod descriptors;
 mod guarded;
 mod lookup;
 mod queries;
+mod subscribe;
 pub(crate) mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
@@ -51,6 +53,7 @@ use access::{Access, Gate};
 pub use connections::Answering;
 use connections::Connections;
 use queries::{Answered, Queries, Refusal};
+use subscribe::hub::Subscriptions;
 use tls::TlsIdentity;
 
 /// Default address of `run`.
@@ -69,6 +72,7 @@ pub struct Served {
     handle: DriverHandle,
     metrics: Arc<Metrics>,
     queries: Queries,
+    subscriptions: Arc<Subscriptions>,
     copying: Semaphore,
     /// The views as look-ups read them, from the first one on.
     lookups: OnceLock<Lookups>,
@@ -84,15 +88,25 @@ impl Served {
     ) -> Served {
         let queries =
             Queries::new(lender, (args.max_queries, args.limits.clone()), metrics.serving().clone());
+        // Half of the connections are left for requests.
+        let connections = args.max_connections.unwrap_or(connections::DEFAULT_LIMIT);
+        let most = args.max_subscribers.unwrap_or(connections / 2);
+        let subscriptions = Subscriptions::new(handle.clone(), most, metrics.serving().clone());
         Served {
             name: config.name.clone(),
             plan: config.plan.clone(),
             handle,
             metrics,
             queries,
+            subscriptions,
             copying: Semaphore::new(1),
             lookups: OnceLock::new(),
         }
+    }
+
+    /// The subscriptions, which the run ends before it ends itself.
+    pub fn subscriptions(&self) -> Arc<Subscriptions> {
+        self.subscriptions.clone()
     }
 
     /// Runs a query at the newest epoch of the state.
@@ -244,6 +258,7 @@ fn create_router(served: Served, access: Access) -> Router {
         .route("/v1/topology", get(topology))
         .route("/v1/views", get(views))
         .route("/v1/views/{*row}", get(lookup::view_row))
+        .route("/v1/subscribe/{view}", get(subscribe::subscribe))
         .route("/v1/query", get(query_get).post(query_post))
         .route("/v1/backup", post(backup))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
@@ -611,9 +626,15 @@ mod tests {
             "GET /nowhere",
             "GET /v1/views/v/k",
             "POST /v1/views/v/k",
+            "GET /v1/subscribe/v",
+            "GET /v1/subscribe/v?as_of=x",
+            "GET /v1/subscribe/v?filter=x",
         ])?;
         let status: Vec<&str> = answers.iter().filter_map(|answer| answer.split(' ').nth(1)).collect();
-        assert_eq!(status, ["200", "503", "200", "200", "503", "400", "400", "404", "503", "405"]);
+        assert_eq!(
+            status,
+            ["200", "503", "200", "200", "503", "400", "400", "404", "503", "405", "503", "400", "400"]
+        );
         assert!(answers[1].ends_with("starting\n"), "{}", answers[1]);
         assert!(answers[2].contains("herald_committed_epoch_number{topology=\"t\"} 0"), "{}", answers[2]);
         assert!(answers[3].contains(r#""name":"t""#), "{}", answers[3]);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use schemas::memory::{HeapBytes, vector_bytes};
 use schemas::{Blobs, MemoryPart, MemoryShare, Outcome, Ownership, Rows, stored_key};
+use state::RowChanges;
 
 use crate::error::RunError;
 
@@ -23,6 +24,8 @@ pub struct EpochOut {
     pub writes: BTreeMap<u32, (Rows, Blobs)>,
     /// Changes of multiplicity by state table.
     pub counts: BTreeMap<u32, (Rows, Vec<i64>)>,
+    /// Changes of rows by the state table of a view whose changes are kept.
+    pub changes: BTreeMap<u32, RowChanges>,
     /// Consolidated deltas by sink.
     pub sinks: BTreeMap<usize, SinkDelta>,
     /// Records by source and outcome.
@@ -81,7 +84,8 @@ impl HeapBytes for EpochOut {
     fn heap_bytes(&self) -> usize {
         let writes = self.writes.values().map(|(keys, values)| keys.heap_bytes() + values.heap_bytes());
         let counts = self.counts.values().map(|(rows, diffs)| rows.heap_bytes() + vector_bytes(diffs));
-        writes.chain(counts).chain(self.sinks.values().map(HeapBytes::heap_bytes)).sum()
+        let kept = self.changes.values().map(HeapBytes::heap_bytes);
+        writes.chain(counts).chain(kept).chain(self.sinks.values().map(HeapBytes::heap_bytes)).sum()
     }
 }
 

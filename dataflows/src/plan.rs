@@ -554,9 +554,26 @@ pub struct View {
     pub served: Option<Horizon>,
     /// Its indexes in the order declared.
     pub indexes: Vec<ViewIndex>,
+    /// Bounds on the changes that the state keeps for those who follow the view; None keeps none.
+    pub history: Option<History>,
     /// Sources by index in [`Plan::sources`], and their lags in microseconds: windows that end at or before
     /// every source's watermark less its lag are final. None if no row of the view is ever final.
     pub final_marks: Option<Vec<(usize, i64)>>,
+}
+
+/// Bounds on the changes of a view that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Age up to which they are kept, microseconds.
+    pub age_us: i64,
+    /// Most bytes of them.
+    pub bytes: u64,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { age_us: 300_000_000, bytes: 64 << 20 }
+    }
 }
 
 /// An index of a materialized view.

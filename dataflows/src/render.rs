@@ -124,6 +124,7 @@ impl Restore {
 #[derive(Default)]
 struct ExportUses {
     views: Vec<u32>,
+    histories: Vec<(u32, u64)>,
     indexes: Vec<IndexLayout>,
     sinks: Vec<usize>,
 }
@@ -382,6 +383,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
             let uses = exports.entry((view.rel, view.key.clone(), unique)).or_default();
             let table_id = self.state_tables.views[at];
             uses.indexes.extend(self.state_tables.indexes_of(table_id)?);
+            let history = self.state_tables.histories.get(&table_id);
+            uses.histories.extend(history.map(|limits| (table_id, limits.bytes)));
             uses.views.push(table_id);
         }
         for (at, sink) in self.plan.sinks.iter().enumerate() {
@@ -390,12 +393,13 @@ impl<'s, 'p> Renderer<'s, 'p> {
             let key = keyed.then(|| sink.key.clone());
             exports.entry((sink.rel, key, keyed)).or_default().sinks.push(at);
         }
-        for ((rel, key, unique), ExportUses { views, indexes, sinks }) in exports {
+        for ((rel, key, unique), ExportUses { views, histories, indexes, sinks }) in exports {
             let export = Export {
                 shape: self.shapes[rel].clone(),
                 key,
                 unique,
                 views,
+                histories,
                 indexes,
                 sinks,
                 // Output of the committed epoch itself is kept where it is wanted again.

@@ -65,6 +65,13 @@ pub fn parse_connections(text: &str) -> Result<usize, String> {
     }
 }
 
+pub fn parse_subscribers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= 16_384 => Ok(count),
+        _ => Err("must be a number from 0 to 16384".to_owned()),
+    }
+}
+
 /// Most workers of a run: more threads than any machine has cores for.
 pub const MAX_WORKERS: usize = 256;
 
@@ -98,6 +105,12 @@ mod tests {
         for bad in ["2", "2GB", "-1GiB", "64MiB", "99999999999999GiB"] {
             assert!(parse_memory(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn subscribers_may_be_none() {
+        assert_eq!(parse_subscribers("0"), Ok(0));
+        assert!(parse_subscribers("-1").is_err() && parse_subscribers("16385").is_err());
     }
 
     #[test]

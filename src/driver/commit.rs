@@ -7,8 +7,8 @@
 //! the failed epoch, or of a later one, is committed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -120,6 +120,7 @@ impl Committer {
         make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.set_epoch(epoch);
         self.handle.update_status(|status| status.epoch = epoch);
+        self.handle.commits.announce(epoch);
         fail_point!("commit.visible");
         // The driver may fill the next epoch while this one's output still waits for the publisher.
         let _ = self.permits.try_send(());
@@ -231,6 +232,29 @@ impl Committer {
         }
         flush_chunk(&mut open, &mut chunks, 1);
         chunks
+    }
+}
+
+/// The last epoch that this run has committed, for threads that wait for the next.
+#[derive(Debug, Default)]
+pub struct LastCommit {
+    epoch: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl LastCommit {
+    /// Wakes all who wait for an epoch.
+    pub fn announce(&self, epoch: u64) {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+        self.changed.notify_all();
+    }
+
+    /// Waits until an epoch after `seen` is announced, for `timeout` at most. Returns the last one; 0 before
+    /// the first.
+    pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
+        let epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(epoch, timeout, |epoch| *epoch <= seen);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

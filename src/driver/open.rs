@@ -93,6 +93,7 @@ pub fn state_and_targets(
     };
     let is_stopped = || handle.is_stopping() || stop.load(Ordering::Relaxed);
     write_catalogue(config, (&store, &state_tables), &is_stopped)?;
+    store.keep_histories(&state_tables.histories)?;
     let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
     let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
     let dead_letters = dead_letter_topics(config, &topics);

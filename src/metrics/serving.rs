@@ -1,5 +1,5 @@
 //! Metrics of the HTTP server: connections, refused requests by reason, queries by outcome, answers that wait
-//! to be read, and file descriptors.
+//! to be read, subscribers, and file descriptors.
 
 use anyhow::Result;
 use prometheus::core::Collector;
@@ -8,8 +8,10 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use super::{counter_vec, gauge_vec};
 
 /// Reasons for refusing a request.
-pub const REFUSALS: [&str; 7] =
-    ["rate", "host", "body_size", "body_time", "connections", "queries", "query_turn"];
+pub const REFUSALS: [&str; 8] =
+    ["rate", "host", "body_size", "body_time", "connections", "queries", "query_turn", "subscribers"];
+/// Reasons for which subscriptions end.
+pub const SUBSCRIPTION_ENDS: [&str; 5] = ["left", "slow", "gone", "failed", "ending"];
 /// Reasons for which the server ends a connection.
 pub const ENDS: [&str; 6] = ["idle_for_another", "no_place", "handshake", "idle", "stalled", "age"];
 /// Outcomes of queries.
@@ -38,6 +40,9 @@ pub struct Serving {
     outcomes: IntCounterVec,
     answers: IntGauge,
     descriptors: IntGaugeVec,
+    subscribers: IntGaugeVec,
+    subscription_ends: IntCounterVec,
+    subscription_bytes: IntGauge,
 }
 
 impl Serving {
@@ -71,6 +76,20 @@ impl Serving {
                 "File descriptors that the process has, and that it may have.",
                 &["kind"],
             )?,
+            subscribers: gauge_vec(
+                "subscribers_number",
+                "Subscribers of views that there are, and that there may be.",
+                &["kind"],
+            )?,
+            subscription_ends: counter_vec(
+                "subscriptions_ended_total",
+                "Subscriptions that ended, by reason.",
+                &["reason"],
+            )?,
+            subscription_bytes: IntGauge::new(
+                "subscription_events_bytes",
+                "Bytes of events that are held for subscribers.",
+            )?,
         };
         for collector in serving.collectors() {
             registry.register(collector)?;
@@ -79,6 +98,7 @@ impl Serving {
             (&serving.refused, &REFUSALS[..]),
             (&serving.ended, &ENDS[..]),
             (&serving.outcomes, &OUTCOMES[..]),
+            (&serving.subscription_ends, &SUBSCRIPTION_ENDS[..]),
         ] {
             for label in labels {
                 drop(counter.with_label_values(&[label]));
@@ -97,6 +117,9 @@ impl Serving {
             Box::new(self.outcomes.clone()),
             Box::new(self.answers.clone()),
             Box::new(self.descriptors.clone()),
+            Box::new(self.subscribers.clone()),
+            Box::new(self.subscription_ends.clone()),
+            Box::new(self.subscription_bytes.clone()),
         ]
     }
 
@@ -139,6 +162,27 @@ impl Serving {
     /// Returns the number of bytes of answers that wait to be read.
     pub fn answer_bytes(&self) -> u64 {
         self.answers.get().max(0).unsigned_abs()
+    }
+
+    /// Sets the number of subscribers that there may be.
+    pub fn set_most_subscribers(&self, most: usize) {
+        self.subscribers.with_label_values(&["open"]).set(0);
+        self.subscribers.with_label_values(&["limit"]).set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
+    /// Changes the number of subscribers by 1 or -1.
+    pub fn change_subscribers(&self, change: i64) {
+        self.subscribers.with_label_values(&["open"]).add(change);
+    }
+
+    /// Counts a subscription that ended.
+    pub fn count_subscription_end(&self, reason: &str) {
+        self.subscription_ends.with_label_values(&[reason]).inc();
+    }
+
+    /// Changes the number of bytes that are held for subscribers.
+    pub fn change_subscription_bytes(&self, change: i64) {
+        self.subscription_bytes.add(change);
     }
 
     /// Sets the number of open file descriptors and their limit.

@@ -143,6 +143,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         commit_ms: 2_000,
         writes: vec![keyed_writes()?],
         counts: vec![counted_rows(&flags)?, failed_row(&errors)?],
+        changes: vec![],
         progress: Progress {
             views: [("champions".to_owned(), view)].into(),
             sources: [("clicks".to_owned(), clicks())].into(),
@@ -470,10 +471,7 @@ fn mistakes_are_told_as_such() {
         ("SELECT * FROM clicks", "only materialized views are kept"),
         ("SELECT 1 FROM pg_class, champion", "there is no view champion\n  did you mean champions?"),
         ("SELECT nothing FROM pg_class", "No field named nothing"),
-        (
-            "SELECT * FROM pg_catalog.nothing",
-            "there is no source, table or view called pg_catalog.nothing",
-        ),
+        ("SELECT * FROM pg_catalog.nothing", "there is no source, table or view called pg_catalog.nothing"),
         ("SELECT now() FROM champions", "now()"),
         ("SELECT kils FROM champions", "kils"),
         ("SELEC 1", "the query cannot be run"),

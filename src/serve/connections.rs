@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -80,6 +80,21 @@ impl Answering {
         while self.0.load(Ordering::Acquire) > 0 && begun.elapsed() < LAST_ANSWERS_TIMEOUT {
             std::thread::sleep(LOOK_INTERVAL);
         }
+    }
+}
+
+/// Mark of a connection whose answer has no end: it is not closed for its age.
+#[derive(Clone, Debug, Default)]
+pub struct Lasting(Arc<AtomicBool>);
+
+impl Lasting {
+    /// Sets the mark.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -256,9 +271,12 @@ async fn serve_connection(
 ) {
     let routes = TowerToHyperService::new(router);
     let metrics = connection.all.metrics.clone();
+    let lasting = Lasting::default();
+    let mark = lasting.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (busy, crowded) = connection.start_request();
         request.extensions_mut().insert(Peer { address, crowded });
+        request.extensions_mut().insert(mark.clone());
         let answered = routes.call(request);
         async move {
             let response: Response = answered.await?;
@@ -273,6 +291,7 @@ async fn serve_connection(
         ended = connection.as_mut() => Some(ended),
         () = sleep(MAX_AGE) => None,
     };
+    let ended = if ended.is_none() && lasting.is_set() { Some(connection.as_mut().await) } else { ended };
     match ended {
         Some(Err(error)) if error.is_timeout() => metrics.count_ended_connection("idle"),
         Some(Err(error)) if is_write_timeout(&error) => metrics.count_ended_connection("stalled"),

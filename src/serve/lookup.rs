@@ -60,15 +60,17 @@ pub(super) async fn view_row(State(served): Shared, uri: Uri) -> Response {
 fn find_row(served: &Served, path: &str) -> Result<Found> {
     let store = served.handle.store().context("the topology is ending")?;
     let snapshot = store.snapshot()?;
-    let lookups = match served.lookups.get() {
-        Some(lookups) => lookups,
-        None => {
-            // The catalogue does not change while a topology runs.
-            let read = Lookups::read(&snapshot)?;
-            served.lookups.get_or_init(|| read)
-        }
-    };
-    find_in(lookups, &snapshot, path)
+    find_in(views_of(served, &snapshot)?, &snapshot, path)
+}
+
+/// The views of the topology, which are read from a snapshot once.
+pub(super) fn views_of<'s>(served: &'s Served, snapshot: &Snapshot<'_>) -> Result<&'s Lookups> {
+    if let Some(views) = served.lookups.get() {
+        return Ok(views);
+    }
+    // The catalogue does not change while a topology runs.
+    let read = Lookups::read(snapshot)?;
+    Ok(served.lookups.get_or_init(|| read))
 }
 
 /// Finds the row that a path names in a snapshot.

@@ -17,6 +17,7 @@ use crate::error::StateError;
 use crate::progress::{Committed, Progress};
 use crate::store::Store;
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
+use crate::store::history::{EpochChanges, ViewChanges};
 use crate::{outbox, table};
 use draft::Draft;
 use epochs::{EpochEntry, Measured};
@@ -32,6 +33,8 @@ pub struct Commit {
     pub writes: Vec<Writes>,
     /// Changes of row multiplicities.
     pub counts: Vec<Counts>,
+    /// Changes of views for their histories, where those are kept ([`Store::keep_histories`]).
+    pub changes: Vec<ViewChanges>,
     /// The progress of all sources and views; it replaces the held one.
     pub progress: Progress,
     /// Serialised output, by cluster and part.
@@ -109,6 +112,9 @@ impl Store {
             self.put_meta_json(&mut draft.batch, BOUNDED_KEY, totals)?;
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
+        let (epoch, commit_ms) = (commit.epoch, commit.commit_ms);
+        let changes = EpochChanges { epoch, commit_ms, changes: &commit.changes };
+        let histories = self.add_histories(&mut draft.batch, &changes)?;
         if let Some(measured) = commit.measured {
             let entry = EpochEntry { epoch: commit.epoch, commit_ms: commit.commit_ms, measured };
             self.put_epoch_entry(&mut draft.batch, &entry)?;
@@ -124,6 +130,9 @@ impl Store {
         self.write_synced(batch)?;
         fail_point!("store.write.after");
         *dead = totals;
+        if let Some(histories) = histories {
+            *self.lock_histories() = histories;
+        }
         self.set_committed(committed);
         Ok(commit.outbox)
     }

@@ -16,6 +16,7 @@
 //! | `table` | key layout, column families, sorting |
 //! | `commit`, `draft` | the commit of an epoch |
 //! | `epochs` | the history of epochs: sizes and durations of the last thousand |
+//! | `history` | the histories of views: the changes of their rows by epoch, bounded |
 //! | `progress` | offsets, watermarks and counters, and their invariants |
 //! | `read` | [`Reads`]: batched lookups and scans, shared by all readers |
 //! | `snapshot` | a consistent view of one committed epoch, also for other processes |
@@ -53,6 +54,9 @@ pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
 pub use store::Store;
 pub use store::bounded::{Bounded, BoundedTotals};
+pub use store::history::{
+    HistoryLimits, HistoryPiece, HistoryPlace, HistoryScan, HistorySince, RowChange, RowChanges, ViewChanges,
+};
 pub use store::index::{IndexDifference, IndexLayout, OtherValues};
 pub use store::options::StoreOptions;
 pub use store::read::{Entry, Reads, Scan, Slice, count_of};

@@ -5,6 +5,7 @@
 //! write is refused, and the next start continues from the last committed epoch.
 
 pub(crate) mod bounded;
+pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod options;
 pub(crate) mod read;
@@ -28,6 +29,7 @@ use crate::layout::{Layout, StateLock};
 use crate::outbox::Waiting;
 use crate::progress::Committed;
 use crate::table;
+use history::KeptHistories;
 use options::StoreOptions;
 use read::Reads;
 use snapshot::Snapshot;
@@ -57,6 +59,7 @@ pub struct Store {
     pub(crate) topology: Option<String>,
     committed: RwLock<Arc<Committed>>,
     waiting: Mutex<Waiting>,
+    pub(crate) histories: Mutex<KeptHistories>,
     /// The lock for writing state tables or the catalogue; it guards the totals that only writers change.
     writer: Mutex<DeadLetterTotals>,
     /// The message of the first failed write.
@@ -145,6 +148,7 @@ impl Store {
             topology,
             committed: RwLock::new(Arc::new(committed)),
             waiting: Mutex::new(waiting),
+            histories: Mutex::default(),
             writer: Mutex::new(dead),
             poison: OnceLock::new(),
             _lock: lock,

@@ -2,8 +2,9 @@
 //!
 //! | column family | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `published/CLUSTER`, `epoch/SLOT` | see their modules |
+//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `histories`, `published/CLUSTER`, `epoch/SLOT` | see their modules |
 //! | `table`, `arrangement`, `view`, `sink` | state table id u32 + packed key or row | packed row; or an i64 multiplicity |
+//! | `sink` | id u32 of a view + epoch u64 + part u32 | a piece of the view's history |
 //! | the same four | `ff ff ff ff` | u64: the last epoch, so that a family left behind is noticed |
 //! | `outbox` | cluster u16 + epoch u64 + part u32 | a chunk of serialised output |
 //! | `dead_letter` | sequence u64 | a serialised dead letter |

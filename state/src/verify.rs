@@ -9,6 +9,7 @@ use crate::catalogue::{Catalogue, StateTableKind};
 use crate::dead_letter::{DeadLetterTotals, Order};
 use crate::error::{StateError, hex};
 use crate::store::bounded::{self, BOUNDED_KEY, BoundedTotals};
+use crate::store::history::HISTORY_FAMILY;
 use crate::store::index::{IndexDifference, IndexLayout, OtherValues};
 use crate::store::read::count_of;
 use crate::store::snapshot::Snapshot;
@@ -16,7 +17,7 @@ use crate::table;
 
 impl Snapshot<'_> {
     /// Checks conservation, the catalogue, multiplicities of views, indexes against their views, the totals of
-    /// the dead letter table and of the error table, and the history of epochs.
+    /// the dead letter table and of the error table, the history of epochs, and those of views.
     pub fn verify(&self) -> Result<Vec<String>, StateError> {
         let mut findings = Vec::new();
         if let Err(error) = self.committed().progress.check_conservation() {
@@ -41,6 +42,11 @@ impl Snapshot<'_> {
         self.verify_dead_letters(&mut findings)?;
         self.verify_errors(&catalogue, &mut findings)?;
         self.verify_epoch_entries(&mut findings)?;
+        let mut views = BTreeMap::new();
+        for entry in catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::View) {
+            views.insert(entry.id, entry.name.as_str());
+        }
+        self.verify_histories((&views, self.epoch()), &mut findings)?;
         Ok(findings)
     }
 
@@ -54,10 +60,11 @@ impl Snapshot<'_> {
         let (table_kinds, mut strays) = (self.table_kinds(), 0_u64);
         // The next start goes on with an index whose filling was interrupted.
         let begun = self.interrupted_filling(self.committed().epoch)?.map(|filling| filling.table_id());
+        let histories = if name == HISTORY_FAMILY { self.history_ids()? } else { Vec::new() };
         let mut scan = self.scan_family(self.family(name)?, &[], 0);
         while let Some((key, value)) = scan.next_entry()? {
             let id = key.first_chunk::<4>().copied().map(u32::from_be_bytes).unwrap_or_default();
-            if id == table::STAMP || begun == Some(id) {
+            if id == table::STAMP || begun == Some(id) || histories.contains(&id) {
                 continue;
             }
             if table_kinds.get(&id).is_none_or(|kind| kind.family() != name) {

@@ -47,5 +47,6 @@ mod servers;
 mod sinks;
 mod steady;
 mod storage;
+mod subscribe;
 mod tidy;
 mod topics;

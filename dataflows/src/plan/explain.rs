@@ -25,8 +25,8 @@ use super::formats::Format;
 use super::state_role::StateRole;
 use super::window::Window;
 use super::{
-    Conflict, Edge, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar, Source, View,
-    When,
+    Conflict, Edge, History, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar,
+    Source, View, When,
 };
 
 /// Forms of `explain`.
@@ -380,6 +380,21 @@ fn view_kept(plan: &Plan, view: &View) -> String {
     }
 }
 
+/// The history of a view, in words; nothing for the usual one.
+fn history_kept(view: &View) -> String {
+    match &view.history {
+        Some(history) if *history == History::default() => String::new(),
+        Some(History { age_us, bytes }) => {
+            let size = match bytes >> 20 {
+                mebibytes if mebibytes << 20 == *bytes => format!("{mebibytes} MiB"),
+                _ => format!("{} KiB", bytes >> 10),
+            };
+            format!("; changes kept for {}, at most {size}", length_text(*age_us))
+        }
+        None => "; no changes kept".to_owned(),
+    }
+}
+
 /// The condition under which a relation's state is dropped, in words.
 fn expiry_text(plan: &Plan, id: RelId) -> String {
     let rel = &plan.rels[id];
@@ -495,8 +510,9 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
             Some(key) => names_of(&plan.rels[view.rel].schema, key),
             None => "the whole row, counted".to_owned(),
         };
-        let kept = view_kept(plan, view);
-        let _ = writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}", view.name, view.rel);
+        let (kept, history) = (view_kept(plan, view), history_kept(view));
+        let _ =
+            writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}{history}", view.name, view.rel);
         for index in &view.indexes {
             let columns = names_of(&plan.rels[view.rel].schema, &index.columns);
             let _ = writeln!(out, "index {} of {} by {columns}; durable", index.name, view.name);

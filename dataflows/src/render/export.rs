@@ -1,9 +1,9 @@
 //! Export of a relation to the views and sinks that share a key.
 //!
 //! Deltas are gathered by key at the key's owner until their epoch is complete, consolidated, and
-//! handed to the collector once: as the new content of view tables and of their indexes, and as the change
-//! that sinks send. Two rows at once under a key proven unique break an invariant of the plan and stop the worker
-//! before the commit.
+//! handed to the collector once: as the new content of view tables and of their indexes, as the changes that
+//! histories of views keep, and as the change that sinks send. Two rows at once under a key proven unique
+//! break an invariant of the plan and stop the worker before the commit.
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -30,6 +30,8 @@ pub struct Export {
     pub unique: bool,
     /// State tables of the views shown.
     pub views: Vec<u32>,
+    /// State tables of the views whose changes are kept, with the most bytes of an epoch's.
+    pub histories: Vec<(u32, u64)>,
     /// Indexes of those views.
     pub indexes: Vec<IndexLayout>,
     /// Sinks fed.
@@ -163,6 +165,17 @@ impl Export {
                 } else {
                     let row = rows.iter().find_map(|row| (row.2 > 0).then_some(row.0));
                     out.write_total(*table_id, &stored, row);
+                }
+            }
+            for (view, limit) in &self.histories {
+                let changes = out.changes.entry(*view).or_default();
+                if self.key.is_none() {
+                    changes.push(key, rows[0].2, *limit);
+                    continue;
+                }
+                // The row that goes first: who keeps rows by their key may apply one change after the other.
+                for row in rows.iter().filter(|row| row.2 < 0).chain(rows.iter().filter(|row| row.2 > 0)) {
+                    changes.push(row.0, row.2, *limit);
                 }
             }
             for index in &self.indexes {

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use schemas::Outcome;
-use state::{Commit, Counts, Progress, ViewProgress, Writes};
+use state::{Commit, Counts, Progress, ViewChanges, ViewProgress, Writes};
 
-use super::retention::Sweep;
+use super::retention::{Expired, Sweep};
 use super::worker::Setup;
 use crate::collect::EpochOut;
 use crate::error::RunError;
@@ -138,11 +138,12 @@ impl Assembler {
         let written = workers.iter().map(|worker| worker.out.changes()).sum();
         // The sweep goes by the watermarks of the last epoch: rows it deletes are final in every epoch in
         // flight.
-        let (writes, counts) = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
+        let expired = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
         let sources = self.advance_sources(&setup.plan, heads, &workers);
         self.advance_views(&setup.plan, epoch, commit_ms);
         let progress = self.progress.clone();
-        let commit = Commit { epoch, commit_ms, progress, writes, counts, ..Commit::default() };
+        let Expired { writes, counts, changes } = expired;
+        let commit = Commit { epoch, commit_ms, progress, writes, counts, changes, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
         for worker in workers {
             assembled.add_worker(worker.out);
@@ -225,6 +226,10 @@ impl Assembled {
         }
         for (table_id, (rows, diffs)) in out.counts {
             self.commit.counts.push(Counts { table_id, rows, diffs });
+        }
+        // A row has one owner, so the workers' changes together are consolidated as each worker's are.
+        for (view, changes) in out.changes {
+            self.commit.changes.push(ViewChanges { view, changes });
         }
         self.touched_by_worker.push(out.touched.values().sum());
         for (operator, rows) in out.touched {

@@ -6,7 +6,9 @@
 //! all records that were sent.
 
 use schemas::{Blobs, RowCodec, Rows, without_group};
-use state::{CatalogueEntry, Counts, IndexLayout, Progress, Store, Writes, count_of};
+use state::{
+    CatalogueEntry, Counts, IndexLayout, Progress, RowChanges, Store, ViewChanges, Writes, count_of,
+};
 
 use super::state_tables::StateTables;
 use crate::error::RunError;
@@ -53,10 +55,23 @@ pub struct Sweep {
     views: Vec<RetainedView>,
 }
 
+/// Deletions of rows past their retention, for a commit.
+#[derive(Debug, Default)]
+pub struct Expired {
+    /// Those of keys.
+    pub writes: Vec<Writes>,
+    /// Those of all copies of rows.
+    pub counts: Vec<Counts>,
+    /// The rows that go, for the histories of their views.
+    pub changes: Vec<ViewChanges>,
+}
+
 /// A view with retention and the position of its sweep.
 struct RetainedView {
     entry: CatalogueEntry,
     indexes: Vec<IndexLayout>,
+    /// Most bytes of an epoch's changes; None where no changes are kept.
+    history: Option<u64>,
     /// The key the next step goes on from.
     next: Vec<u8>,
     /// The horizon of the pass under way.
@@ -74,7 +89,9 @@ impl Sweep {
         let mut views = Vec::new();
         for entry in state_tables.retained() {
             let (entry, indexes) = (entry.clone(), state_tables.indexes_of(entry.id)?);
-            views.push(RetainedView { entry, indexes, next: Vec::new(), passing: None, passed: None });
+            let history = state_tables.histories.get(&entry.id).map(|limits| limits.bytes);
+            let (next, passing, passed) = (Vec::new(), None, None);
+            views.push(RetainedView { entry, indexes, history, next, passing, passed });
         }
         Ok(Sweep { views })
     }
@@ -90,8 +107,8 @@ impl Sweep {
         store: &Store,
         progress: &Progress,
         written: usize,
-    ) -> Result<(Vec<Writes>, Vec<Counts>), RunError> {
-        let (mut writes, mut counts, mut entry) = (Vec::new(), Vec::new(), Vec::new());
+    ) -> Result<Expired, RunError> {
+        let (mut expired, mut entry) = (Expired::default(), Vec::new());
         for view in &mut self.views {
             let Some(served) = Served::of(&view.entry, progress)? else { continue };
             // A complete pass at this horizon left nothing to delete.
@@ -103,6 +120,7 @@ impl Sweep {
             let served = Served { horizon, ..served };
             let mut deleted = vec![Deletions::new(view.entry.id)];
             deleted.extend(view.indexes.iter().map(|index| Deletions::new(index.table_id)));
+            let mut changes = RowChanges::default();
             let mut scan = store.iter_from(view.entry.id, &view.next)?;
             for _ in 0..MIN_ROWS_PER_EPOCH.max(written.saturating_mul(ROWS_PER_WRITE)) {
                 let Some((key, value)) = scan.next_entry()? else {
@@ -115,6 +133,10 @@ impl Sweep {
                 if !served.is_served(row)? {
                     let copies = count_of(value).unwrap_or(0);
                     deleted[0].push(key, copies);
+                    if let Some(limit) = view.history {
+                        let gone = if view.entry.key.is_some() { 1 } else { copies };
+                        changes.push(row, -gone, limit);
+                    }
                     for (index, deleted) in view.indexes.iter().zip(&mut deleted[1..]) {
                         index.entry_key(without_group(key), value, &mut entry)?;
                         deleted.push(&entry, copies);
@@ -126,13 +148,16 @@ impl Sweep {
             }
             for deleted in deleted.into_iter().filter(|deleted| !deleted.copies.is_empty()) {
                 if view.entry.key.is_some() {
-                    writes.push(deleted.into_writes());
+                    expired.writes.push(deleted.into_writes());
                 } else {
-                    counts.push(deleted.into_counts());
+                    expired.counts.push(deleted.into_counts());
                 }
             }
+            if !changes.is_empty() {
+                expired.changes.push(ViewChanges { view: view.entry.id, changes });
+            }
         }
-        Ok((writes, counts))
+        Ok(expired)
     }
 }
 

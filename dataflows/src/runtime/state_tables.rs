@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use state::{Catalogue, CatalogueEntry, EntryFacts, IndexLayout, IndexOf, Retention, StateTableKind};
+use state::{
+    Catalogue, CatalogueEntry, EntryFacts, HistoryLimits, IndexLayout, IndexOf, Retention, StateTableKind,
+};
 
 use crate::error::RunError;
 use crate::plan::explain::{fingerprint, operator_name, sink_fingerprint, source_fingerprint};
@@ -23,6 +25,8 @@ pub struct StateTables {
     pub tables: BTreeMap<usize, u32>,
     /// Tables of views, in the plan's order.
     pub views: Vec<u32>,
+    /// Bounds on the histories of views that keep one, by their tables.
+    pub histories: BTreeMap<u32, HistoryLimits>,
     roles: BTreeMap<(RelId, StateRole), u32>,
     entries: Vec<CatalogueEntry>,
 }
@@ -102,7 +106,12 @@ impl StateTables {
         for view in &plan.views {
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
             let (print, key) = (view_print(plan, view), (view.key.clone(), view.name.as_str()));
-            self.views.push(builder.add(StateTableKind::View, &view.name, print, schema, key));
+            let id = builder.add(StateTableKind::View, &view.name, print, schema, key);
+            self.views.push(id);
+            if let Some(history) = view.history {
+                let limits = HistoryLimits { age_ms: history.age_us / 1_000, bytes: history.bytes };
+                self.histories.insert(id, limits);
+            }
             if let (Some(entry), Some(served)) = (builder.entries.last_mut(), &view.served) {
                 let mut marks = Vec::with_capacity(served.marks.len());
                 for (source, lag) in &served.marks {
@@ -353,6 +362,17 @@ mod tests {
 
     fn index(catalogue: &Catalogue, name: &str) -> Option<u32> {
         catalogue.find(StateTableKind::Index, name).map(|entry| entry.id)
+    }
+
+    #[test]
+    fn another_history_is_no_other_edition() {
+        let mut plan = plan("n > 0", "");
+        let (held, usual) = (catalogue(&plan, None), StateTables::of(&plan, None).unwrap());
+        let limits = HistoryLimits { age_ms: 300_000, bytes: 64 << 20 };
+        assert_eq!(usual.histories, BTreeMap::from([(usual.views[0], limits)]));
+        plan.views[0].history = None;
+        let without = StateTables::of(&plan, Some(&held)).unwrap();
+        assert_eq!((without.histories.len(), without.catalogue("t")), (0, held));
     }
 
     #[test]

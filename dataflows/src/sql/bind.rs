@@ -4,6 +4,7 @@
 //! can read the decoded and the INCLUDEd ones; constraints, watermark, key and version can read all.
 //! The connector validates the options that are left in a source.
 
+pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod keyed;
 pub(crate) mod places;

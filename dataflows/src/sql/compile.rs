@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::bind::{self, ColumnsOf, index, places, sink};
+use super::bind::{self, ColumnsOf, history, index, places, sink};
 use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::null_comparison::null_comparisons;
 use super::diagnostics::site::Site;
@@ -213,11 +213,14 @@ impl<'a> Compiler<'a> {
         };
         self.catalog.add(self.catalog_entry(known, &create.name));
         let retention = create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose();
-        let (rel, retention_us) = match (result, retention) {
-            (Ok(rel), Ok(retention_us)) => (rel, retention_us),
-            (result, retention) => {
-                let mistakes = retention.err().into_iter().chain(result.err().into_iter().flatten());
-                return Err(mistakes.collect());
+        let history = history::bind_history(&create.with);
+        let (rel, retention_us, history) = match (result, retention, history) {
+            (Ok(rel), Ok(retention_us), Ok(history)) => (rel, retention_us, history),
+            (result, retention, history) => {
+                let mut mistakes = history.err().unwrap_or_default();
+                mistakes.extend(retention.err());
+                mistakes.extend(result.err().into_iter().flatten());
+                return Err(mistakes);
             }
         };
         if create.materialized {
@@ -229,6 +232,7 @@ impl<'a> Compiler<'a> {
                 retention_us,
                 served: None,
                 indexes: vec![],
+                history,
                 final_marks: None,
             });
             self.views.push(create.name.pos);

@@ -208,6 +208,24 @@ pub(crate) fn count_parameters(text: &str) -> Result<usize, Mistake> {
     }
 }
 
+/// Parses a condition that stands alone.
+///
+/// # Errors
+/// Every mistake, in the order of their places.
+pub fn parse_condition(text: &str) -> Result<datafusion_sql::sqlparser::ast::Expr, Vec<Mistake>> {
+    let unset = RefCell::default();
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    let (tokens, broken) = read_tokens(&context);
+    if let Some(mistake) = broken {
+        return Err(vec![mistake]);
+    }
+    let (end, count) = (end_of(&tokens), tokens.len());
+    match Cursor::new(context, tokens, end).expr_until(count) {
+        Ok((expr, _)) => Ok(expr),
+        Err(mistake) => Err(vec![mistake]),
+    }
+}
+
 /// Finds no environment variable.
 pub(super) fn no_variable(_: &str) -> Option<String> {
     None

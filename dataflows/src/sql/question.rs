@@ -5,12 +5,16 @@
 //! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Each
 //! scan is offered the conditions right above it, and asked for the columns that the query reads. Unlike a
 //! view, such a query may sort its rows, and call `is_final`.
+//!
+//! A [`condition`] is evaluated by the process of the topology itself, over rows of a view on their way to a
+//! subscriber. It has the types and the refusals of a CHECK, and only forms whose time and memory its own
+//! length and the row's bound: no function can make much of little, and no subquery reads another view.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ExprSchema, Result, TableReference};
 use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan, Projection, TableScan};
@@ -37,9 +41,15 @@ use crate::functions::number::checked::checked;
 pub use crate::functions::planning::is_final::Finality;
 use crate::functions::planning::is_final::{self, IS_FINAL};
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
+use crate::plan::Scalar;
 
 /// Bytes of stack to plan on: enough for the deepest text that `parse`'s bounds allow.
 const STACK_BYTES: usize = 256 << 20;
+
+/// Most bytes of a condition.
+const MAX_CONDITION_BYTES: usize = 4096;
+/// Most operators of a condition, which bound its depth; columns and constants do not count.
+const MAX_CONDITION_PARTS: usize = 200;
 
 /// Source of a table's rows, by the name in [`plan`]'s `tables`.
 pub type Tables<'a> = dyn Fn(&str) -> Option<Arc<dyn TableSource>> + 'a;
@@ -111,6 +121,120 @@ pub fn on_deep_stack<T>(work: impl FnOnce() -> T) -> T {
 fn in_query(found: Vec<Mistake>, text: &str) -> Vec<SqlError> {
     let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
     parse::name_mistakes(found, &[file])
+}
+
+/// Plans a condition over the columns of a view.
+///
+/// # Errors
+/// Every mistake in the text, in the order of their positions.
+pub fn condition(text: &str, (view, schema): (&str, &Schema)) -> std::result::Result<Scalar, Vec<SqlError>> {
+    let planned = stacker::grow(STACK_BYTES, || plan_condition(text, (view, schema)));
+    planned.map_err(|found| {
+        let file = SqlFile { name: "where".to_owned(), text: text.to_owned() };
+        parse::name_mistakes(found, &[file])
+    })
+}
+
+/// Plans a condition, with its mistakes not yet named by file.
+fn plan_condition(text: &str, (view, schema): (&str, &Schema)) -> std::result::Result<Scalar, Vec<Mistake>> {
+    let pos = Pos { file: 0, line: 1, column: 1 };
+    if text.len() > MAX_CONDITION_BYTES {
+        let message = format!("the condition has {} bytes, and {MAX_CONDITION_BYTES} at most", text.len());
+        return Err(vec![Mistake::new(pos, message).hint(OWN_VIEW)]);
+    }
+    let expr = parse::parse_condition(text)?;
+    let mut forms = ConditionForms { site: Site { file: 0, pos }, parts: 0, found: vec![] };
+    let _ = expr.walk(&mut forms);
+    if !forms.found.is_empty() {
+        return Err(forms.found);
+    }
+    let scalar = query::plan_expression(&Catalog::default(), &expr, (view, schema), None, forms.site)?;
+    match scalar.data_type(schema) {
+        Ok(DataType::Boolean) => Ok(scalar),
+        _ => {
+            Err(vec![Mistake::new(pos, "this is not a condition").hint("write a comparison, such as n > 0")])
+        }
+    }
+}
+
+/// Remedy for a condition of other forms.
+const OWN_VIEW: &str =
+    "keep a view for it, CREATE MATERIALIZED VIEW name AS SELECT ... WHERE ..., and follow that";
+
+/// Visitor that refuses the forms that a condition does not take.
+struct ConditionForms {
+    site: Site,
+    parts: usize,
+    found: Vec<Mistake>,
+}
+
+impl ConditionForms {
+    fn refuse(&mut self, expr: &ast::Expr, message: &str) -> ControlFlow<()> {
+        self.found.push(Mistake::new(self.site.place(expr.span()), message).hint(OWN_VIEW));
+        ControlFlow::Break(())
+    }
+}
+
+impl Visitor for ConditionForms {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        use ast::Expr;
+        match expr {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => {
+                return ControlFlow::Continue(());
+            }
+            Expr::BinaryOp { op, .. } if is_bounded(op) => {}
+            Expr::UnaryOp { op: ast::UnaryOperator::Not | ast::UnaryOperator::Minus, .. }
+            | Expr::UnaryOp { op: ast::UnaryOperator::Plus, .. }
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsDistinctFrom(..)
+            | Expr::IsNotDistinctFrom(..)
+            | Expr::InList { .. }
+            | Expr::Between { .. }
+            | Expr::Like { .. }
+            | Expr::ILike { .. }
+            | Expr::Nested(_)
+            | Expr::Cast { .. }
+            | Expr::Case { .. }
+            | Expr::Interval(_)
+            | Expr::CompoundFieldAccess { .. } => {}
+            Expr::Function(_) => {
+                return self.refuse(expr, "the condition of a subscriber calls no function");
+            }
+            _ => {
+                let message = "the condition of a subscriber has comparisons, arithmetic, AND, OR, NOT, IN, \
+                               BETWEEN, LIKE, IS, CASE and CAST alone";
+                return self.refuse(expr, message);
+            }
+        }
+        self.parts += 1;
+        if self.parts > MAX_CONDITION_PARTS {
+            return self.refuse(expr, "the condition has more than 200 operators");
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns true for an operator whose result is no larger than its operands together.
+fn is_bounded(op: &ast::BinaryOperator) -> bool {
+    use ast::BinaryOperator as Op;
+    matches!(
+        op,
+        Op::Plus
+            | Op::Minus
+            | Op::Multiply
+            | Op::Divide
+            | Op::Modulo
+            | Op::StringConcat
+            | Op::Arrow
+            | Op::LongArrow
+    ) || matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::And | Op::Or)
 }
 
 /// Names of the tables that `text` reads, as `name` or `schema.name`.
@@ -343,4 +467,76 @@ fn filtered_scan(mut scan: TableScan, mut conditions: Vec<Expr>) -> Result<Logic
         Some(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(scan))?),
         None => scan,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    fn schema() -> Schema {
+        let field = |name: &str, of| Field::new(name, of, true);
+        Schema::new(vec![field("player", DataType::Utf8), field("points", DataType::Int64)])
+    }
+
+    /// The rows of three for which a condition is true, or its first mistake.
+    fn chosen(text: &str) -> std::result::Result<Vec<usize>, String> {
+        let scalar = condition(text, ("scores", &schema()))
+            .map_err(|found| found.first().map(ToString::to_string).unwrap_or_default())?;
+        let players = StringArray::from(vec!["anna", "ben", "o'neil"]);
+        let points = Int64Array::from(vec![Some(3), Some(5), None]);
+        let batch = RecordBatch::try_new(Arc::new(schema()), vec![Arc::new(players), Arc::new(points)])
+            .map_err(|error| error.to_string())?;
+        let found = scalar.evaluate_bool(&batch).map_err(|error| error.to_string())?;
+        Ok((0..3).filter(|row| found.iter().nth(*row).flatten() == Some(true)).collect())
+    }
+
+    #[test]
+    fn a_condition_compares_the_columns_of_a_view() {
+        for (text, rows) in [
+            ("points > 3", vec![1]),
+            ("points IS NULL OR player = 'ben'", vec![1, 2]),
+            ("player LIKE '%n%' AND NOT points IN (5, 6)", vec![0]),
+            ("scores.points + 1 BETWEEN 4 AND 5.5", vec![0]),
+            ("player IN ('o''neil', 'ben')", vec![1, 2]),
+            ("CASE WHEN points > 4 THEN false ELSE player || 'x' = 'annax' END", vec![0]),
+            ("CAST(points AS VARCHAR) = '5'", vec![1]),
+            ("points IS DISTINCT FROM 3", vec![1, 2]),
+            ("points > -1 AND points < DECIMAL '4.5'", vec![0]),
+        ] {
+            assert_eq!(chosen(text), Ok(rows), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_could_take_long_is_refused_with_its_place() {
+        let long = format!("player = '{}'", "x".repeat(MAX_CONDITION_BYTES));
+        let deep = format!("points = {}1", "1 + ".repeat(MAX_CONDITION_PARTS));
+        let nested = format!("{}points{} > 1", "(".repeat(1500), ")".repeat(1500));
+        for (text, told) in [
+            (
+                "repeat(player, 1000000000) = 'x'",
+                "where:1:1: the condition of a subscriber calls no function",
+            ),
+            ("points > (SELECT 1)", "where:1:11: the condition of a subscriber has comparisons, "),
+            ("points IN (SELECT 1)", "where:1:"),
+            ("EXISTS (SELECT 1)", "where:1:"),
+            ("player ~ 'a.*'", "where:1:1: the condition of a subscriber has comparisons, "),
+            ("points > now()", "where:1:10: the condition of a subscriber calls no function"),
+            ("points", "where:1:1: this is not a condition"),
+            ("pionts > 1", "where:1:1: "),
+            ("points > ", "where:1:"),
+            ("points > 1; SELECT 1", "where:1:11: "),
+            ("", "where:1:1: "),
+            ("points > 'x'", "where:1:"),
+            (&long, "where:1:1: the condition has "),
+            (&deep, "where:1:10: the condition has more than 200 operators"),
+            (&nested, "where:1:"),
+        ] {
+            let found = chosen(text).expect_err(text);
+            assert!(found.starts_with(told), "{text}: {found}");
+        }
+    }
 }

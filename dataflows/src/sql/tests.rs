@@ -374,6 +374,23 @@ CREATE MATERIALIZED VIEW w AS SELECT DISTINCT name FROM d;";
 }
 
 #[test]
+fn a_history_that_is_not_the_usual_one_is_explained() {
+    let line = |options: &str| {
+        let plan = plan(&format!("CREATE MATERIALIZED VIEW v{options} AS SELECT id FROM s;"));
+        let text = explain(&plan, None, Form::Text).unwrap();
+        let found = text.lines().find(|line| line.starts_with("view v ")).map(str::to_owned).unwrap();
+        found.split_once("kept for ever").unwrap().1.to_owned()
+    };
+    assert_eq!(line(""), "");
+    assert_eq!(line(" WITH (history = '0 seconds')"), "; no changes kept");
+    assert_eq!(
+        line(" WITH (history = '15 minutes', history_size = '100 KiB')"),
+        "; changes kept for 15 minutes, at most 100 KiB"
+    );
+    assert_eq!(line(" WITH (history_size = '2 GiB')"), "; changes kept for 5 minutes, at most 2048 MiB");
+}
+
+#[test]
 fn what_nobody_reads_is_not_computed() {
     let text = "CREATE VIEW wide AS SELECT m.id, m.n, m.tags, p.who, p.k, d.name FROM m JOIN d ON d.id = m.id, UNNEST(m.ps) AS p;
 CREATE MATERIALIZED VIEW v AS SELECT name, count(*) AS c FROM wide GROUP BY name;

@@ -7,9 +7,9 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
-use state::{Catalogue, Committed, Entry};
+use state::{Catalogue, Committed, Entry, HistoryPlace};
 
 use crate::query::tables::Bounds;
 
@@ -63,6 +63,45 @@ pub(super) enum ReadRequest {
     Tell { message: String },
     /// Asks for the dead letters from a sequence number on, whose reply is a chunk with sequence numbers as keys.
     DeadLetters { from: u64 },
+    /// Asks for the next pieces of the history of a view, which is given by its state table, whose reply is a
+    /// [`ChangesReply`].
+    Changes { view: u32, from: HistoryPlace },
+}
+
+/// Reply to a request for the changes of a view.
+pub(super) enum ChangesReply {
+    /// A chunk of pieces, with their places as keys. The last one says that no others are in the epoch.
+    Held(Vec<u8>),
+    /// The history does not hold them. Those after this epoch it does.
+    Gone(Option<u64>),
+}
+
+impl ChangesReply {
+    /// Returns the reply as a message: a byte that tells which, and what it has.
+    pub fn into_message(self) -> Vec<u8> {
+        match self {
+            ChangesReply::Held(chunk) => [&[0][..], &chunk].concat(),
+            ChangesReply::Gone(since) => {
+                [&[1][..], &since.map(u64::to_le_bytes).unwrap_or([u8::MAX; 8])].concat()
+            }
+        }
+    }
+
+    /// Takes the reply from a message.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_message(mut message: Vec<u8>) -> Result<ChangesReply> {
+        match message.first() {
+            Some(0) => Ok(ChangesReply::Held(message.split_off(1))),
+            Some(1) => {
+                let since = message[1..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+                let since = since.context("a reply about changes is cut")?;
+                Ok(ChangesReply::Gone(Some(since).filter(|since| *since != u64::MAX)))
+            }
+            _ => Err(anyhow!("a reply about changes is cut")),
+        }
+    }
 }
 
 /// A held epoch.

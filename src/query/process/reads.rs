@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
-use state::{Snapshot, Store};
+use state::{HistoryPlace, Snapshot, Store};
 
-use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
+use super::messages::{
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message,
+};
 use crate::driver::DriverHandle;
 use crate::exit::{RelayedFailure, Stopped, mistake};
-use crate::query::tables::epoch::{BoundedScan, EntryScan, EpochReads, ListedSession};
+use crate::query::tables::epoch::{BoundedScan, ChangesRead, EntryScan, EpochReads, ListedSession};
 use crate::query::tables::scans::MAX_SCANS;
 
 /// Access to the state of a running topology: None before it is open and after it is closed.
@@ -284,6 +286,7 @@ fn answer_request<'s>(
             Ok(EpochReads::published_until(snapshot, target)?.to_le_bytes().to_vec())
         }
         ReadRequest::DeadLetters { from } => dead_letters(snapshot, from),
+        ReadRequest::Changes { view, from } => changes(snapshot, view, from),
         ReadRequest::Hold => Err(anyhow!("an epoch is held already")),
         // Those that ask for nothing of the epoch are answered before.
         ReadRequest::Release
@@ -319,11 +322,75 @@ fn dead_letters(snapshot: &Snapshot<'_>, from: u64) -> Result<Vec<u8>> {
     Ok(chunk.into_message(last, 0))
 }
 
+/// Returns the next changes of a view.
+fn changes(snapshot: &Snapshot<'_>, view: u32, from: HistoryPlace) -> Result<Vec<u8>> {
+    let mut chunk = Chunk::new();
+    let read = EpochReads::changes_from(snapshot, view, from, &mut |entry| {
+        chunk.push_entry(entry);
+        Ok(chunk.len() < CHUNK_BYTES)
+    })?;
+    Ok(match read {
+        ChangesRead::Held { next } => {
+            let last = next == HistoryPlace::after(snapshot.epoch());
+            ChangesReply::Held(chunk.into_message(last, 0)).into_message()
+        }
+        ChangesRead::Gone(since) => ChangesReply::Gone(since).into_message(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use state::StoreOptions;
+    use std::collections::BTreeMap;
+
+    use state::{Commit, HistoryLimits, HistoryPiece, RowChanges, StoreOptions, ViewChanges};
 
     use super::*;
+    use crate::query::process::remote::lend_to_test;
+
+    /// The changes of a view pass to another process piece by piece; an epoch is whole when the next place is
+    /// behind it.
+    #[test]
+    fn changes_are_read_by_way_of_the_topology() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Arc::new(Store::open(&dir.path().join("state"), &options)?);
+        store.keep_histories(&BTreeMap::from([(1, HistoryLimits { age_ms: 1_000, bytes: 64 << 20 })]))?;
+        // Epochs of two pieces, more than a chunk each, and one without changes.
+        for epoch in 1..=4 {
+            let mut changes = RowChanges::default();
+            for row in 0..if epoch == 3 { 0 } else { 15 } {
+                changes.push(&vec![row; 100 << 10], epoch as i64, u64::MAX);
+            }
+            let changes = vec![ViewChanges { view: 1, changes }];
+            store.commit(Commit { epoch, commit_ms: 5, changes, ..Commit::default() })?;
+        }
+        let connection = lend_to_test(&store)?;
+        let held = connection.hold_epoch()?;
+        let (mut from, mut read, mut whole) = (HistoryPlace::after(1), Vec::new(), Vec::new());
+        while from != HistoryPlace::after(4) {
+            let asked = held.changes_from(1, from, &mut |entry| {
+                let piece = HistoryPiece::decode(entry).context("a piece")?;
+                assert!(piece.commit_ms == 5 && piece.place >= from);
+                for change in piece.changes {
+                    assert_eq!((change.diff, change.row.len()), (piece.place.epoch as i64, 100 << 10));
+                    read.push((piece.place.epoch, change.row[0]));
+                }
+                Ok(true)
+            })?;
+            let ChangesRead::Held { next } = asked else { panic!("{asked:?}") };
+            whole.push(next.epoch - 1);
+            from = next;
+        }
+        let expected: Vec<(u64, u8)> =
+            [2, 4].into_iter().flat_map(|e| (0..15).map(move |row| (e, row))).collect();
+        assert_eq!(read, expected);
+        assert_eq!(whole, [1, 1, 3, 3, 4]);
+        let mut nothing = |_: state::Entry<'_>| Ok(true);
+        let gone = held.changes_from(1, HistoryPlace { epoch: 0, part: 0 }, &mut nothing)?;
+        assert_eq!(gone, ChangesRead::Gone(Some(0)));
+        assert_eq!(held.changes_from(2, HistoryPlace::after(1), &mut nothing)?, ChangesRead::Gone(None));
+        Ok(())
+    }
 
     /// The end of a topology waits for the reads of its queries, and serves no others.
     #[test]

@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use state::{Catalogue, Committed, Entry, EpochEntry};
+use state::{Catalogue, Committed, Entry, EpochEntry, HistoryPlace};
 
-use super::messages::{CHUNK_BYTES, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message};
+use super::messages::{
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message,
+};
 use crate::exit::{RelayedFailure, Stopped};
 use crate::query::tables::Bounds;
-use crate::query::tables::epoch::{DeadLetterVisitor, EntryScan, EpochReads, ListedSession};
+use crate::query::tables::epoch::{
+    ChangesRead, DeadLetterVisitor, EntryScan, EpochReads, ListedSession, PieceVisitor,
+};
 
 /// Bytes of entries that a scan asks for at first.
 const FIRST_BYTES: usize = 4 << 10;
@@ -218,6 +222,37 @@ impl EpochReads for RemoteEpoch<'_> {
             }
         }
     }
+
+    fn changes_from(
+        &self,
+        view: u32,
+        from: HistoryPlace,
+        visit: &mut PieceVisitor<'_>,
+    ) -> Result<ChangesRead> {
+        let reply = self.connection.ask(&ReadRequest::Changes { view, from })?;
+        match ChangesReply::from_message(reply)? {
+            ChangesReply::Gone(since) => Ok(ChangesRead::Gone(since)),
+            ChangesReply::Held(chunk) => {
+                visit_pieces(Chunk::from_message(chunk)?, (from, self.committed.epoch), visit)
+            }
+        }
+    }
+}
+
+/// Visits the pieces of a chunk of changes, which are of the epoch `held` at most.
+fn visit_pieces(
+    mut chunk: Chunk,
+    (mut next, held): (HistoryPlace, u64),
+    visit: &mut PieceVisitor<'_>,
+) -> Result<ChangesRead> {
+    while chunk.advance()? {
+        let entry = chunk.entry().context("a piece of changes is cut")?;
+        next = HistoryPlace::of_key(entry.0).context("a piece of changes has no place")?.next();
+        if !visit(entry)? {
+            return Ok(ChangesRead::Held { next });
+        }
+    }
+    Ok(ChangesRead::Held { next: if chunk.is_last() { HistoryPlace::after(held) } else { next } })
 }
 
 /// Returns the number that a reply is.

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 use schemas::{KEY_GROUPS, stored_group, without_group};
 use serde::{Deserialize, Serialize};
-use state::{Catalogue, Committed, Entry, EpochEntry, Order, Reads, Scan, Slice, Snapshot, StateError};
+use state::{
+    Catalogue, Committed, Entry, EpochEntry, HistoryPlace, HistorySince, Order, Reads, Scan, Slice, Snapshot,
+    StateError,
+};
 
 use super::conditions::{Bounds, KeyRange};
 
@@ -40,6 +43,15 @@ pub trait EpochReads: Sync {
     fn sessions(&self) -> Result<Vec<ListedSession>> {
         Ok(Vec::new())
     }
+
+    /// Visits pieces of the history of a view, which is given by its state table, from a place on, in their
+    /// order: until `visit` returns false or about a chunk of them was read.
+    fn changes_from(
+        &self,
+        view: u32,
+        from: HistoryPlace,
+        visit: &mut PieceVisitor<'_>,
+    ) -> Result<ChangesRead>;
 }
 
 /// Session of a client of PostgreSQL's protocol, for `herald.sessions`.
@@ -59,6 +71,22 @@ pub struct ListedSession {
     pub state: String,
     /// The statement that runs, or the last one.
     pub query: String,
+}
+
+/// Visitor of a stored piece of a history ([`state::HistoryPiece::decode`]). False ends the visits.
+pub type PieceVisitor<'v> = dyn FnMut(Entry<'_>) -> Result<bool> + 'v;
+
+/// The end of the reading of a view's changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangesRead {
+    /// All pieces before a place were read: the epochs below its epoch are whole.
+    Held {
+        /// The place to go on from; that after the held epoch if nothing is left.
+        next: HistoryPlace,
+    },
+    /// The history does not hold the changes. Those after this epoch it does; None for a view without a
+    /// history.
+    Gone(Option<u64>),
 }
 
 /// Visitor of a dead letter: its sequence number and its stored bytes. False ends the visits.
@@ -132,6 +160,34 @@ impl EpochReads for Snapshot<'_> {
             Err(VisitEnd::Failed(error)) => Err(error),
         }
     }
+
+    fn changes_from(
+        &self,
+        view: u32,
+        from: HistoryPlace,
+        visit: &mut PieceVisitor<'_>,
+    ) -> Result<ChangesRead> {
+        visit_changes(self, (view, from), visit)
+    }
+}
+
+/// Reads pieces of a history at a snapshot.
+fn visit_changes(
+    snapshot: &Snapshot<'_>,
+    (view, from): (u32, HistoryPlace),
+    visit: &mut PieceVisitor<'_>,
+) -> Result<ChangesRead> {
+    let mut scan = match snapshot.history_from(view, from)? {
+        HistorySince::Held(scan) => scan,
+        HistorySince::Gone(since) => return Ok(ChangesRead::Gone(since)),
+    };
+    while let Some(entry) = scan.next_entry()? {
+        let place = HistoryPlace::of_key(entry.0).context("a piece of a history has no place")?;
+        if !visit(entry)? {
+            return Ok(ChangesRead::Held { next: place.next() });
+        }
+    }
+    Ok(ChangesRead::Held { next: HistoryPlace::after(snapshot.epoch()) })
 }
 
 /// Reason for which a visit of dead letters ends early.

@@ -67,6 +67,16 @@ impl Lookups {
 }
 
 impl LookupView {
+    /// Its entry in the catalogue.
+    pub fn entry(&self) -> &CatalogueEntry {
+        &self.entry
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// The row of a key, whose values are literals in the order of its columns, as an object like those of an
     /// answer in JSON; None if there is none.
     ///

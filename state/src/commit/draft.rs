@@ -155,6 +155,9 @@ fn estimate_bytes(commit: &Commit) -> usize {
     for counts in &commit.counts {
         bytes += counts.rows.bytes_len() + (ENTRY_BYTES + 8) * counts.rows.len();
     }
+    for made in &commit.changes {
+        bytes += made.changes.bytes_len() + 2 * ENTRY_BYTES;
+    }
     for chunk in &commit.outbox {
         bytes += chunk.bytes.len() + 2 * ENTRY_BYTES;
     }

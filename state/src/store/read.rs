@@ -108,11 +108,7 @@ impl Reads<'_> {
 
     /// Scans the keys of a state table from `from` on, in order, as of now or of the snapshot.
     pub fn iter_from(&self, table_id: u32, from: &[u8]) -> Result<Scan<'_>, StateError> {
-        let family = self.family_of_table(table_id)?;
-        let mut full = Vec::with_capacity(4 + from.len());
-        table::key_into(&mut full, table_id, from);
-        let table = table_id.to_be_bytes();
-        Ok(Scan { head: table.to_vec(), ..self.scan_family_from(family, &table, &full) })
+        Ok(self.scan_table(self.family_of_table(table_id)?, table_id, from))
     }
 
     /// Estimates the bytes of a state table in files. What is only in memory and logs does not count.
@@ -259,6 +255,14 @@ impl Reads<'_> {
     pub(crate) fn scan_family(&self, family: &ColumnFamily, prefix: &[u8], skip: usize) -> Scan<'_> {
         let head = prefix.get(..skip).unwrap_or_default().to_vec();
         Scan { head, ..self.scan_family_from(family, prefix, prefix) }
+    }
+
+    /// Scans the keys of a table of a family from `from` on.
+    pub(crate) fn scan_table(&self, family: &ColumnFamily, table_id: u32, from: &[u8]) -> Scan<'_> {
+        let mut full = Vec::with_capacity(4 + from.len());
+        table::key_into(&mut full, table_id, from);
+        let table = table_id.to_be_bytes();
+        Scan { head: table.to_vec(), ..self.scan_family_from(family, &table, &full) }
     }
 
     /// Scans all entries at or above `from` whose key begins with `prefix`.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rocksdb::{Cache, DB};
 
+use super::history::{HistoryPlace, HistorySince};
 use super::options::{self, StoreOptions};
 use super::read::Reads;
 use crate::error::StateError;
@@ -48,6 +49,14 @@ impl<'a> Snapshot<'a> {
     /// Returns the epoch with its time and progress.
     pub fn committed(&self) -> &Committed {
         &self.committed
+    }
+
+    /// Reads the changes of a view, which is given by its state table, from a place of its history on.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn history_from(&self, view: u32, from: HistoryPlace) -> Result<HistorySince<'_>, StateError> {
+        self.read_history((view, self.epoch()), from)
     }
 }
 

@@ -4,7 +4,7 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::{
-    OperatorText, column_names, connector_text, durability, expiry_text, fingerprint, is_shown,
+    OperatorText, column_names, connector_text, durability, expiry_text, fingerprint, is_shown, length_text,
     shown_operator, state_text, view_kept, write_rounds,
 };
 use crate::plan::{Op, Plan, RelId};
@@ -26,6 +26,10 @@ pub(super) fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value
             "relation": view.rel,
             "key": key,
             "kept": kept,
+            "history": view.history.map(|history| json!({
+                "age": length_text(history.age_us),
+                "bytes": history.bytes,
+            })),
             "indexes": indexes,
         }));
     }

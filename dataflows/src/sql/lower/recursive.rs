@@ -130,8 +130,16 @@ impl Lower<'_> {
         let rel = narrow.rels.len() - 1;
         let name = of.name.clone();
         let served = None;
-        let view =
-            View { name, rel, key: None, retention_us: None, served, indexes: vec![], final_marks: None };
+        let view = View {
+            name,
+            rel,
+            key: None,
+            retention_us: None,
+            served,
+            indexes: vec![],
+            history: None,
+            final_marks: None,
+        };
         narrow.views.push(view);
         prune(&mut narrow);
         self.split_body(narrow.rels, &sides)

@@ -466,11 +466,19 @@ const BAD: &[(&str, &str)] = &[
     ("CREATE VIEW v (a b) AS SELECT 1", "1:18: expected `)`, found `b`"),
     (
         "CREATE MATERIALIZED VIEW v WITH (ttl='1 day') AS SELECT 1",
-        "1:34: unknown option ttl\n  a view takes the option retention only",
+        "1:34: unknown option ttl\n  a view takes the options retention, history and history_size only",
     ),
     (
         "CREATE VIEW v WITH (retention='1 day') AS SELECT 1",
         "1:21: a view that is not materialized keeps nothing to retain\n  leave the option out",
+    ),
+    (
+        "CREATE VIEW v WITH (history='1 day') AS SELECT 1",
+        "1:21: a view that is not materialized keeps nothing to retain\n  leave the option out",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW v WITH (histroy='1 day') AS SELECT 1",
+        "1:34: unknown option histroy\n  did you mean history?",
     ),
     ("CREATE VIEW v SELECT 1", "1:15: expected AS, found `SELECT`\n  write CREATE VIEW v AS SELECT ..."),
     ("CREATE VIEW v AS SELECT a b c FROM t", "1:29: unexpected `c`"),

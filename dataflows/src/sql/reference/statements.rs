@@ -179,7 +179,7 @@ fn materialized_view() -> StatementEntry {
         name: "CREATE MATERIALIZED VIEW",
         purpose: "The rows of a query, kept up to date with each record, for `herald query` and for sinks.",
         grammar: fill(
-            "CREATE MATERIALIZED VIEW name [(column, ...)] [WITH (option = value)]
+            "CREATE MATERIALIZED VIEW name [(column, ...)] [WITH (option = value, ...)]
   AS query
   [EMIT ON WINDOW CLOSE]",
         ),
@@ -187,11 +187,16 @@ fn materialized_view() -> StatementEntry {
             "EMIT ON WINDOW CLOSE",
             "Every row comes once, when it is final; without it rows come at once and are corrected.",
         )],
-        options: &[(
-            "retention",
-            "Length of time for which rows are served once they are final; else for ever.",
-        )],
-        example: "CREATE MATERIALIZED VIEW hourly WITH (retention = '90 days') AS
+        options: &[
+            ("retention", "Length of time for which rows are served once they are final; else for ever."),
+            (
+                "history",
+                "Length of time for which changes are kept for subscribers that come back; `0 seconds` for \
+                 no subscribers. Else 5 minutes. It may be changed at any start.",
+            ),
+            ("history_size", "Most bytes of these changes, such as `256 MiB`. Else 64 MiB."),
+        ],
+        example: "CREATE MATERIALIZED VIEW hourly WITH (retention = '90 days', history = '15 minutes') AS
 SELECT window_start, window_end, page, count(*) AS clicks
 FROM TUMBLE(clicks, at, INTERVAL '1 hour')
 GROUP BY window_start, window_end, page

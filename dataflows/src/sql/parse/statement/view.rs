@@ -2,8 +2,8 @@
 //!
 //! Flink's window form is rewritten on the tokens before `sqlparser` reads the query; windows become
 //! derived tables on the tree. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
-//! EMIT as an alias; the binder checks that the view can do it. A materialized view takes the option
-//! `retention`, other views none.
+//! EMIT as an alias; the binder checks that the view can do it. A materialized view takes some options, other
+//! views none.
 
 use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -111,18 +111,22 @@ fn read_emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
     Ok(Some(pos))
 }
 
+/// Options of a materialized view.
+const OPTIONS: [&str; 3] = ["retention", "history", "history_size"];
+
 /// Refuses options that the view does not take.
 fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mistake>) {
     for option in with {
-        let mistake = if option.name == "retention" && materialized {
+        let known = OPTIONS.contains(&option.name.as_str());
+        let mistake = if known && materialized {
             continue;
-        } else if option.name == "retention" {
+        } else if known {
             Mistake::new(option.pos, "a view that is not materialized keeps nothing to retain")
                 .hint("leave the option out")
         } else {
             Mistake::new(option.pos, format!("unknown option {}", option.name))
-                .hint("a view takes the option retention only")
-                .maybe_hint(did_you_mean(&option.name, ["retention"]))
+                .hint("a view takes the options retention, history and history_size only")
+                .maybe_hint(did_you_mean(&option.name, OPTIONS))
         };
         mistakes.push(mistake);
     }

@@ -1,0 +1,166 @@
+//! Server-Sent Events of a subscription, as text.
+//!
+//! | event | data | meaning |
+//! | --- | --- | --- |
+//! | `reset` | epoch, commit_ms, why | a snapshot follows: rows of before are void |
+//! | `snapshot` | epoch, commit_ms, diff, row | a row of the snapshot, `diff` times |
+//! | `delta` | epoch, commit_ms, diff, row | a row that came (`diff` above 0) or went (below) in an epoch |
+//! | `progress` | epoch, commit_ms | all changes up to the epoch were sent; the only event with an id |
+//! | `end` | reason, why | the last event |
+//!
+//! An id is the epoch and, behind a minus, the first eight digits of the state's id: an epoch of another
+//! state is none to go on from.
+
+use std::fmt::Write;
+
+use axum::body::Bytes;
+use serde_json::{Value, json};
+
+/// Bytes after which a frame is full.
+const FRAME_BYTES: usize = 128 << 10;
+/// Digits of a state's id in the id of an event.
+const STATE_DIGITS: usize = 8;
+/// A comment, which clients ignore: it tells both ends that the other is there.
+pub(super) const HEARTBEAT: &str = ": heartbeat\n\n";
+
+/// An epoch with the time of its commit, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// The epoch.
+    pub epoch: u64,
+    /// The time.
+    pub commit_ms: i64,
+}
+
+/// Kind of an event with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowKind {
+    /// A row of a snapshot.
+    Snapshot,
+    /// A change.
+    Delta,
+}
+
+/// Events on their way into frames: parts of the stream that are sent at once.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    open: String,
+    full: Vec<Bytes>,
+}
+
+impl Frames {
+    /// Adds an event with a row.
+    pub fn push_row(&mut self, kind: RowKind, Stamp { epoch, commit_ms }: Stamp, (diff, row): (i64, &Value)) {
+        let name = match kind {
+            RowKind::Snapshot => "snapshot",
+            RowKind::Delta => "delta",
+        };
+        // Writing to a string does not fail. JSON has no line break outside its texts, and escapes those
+        // inside.
+        let _ = write!(
+            self.open,
+            "event: {name}\ndata: {{\"epoch\":{epoch},\"commit_ms\":{commit_ms},\"diff\":{diff},\
+             \"row\":{row}}}\n\n"
+        );
+        if self.open.len() >= FRAME_BYTES {
+            self.full.push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+    }
+
+    /// Adds other events.
+    pub fn push_text(&mut self, text: &str) {
+        self.open.push_str(text);
+    }
+
+    /// Takes the full frames.
+    pub fn take_full(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.full)
+    }
+
+    /// Takes all frames.
+    pub fn take_all(&mut self) -> Vec<Bytes> {
+        let mut frames = self.take_full();
+        if !self.open.is_empty() {
+            frames.push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+        frames
+    }
+}
+
+/// The event after the changes of an epoch.
+pub(super) fn progress(Stamp { epoch, commit_ms }: Stamp, state_id: &str) -> String {
+    let id = event_id(epoch, state_id);
+    format!("event: progress\nid: {id}\ndata: {{\"epoch\":{epoch},\"commit_ms\":{commit_ms}}}\n\n")
+}
+
+/// The event before a snapshot.
+pub(super) fn reset(Stamp { epoch, commit_ms }: Stamp, why: &str) -> String {
+    format!("event: reset\ndata: {}\n\n", json!({"epoch": epoch, "commit_ms": commit_ms, "why": why}))
+}
+
+/// The last event.
+pub(super) fn end(reason: &str, why: &str) -> String {
+    format!("event: end\ndata: {}\n\n", json!({"reason": reason, "why": why}))
+}
+
+/// The id of an epoch's progress.
+fn event_id(epoch: u64, state_id: &str) -> String {
+    let state = state_id.get(..STATE_DIGITS).unwrap_or(state_id);
+    format!("{epoch}-{state}")
+}
+
+/// The epoch that an id names, or an epoch alone; None for another text. An epoch of another state is
+/// [`u64::MAX`], which is never held.
+pub(super) fn epoch_of_id(id: &str, state_id: &str) -> Option<u64> {
+    let (epoch, state) = match id.trim().split_once('-') {
+        Some((epoch, state)) => (epoch, Some(state)),
+        None => (id.trim(), None),
+    };
+    let epoch = epoch.parse().ok()?;
+    match state {
+        Some(_) if id.trim() != event_id(epoch, state_id) => Some(u64::MAX),
+        _ => Some(epoch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_framed() {
+        let stamp = Stamp { epoch: 7, commit_ms: 1_000 };
+        let mut frames = Frames::default();
+        frames.push_row(RowKind::Delta, stamp, (-2, &json!({"a": "x\ny", "b": null})));
+        frames.push_text(&progress(stamp, "0123456789abcdef"));
+        assert_eq!(frames.take_full().len(), 0);
+        let text: Vec<u8> = frames.take_all().concat();
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "event: delta\n\
+             data: {\"epoch\":7,\"commit_ms\":1000,\"diff\":-2,\"row\":{\"a\":\"x\\ny\",\"b\":null}}\n\n\
+             event: progress\nid: 7-01234567\ndata: {\"epoch\":7,\"commit_ms\":1000}\n\n"
+        );
+        assert!(frames.take_all().is_empty());
+        for _ in 0..3 {
+            frames.push_row(RowKind::Snapshot, stamp, (1, &json!("x".repeat(FRAME_BYTES))));
+        }
+        assert_eq!((frames.take_full().len(), frames.take_all().len()), (3, 0));
+        assert_eq!(
+            reset(stamp, "a \"why\""),
+            "event: reset\ndata: {\"epoch\":7,\"commit_ms\":1000,\"why\":\"a \\\"why\\\"\"}\n\n"
+        );
+        assert_eq!(end("slow", "w"), "event: end\ndata: {\"reason\":\"slow\",\"why\":\"w\"}\n\n");
+    }
+
+    #[test]
+    fn an_id_names_an_epoch_of_its_state() {
+        let state = "0123456789abcdef";
+        assert_eq!(epoch_of_id("7-01234567", state), Some(7));
+        assert_eq!(epoch_of_id(" 7 ", state), Some(7));
+        assert_eq!(epoch_of_id("7-89abcdef", state), Some(u64::MAX));
+        for none in ["", "x", "-1", "7.5", "7x-01234567"] {
+            assert_eq!(epoch_of_id(none, state), None, "{none}");
+        }
+    }
+}

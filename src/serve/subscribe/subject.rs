@@ -1,0 +1,208 @@
+//! The rows that a feed follows, and the reading of them: the changes after an epoch, from the history of a
+//! view, and a snapshot of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result};
+use axum::body::Bytes;
+use schemas::{Rows, without_group};
+use state::{HistoryPlace, HistorySince, RowChange, Snapshot, StateError, count_of};
+
+use super::events::{RowKind, Stamp, progress, reset};
+use super::shape::{EpochEvents, Shape};
+
+/// Rows of a snapshot that are read at once.
+const SNAPSHOT_ROWS: usize = 4096;
+/// Bytes of a snapshot's rows that are read at once, however few they are.
+const SNAPSHOT_BYTES: usize = 1 << 20;
+/// Longest time in which a subscriber must have its snapshot and the changes since.
+pub(super) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The reason for which a subscription ends, with a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// A word, as events and metrics have it.
+    pub reason: &'static str,
+    /// The sentence.
+    pub why: String,
+}
+
+impl End {
+    fn new(reason: &'static str, why: impl Into<String>) -> End {
+        End { reason, why: why.into() }
+    }
+
+    /// The topology stops.
+    pub fn ending() -> End {
+        End::new("ending", "the topology is stopping: go on from the last progress when it runs")
+    }
+
+    /// The client reads too slowly.
+    pub fn slow() -> End {
+        End::new(
+            "slow",
+            "the client has fallen behind what is kept in memory for it: go on from the last progress",
+        )
+    }
+
+    /// The snapshot took too long.
+    pub fn late() -> End {
+        let seconds = CATCH_UP_TIMEOUT.as_secs();
+        End::new(
+            "slow",
+            format!(
+                "the client did not read its snapshot and the changes since within {seconds} s: ask for less \
+                 by where and columns"
+            ),
+        )
+    }
+
+    /// The history does not hold the next changes.
+    pub fn gone() -> End {
+        End::new("gone", "the changes that follow are no longer kept: subscribe again for a snapshot")
+    }
+
+    /// The rows cannot be read, or the condition fails on one.
+    pub fn failed(error: &Error) -> End {
+        End::new("failed", format!("{error:#}"))
+    }
+}
+
+/// The reason for which reading breaks off.
+#[derive(Debug)]
+pub(super) enum Break {
+    /// The client has left.
+    Left,
+    /// The subscription ends.
+    End(End),
+    /// The history does not hold the changes; those after this epoch it does.
+    Gone(Option<u64>),
+}
+
+impl From<Error> for Break {
+    fn from(error: Error) -> Break {
+        Break::End(End::failed(&error))
+    }
+}
+
+impl From<StateError> for Break {
+    fn from(error: StateError) -> Break {
+        Error::from(error).into()
+    }
+}
+
+/// Receiver of frames, each with its epoch. It is called without one, too, to ask whether reading goes on.
+pub(super) type Output<'o> = dyn FnMut(u64, Option<Bytes>) -> Result<(), Break> + 'o;
+
+/// The rows that a feed follows.
+pub(super) struct Subject {
+    /// The state table of the view.
+    pub view: u32,
+    /// True if the view has a key: then an entry is a key and its row, else a row and its count.
+    pub keyed: bool,
+    /// The shape of the rows.
+    pub shape: Shape,
+    /// The id of the state.
+    pub state_id: String,
+}
+
+impl Subject {
+    /// Reads the changes after an epoch, up to the epoch of a snapshot. The frames of each epoch that changes
+    /// a row end with a mark of progress. Returns the last such epoch.
+    pub fn read_changes(
+        &self,
+        snapshot: &Snapshot<'_>,
+        after: u64,
+        out: &mut Output<'_>,
+    ) -> Result<Option<u64>, Break> {
+        let mut scan = match snapshot.history_from(self.view, HistoryPlace::after(after))? {
+            HistorySince::Held(scan) => scan,
+            HistorySince::Gone(since) => return Err(Break::Gone(since)),
+        };
+        let (mut open, mut marked): (Option<EpochEvents<'_>>, Option<u64>) = (None, None);
+        while let Some(piece) = scan.next_piece()? {
+            let stamp = Stamp { epoch: piece.place.epoch, commit_ms: piece.commit_ms };
+            if let Some(done) = open.take_if(|events| events.stamp() != stamp) {
+                marked = self.finish_epoch(done, out)?.or(marked);
+            }
+            let events = open.get_or_insert_with(|| EpochEvents::new(&self.shape, RowKind::Delta, stamp));
+            for frame in events.add(&piece.changes)? {
+                out(stamp.epoch, Some(frame))?;
+            }
+        }
+        if let Some(done) = open {
+            marked = self.finish_epoch(done, out)?.or(marked);
+        }
+        Ok(marked)
+    }
+
+    /// Hands on the last frames of an epoch; returns it if it has any.
+    fn finish_epoch(&self, events: EpochEvents<'_>, out: &mut Output<'_>) -> Result<Option<u64>, Break> {
+        let stamp = events.stamp();
+        let frames = events.finish(&progress(stamp, &self.state_id))?;
+        let marked = (!frames.is_empty()).then_some(stamp.epoch);
+        for frame in frames {
+            out(stamp.epoch, Some(frame))?;
+        }
+        Ok(marked)
+    }
+
+    /// Reads all rows of a snapshot; `why` tells the client the reason for it.
+    pub fn read_snapshot(
+        &self,
+        snapshot: &Snapshot<'_>,
+        why: &str,
+        out: &mut Output<'_>,
+    ) -> Result<(), Break> {
+        let stamp = stamp_of(snapshot);
+        out(stamp.epoch, Some(Bytes::from(reset(stamp, why))))?;
+        let mut events = EpochEvents::new(&self.shape, RowKind::Snapshot, stamp);
+        let (mut rows, mut copies) = (Rows::new(), Vec::new());
+        let mut scan = snapshot.iter(self.view, &[])?;
+        while let Some((key, value)) = scan.next_entry()? {
+            if self.keyed {
+                rows.push(value);
+                copies.push(1);
+            } else {
+                rows.push(without_group(key));
+                copies.push(count_of(value).context("the view holds a row without a count")?);
+            }
+            if rows.len() >= SNAPSHOT_ROWS || rows.bytes_len() >= SNAPSHOT_BYTES {
+                for frame in events.add(&changes_of(&rows, &copies))? {
+                    out(stamp.epoch, Some(frame))?;
+                }
+                rows.clear();
+                copies.clear();
+                out(stamp.epoch, None)?;
+            }
+        }
+        let mut frames = events.add(&changes_of(&rows, &copies))?;
+        frames.extend(events.finish(&progress(stamp, &self.state_id))?);
+        for frame in frames {
+            out(stamp.epoch, Some(frame))?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows with their numbers of copies as changes.
+fn changes_of<'r>(rows: &'r Rows, copies: &[i64]) -> Vec<RowChange<'r>> {
+    rows.iter().zip(copies).map(|(row, diff)| RowChange { diff: *diff, row }).collect()
+}
+
+/// The epoch of a snapshot with its time.
+pub(super) fn stamp_of(snapshot: &Snapshot<'_>) -> Stamp {
+    Stamp { epoch: snapshot.epoch(), commit_ms: snapshot.committed().commit_ms }
+}
+
+#[cfg(test)]
+impl Subject {
+    /// The rows of a view of one column, for tests.
+    pub fn test() -> Result<Subject> {
+        use arrow::datatypes::{DataType, Field, Schema};
+        use std::sync::Arc;
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let shape = Shape::new(("v", &schema), (None, None))?;
+        Ok(Subject { view: 1, keyed: false, shape, state_id: "0123456789abcdef".to_owned() })
+    }
+}

@@ -1,0 +1,752 @@
+//! The history of views: the changes of their rows by epoch, for those who follow a view.
+//!
+//! The export of a view has the consolidated changes of an epoch in hand. It encodes them as it writes the
+//! view ([`RowChanges`]), and the commit puts them, in pieces of about a mebibyte, into its own batch: no key
+//! is looked up and no row is encoded a second time. A piece lies in the family `sink` under the id of the
+//! view's state table, the epoch and its number; its value is the time of the commit and the changes.
+//!
+//! A history is bounded in age and bytes. Each commit deletes the oldest epochs beyond the bounds, some
+//! pieces at a time, and notes the epoch above which all changes are held. That note also has the epoch of
+//! the commit that wrote it: where an epoch was committed without it, by a repair or an earlier release, the
+//! history has a gap and is void.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use rocksdb::{ColumnFamily, WriteBatch};
+use schemas::memory::{HeapBytes, vector_bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StateError;
+use crate::store::Store;
+use crate::store::read::{Entry, Reads, Scan};
+
+/// The family of histories. Sinks have few entries there, so that the deletions slow down no look-up.
+pub(crate) const HISTORY_FAMILY: &str = "sink";
+/// The key of the totals in `meta`.
+const HISTORIES_KEY: &str = "histories";
+/// Bytes of changes after which a piece is full.
+const PIECE_BYTES: usize = 1 << 20;
+/// Fewest pieces of a view that a commit may delete.
+const PIECES_PER_COMMIT: usize = 64;
+/// Bytes of a piece's key: table id, epoch and number.
+const KEY_BYTES: usize = 16;
+/// Bytes in front of a piece's changes: the time of the commit.
+const HEAD_BYTES: usize = 8;
+
+/// Bounds on the history of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Age in milliseconds from which changes may be deleted.
+    pub age_ms: i64,
+    /// Most bytes of its pieces.
+    pub bytes: u64,
+}
+
+/// Changes of a view in an epoch.
+#[derive(Clone, Debug, Default)]
+pub struct ViewChanges {
+    /// The id of the view's state table.
+    pub view: u32,
+    /// The changes.
+    pub changes: RowChanges,
+}
+
+/// All changes of an epoch that is committed.
+pub(crate) struct EpochChanges<'a> {
+    /// The epoch.
+    pub epoch: u64,
+    /// The time of the commit, in milliseconds since 1970.
+    pub commit_ms: i64,
+    /// The changes, of all views and workers.
+    pub changes: &'a [ViewChanges],
+}
+
+/// Encoded changes of rows, in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct RowChanges {
+    pieces: Vec<Vec<u8>>,
+    bytes: u64,
+    /// Set when they were more than a history may hold, and were given up.
+    overflowed: bool,
+}
+
+impl RowChanges {
+    /// Adds the change of a row. Changes of more than `limit` bytes are given up: no history could hold them.
+    pub fn push(&mut self, row: &[u8], diff: i64, limit: u64) {
+        if self.overflowed {
+            return;
+        }
+        if self.pieces.last().is_none_or(|piece| piece.len() >= PIECE_BYTES) {
+            self.pieces.push(Vec::new());
+        }
+        let Some(piece) = self.pieces.last_mut() else { return };
+        let before = piece.len();
+        // Zigzag: small numbers of either sign are one byte.
+        put_number(piece, ((diff << 1) ^ (diff >> 63)) as u64);
+        put_number(piece, row.len() as u64);
+        piece.extend_from_slice(row);
+        self.bytes += (piece.len() - before) as u64;
+        if self.bytes > limit {
+            *self = RowChanges { overflowed: true, ..RowChanges::default() };
+        }
+    }
+
+    /// Returns the bytes of the changes.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Returns true without changes.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && !self.overflowed
+    }
+}
+
+impl HeapBytes for RowChanges {
+    fn heap_bytes(&self) -> usize {
+        self.pieces.iter().map(vector_bytes).sum()
+    }
+}
+
+/// The change of a row in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowChange<'a> {
+    /// The number of copies that came, or that went if negative.
+    pub diff: i64,
+    /// The packed row.
+    pub row: &'a [u8],
+}
+
+/// The place of a piece in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HistoryPlace {
+    /// The epoch.
+    pub epoch: u64,
+    /// The number of the piece within the epoch.
+    pub part: u32,
+}
+
+impl HistoryPlace {
+    /// Returns the first place after an epoch.
+    pub fn after(epoch: u64) -> HistoryPlace {
+        HistoryPlace { epoch: epoch.saturating_add(1), part: 0 }
+    }
+
+    /// Returns the place behind this one.
+    pub fn next(self) -> HistoryPlace {
+        HistoryPlace { part: self.part.saturating_add(1), ..self }
+    }
+
+    /// Reads the key of a piece without its table id; None for other bytes.
+    pub fn of_key(key: &[u8]) -> Option<HistoryPlace> {
+        let (epoch, part) = key.split_first_chunk()?;
+        let part = part.try_into().ok()?;
+        Some(HistoryPlace { epoch: u64::from_be_bytes(*epoch), part: u32::from_be_bytes(part) })
+    }
+
+    fn key(self) -> [u8; 12] {
+        let mut key = [0; 12];
+        key[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        key[8..].copy_from_slice(&self.part.to_be_bytes());
+        key
+    }
+}
+
+/// A piece of a history: changes of one epoch, all of them or some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPiece<'a> {
+    /// Its place.
+    pub place: HistoryPlace,
+    /// The time of the epoch's commit, in milliseconds since 1970.
+    pub commit_ms: i64,
+    /// The changes, consolidated: no row is in an epoch twice.
+    pub changes: Vec<RowChange<'a>>,
+}
+
+impl<'a> HistoryPiece<'a> {
+    /// Decodes a stored piece, whose key is without the table id; None for other bytes.
+    pub fn decode((key, value): Entry<'a>) -> Option<HistoryPiece<'a>> {
+        let place = HistoryPlace::of_key(key)?;
+        let (commit_ms, mut rest) = split_time(value)?;
+        let mut changes = Vec::new();
+        while !rest.is_empty() {
+            let (diff, after) = take_number(rest)?;
+            let (length, after) = take_number(after)?;
+            let (row, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+            changes.push(RowChange { diff: (diff >> 1) as i64 ^ -((diff & 1) as i64), row });
+            rest = after;
+        }
+        Some(HistoryPiece { place, commit_ms, changes })
+    }
+}
+
+/// Splits the time of the commit off a piece.
+fn split_time(value: &[u8]) -> Option<(i64, &[u8])> {
+    let (time, rest) = value.split_first_chunk()?;
+    Some((i64::from_be_bytes(*time), rest))
+}
+
+/// Appends a number, seven bits a byte, the lowest first; each byte but the last has its highest bit set.
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Takes a number from the front of some bytes; None if there is none.
+fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    for (at, byte) in bytes.iter().enumerate().take(10) {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((number, &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
+/// The totals of all histories, as `meta` has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Histories {
+    /// The epoch of the commit that wrote them.
+    epoch: u64,
+    /// By the id of the view's state table.
+    views: BTreeMap<u32, HistoryTotals>,
+}
+
+/// The totals of a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct HistoryTotals {
+    /// The epoch above which all changes are held.
+    after: u64,
+    /// The least epoch of which pieces may be there.
+    first: u64,
+    /// Bytes of all pieces with their keys.
+    bytes: u64,
+}
+
+impl HistoryTotals {
+    /// The totals of a history that begins after an epoch.
+    fn begin(after: u64) -> HistoryTotals {
+        HistoryTotals { after, first: after + 1, bytes: 0 }
+    }
+}
+
+/// The histories that this process keeps, with their bounds and totals.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptHistories {
+    limits: BTreeMap<u32, HistoryLimits>,
+    totals: Histories,
+    /// Epoch and time of the oldest piece of each history, where known.
+    oldest: BTreeMap<u32, (u64, i64)>,
+}
+
+/// Changes of a view from a place on.
+pub enum HistorySince<'a> {
+    /// They are all held.
+    Held(HistoryScan<'a>),
+    /// They are not held. Those after this epoch are; None for a view without a history.
+    Gone(Option<u64>),
+}
+
+/// Scan over the pieces of a history, in the order of their places.
+pub struct HistoryScan<'a> {
+    scan: Scan<'a>,
+    dir: std::path::PathBuf,
+}
+
+impl HistoryScan<'_> {
+    /// Returns the next piece as it is stored: its key without the table id, and its value. None at the end.
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, StateError> {
+        self.scan.next_entry()
+    }
+
+    /// Returns the next piece; None at the end.
+    pub fn next_piece(&mut self) -> Result<Option<HistoryPiece<'_>>, StateError> {
+        let HistoryScan { scan, dir } = self;
+        let Some(entry) = scan.next_entry()? else { return Ok(None) };
+        let piece = HistoryPiece::decode(entry);
+        piece.map(Some).ok_or_else(|| StateError::corrupt(dir, "a piece of a history is not readable"))
+    }
+}
+
+impl Reads<'_> {
+    /// Reads the changes of a view from a place on, at the committed epoch `now`.
+    pub(crate) fn read_history(
+        &self,
+        (view, now): (u32, u64),
+        from: HistoryPlace,
+    ) -> Result<HistorySince<'_>, StateError> {
+        let held: Histories = self.meta_json(HISTORIES_KEY)?.unwrap_or_default();
+        let totals = held.views.get(&view).filter(|_| held.epoch == now);
+        let Some(totals) = totals else { return Ok(HistorySince::Gone(None)) };
+        if from.epoch <= totals.after || from.epoch > now.saturating_add(1) {
+            return Ok(HistorySince::Gone(Some(totals.after)));
+        }
+        let scan = self.scan_table(self.family(HISTORY_FAMILY)?, view, &from.key());
+        Ok(HistorySince::Held(HistoryScan { scan, dir: self.dir.clone() }))
+    }
+
+    /// Reports pieces that cannot be read or are of an epoch after `now`, the committed one, and totals that
+    /// differ from the pieces.
+    pub(crate) fn verify_histories(
+        &self,
+        (names, now): (&BTreeMap<u32, &str>, u64),
+        findings: &mut Vec<String>,
+    ) -> Result<(), StateError> {
+        let held: Histories = self.meta_json(HISTORIES_KEY)?.unwrap_or_default();
+        if held.epoch != now {
+            // Void: the next start drops them.
+            return Ok(());
+        }
+        for (view, totals) in &held.views {
+            let Some(name) = names.get(view) else {
+                findings.push(format!("the history {view} is of no view"));
+                continue;
+            };
+            let (mut bytes, mut broken, mut early) = (0, 0_u64, 0_u64);
+            let mut scan = self.scan_table(self.family(HISTORY_FAMILY)?, *view, &[]);
+            while let Some((key, value)) = scan.next_entry()? {
+                bytes += piece_size(value.len());
+                match HistoryPiece::decode((key, value)) {
+                    None => broken += 1,
+                    Some(piece) => early += u64::from(piece.place.epoch > now),
+                }
+            }
+            if broken > 0 {
+                findings.push(format!("{broken} pieces of the history of view {name:?} are not readable"));
+            }
+            if early > 0 {
+                findings.push(format!(
+                    "{early} pieces of the history of view {name:?} are of epochs after {now}"
+                ));
+            }
+            if bytes != totals.bytes {
+                let counted = totals.bytes;
+                findings
+                    .push(format!("the history of view {name:?} holds {bytes} bytes, and counts {counted}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the ids of the views that have a history, void ones included.
+    pub(crate) fn history_ids(&self) -> Result<Vec<u32>, StateError> {
+        let held: Histories = self.meta_json(HISTORIES_KEY)?.unwrap_or_default();
+        Ok(held.views.into_keys().collect())
+    }
+}
+
+impl Store {
+    /// Sets the views whose changes are kept from the next commit on, by the ids of their state tables, with
+    /// the bounds of each. Drops the histories of all others, and those that have a gap.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written.
+    pub fn keep_histories(&self, limits: &BTreeMap<u32, HistoryLimits>) -> Result<(), StateError> {
+        let _writer = self.lock_writer();
+        self.refuse_poisoned()?;
+        let committed = self.committed().epoch;
+        let held: Option<Histories> = self.meta_json(HISTORIES_KEY)?;
+        let before = held.clone().unwrap_or_default();
+        let whole = before.epoch == committed;
+        let (family, mut batch) = (self.family(HISTORY_FAMILY)?, WriteBatch::new());
+        let mut totals = Histories { epoch: committed, views: BTreeMap::new() };
+        for (view, found) in &before.views {
+            if whole && limits.contains_key(view) {
+                totals.views.insert(*view, *found);
+            } else {
+                batch.delete_range_cf(family, view.to_be_bytes(), view.saturating_add(1).to_be_bytes());
+            }
+        }
+        for view in limits.keys() {
+            totals.views.entry(*view).or_insert(HistoryTotals::begin(committed));
+        }
+        let empty = held.is_none() && totals.views.is_empty();
+        if !empty && held.as_ref() != Some(&totals) {
+            self.put_meta_json(&mut batch, HISTORIES_KEY, &totals)?;
+            self.write_synced(batch).inspect_err(|error| self.poison(error))?;
+        }
+        *self.lock_histories() = KeptHistories { limits: limits.clone(), totals, oldest: BTreeMap::new() };
+        Ok(())
+    }
+
+    /// Returns the bytes of each kept history, by the id of the view's state table.
+    pub fn history_bytes(&self) -> BTreeMap<u32, u64> {
+        let kept = self.lock_histories();
+        kept.totals.views.iter().map(|(view, totals)| (*view, totals.bytes)).collect()
+    }
+
+    /// Adds the changes of an epoch to its batch, and the deletion of those that are beyond the bounds.
+    /// Returns the histories as they are after the commit; None if none is kept.
+    pub(crate) fn add_histories(
+        &self,
+        batch: &mut WriteBatch,
+        now: &EpochChanges<'_>,
+    ) -> Result<Option<KeptHistories>, StateError> {
+        let KeptHistories { limits, mut totals, mut oldest } = self.lock_histories().clone();
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        for (view, limits) in &limits {
+            let Some(totals) = totals.views.get_mut(view) else { continue };
+            let oldest_piece = oldest.remove(view);
+            let mut history = HistoryDraft {
+                store: self,
+                family: self.family(HISTORY_FAMILY)?,
+                view: *view,
+                limits: *limits,
+                totals: *totals,
+                oldest: oldest_piece,
+            };
+            let added = history.put_changes(batch, now);
+            history.trim(batch, now, added)?;
+            *totals = history.totals;
+            oldest.extend(history.oldest.map(|piece| (*view, piece)));
+        }
+        totals.epoch = now.epoch;
+        self.put_meta_json(batch, HISTORIES_KEY, &totals)?;
+        Ok(Some(KeptHistories { limits, totals, oldest }))
+    }
+
+    pub(crate) fn lock_histories(&self) -> MutexGuard<'_, KeptHistories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The history of one view while an epoch is committed.
+struct HistoryDraft<'a> {
+    store: &'a Store,
+    family: &'a ColumnFamily,
+    view: u32,
+    limits: HistoryLimits,
+    totals: HistoryTotals,
+    /// Epoch and time of the oldest piece, if known.
+    oldest: Option<(u64, i64)>,
+}
+
+impl HistoryDraft<'_> {
+    /// Puts the changes of the epoch, unless they are more than the history may hold: then it begins after
+    /// the epoch. Returns the number of pieces.
+    fn put_changes(&mut self, batch: &mut WriteBatch, now: &EpochChanges<'_>) -> usize {
+        let (mut pieces, mut bytes, mut overflowed) = (Vec::new(), 0, false);
+        for made in now.changes.iter().filter(|made| made.view == self.view) {
+            overflowed |= made.changes.overflowed;
+            for piece in &made.changes.pieces {
+                bytes += piece_size(HEAD_BYTES + piece.len());
+                pieces.push(piece);
+            }
+        }
+        if overflowed || bytes > self.limits.bytes {
+            self.totals.after = now.epoch;
+            return 0;
+        }
+        if !pieces.is_empty() && self.totals.bytes == 0 {
+            self.oldest = Some((now.epoch, now.commit_ms));
+        }
+        let (added, mut value) = (pieces.len(), Vec::new());
+        for (part, piece) in (0..).zip(pieces) {
+            value.clear();
+            value.extend_from_slice(&now.commit_ms.to_be_bytes());
+            value.extend_from_slice(piece);
+            let key = self.full_key(HistoryPlace { epoch: now.epoch, part });
+            batch.put_cf(self.family, key, &value);
+        }
+        self.totals.bytes += bytes;
+        added
+    }
+
+    /// Deletes the oldest pieces that are beyond the bounds, at most twice as many as were added or
+    /// [`PIECES_PER_COMMIT`].
+    fn trim(
+        &mut self,
+        batch: &mut WriteBatch,
+        now: &EpochChanges<'_>,
+        added: usize,
+    ) -> Result<(), StateError> {
+        if self.totals.bytes == 0 || self.oldest.is_some_and(|(epoch, ms)| !self.is_due(epoch, ms, now)) {
+            return Ok(());
+        }
+        let mut left = PIECES_PER_COMMIT.max(2 * added);
+        let first = HistoryPlace { epoch: self.totals.first, part: 0 };
+        // Read from the state: the epoch's own pieces are in the batch alone, and stay.
+        let mut scan = self.store.scan_table(self.family, self.view, &first.key());
+        while let Some((key, value)) = scan.next_entry()? {
+            let (Some(place), Some((ms, _))) = (HistoryPlace::of_key(key), split_time(value)) else {
+                return Err(StateError::corrupt(&self.store.dir, "a piece of a history is not readable"));
+            };
+            self.totals.first = place.epoch;
+            self.oldest = Some((place.epoch, ms));
+            if left == 0 || !self.is_due(place.epoch, ms, now) {
+                return Ok(());
+            }
+            left -= 1;
+            batch.delete_cf(self.family, self.full_key(place));
+            self.totals.bytes = self.totals.bytes.saturating_sub(piece_size(value.len()));
+            // From its first piece on the epoch is not held whole.
+            self.totals.after = self.totals.after.max(place.epoch);
+        }
+        self.totals.first = now.epoch;
+        self.oldest = if added > 0 { Some((now.epoch, now.commit_ms)) } else { None };
+        Ok(())
+    }
+
+    /// Returns true if a piece of an epoch, committed at a time, is to be deleted.
+    fn is_due(&self, epoch: u64, ms: i64, now: &EpochChanges<'_>) -> bool {
+        let young = ms >= now.commit_ms.saturating_sub(self.limits.age_ms);
+        epoch <= self.totals.after || self.totals.bytes > self.limits.bytes || !young
+    }
+
+    fn full_key(&self, place: HistoryPlace) -> [u8; KEY_BYTES] {
+        let mut key = [0; KEY_BYTES];
+        key[..4].copy_from_slice(&self.view.to_be_bytes());
+        key[4..].copy_from_slice(&place.key());
+        key
+    }
+}
+
+/// Returns the bytes that a piece is charged, by the length of its value.
+fn piece_size(value: usize) -> u64 {
+    (KEY_BYTES + value) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Catalogue, CatalogueEntry, Commit, EntryFacts, StateTableKind, StoreOptions};
+
+    const VIEW: u32 = 1;
+    /// Bytes of a piece with one row of ten bytes.
+    const ONE: u64 = (KEY_BYTES + HEAD_BYTES + 12) as u64;
+
+    fn open(dir: &Path) -> Store {
+        let options =
+            StoreOptions { create: true, topology: Some("t".to_owned()), ..StoreOptions::default() };
+        let store = Store::open(dir, &options).unwrap();
+        let view = CatalogueEntry {
+            id: VIEW,
+            kind: StateTableKind::View,
+            name: "v".to_owned(),
+            fingerprint: "f".to_owned(),
+            schema: None,
+            key: None,
+            retention: None,
+            index: None,
+            facts: EntryFacts::default(),
+        };
+        store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![view] }).unwrap();
+        store
+    }
+
+    fn limits(age_ms: i64, bytes: u64) -> BTreeMap<u32, HistoryLimits> {
+        BTreeMap::from([(VIEW, HistoryLimits { age_ms, bytes })])
+    }
+
+    /// A row of ten bytes.
+    fn row(number: u64) -> Vec<u8> {
+        format!("row{number:07}").into_bytes()
+    }
+
+    /// Commits an epoch at a time of a hundred milliseconds for each, with one row that is its number.
+    fn commit(store: &Store, epoch: u64) {
+        let mut changes = RowChanges::default();
+        changes.push(&row(epoch), if epoch.is_multiple_of(2) { -1 } else { 300 }, u64::MAX);
+        commit_changes(store, epoch, vec![ViewChanges { view: VIEW, changes }]);
+    }
+
+    fn commit_changes(store: &Store, epoch: u64, changes: Vec<ViewChanges>) {
+        let commit_ms = 100 * epoch as i64;
+        store.commit(Commit { epoch, commit_ms, changes, ..Commit::default() }).unwrap();
+    }
+
+    /// The epochs after one that are held, or the epoch after which they are.
+    fn held(store: &Store, after: u64) -> Result<Vec<u64>, Option<u64>> {
+        let snapshot = store.snapshot().unwrap();
+        let mut scan = match snapshot.history_from(VIEW, HistoryPlace::after(after)).unwrap() {
+            HistorySince::Held(scan) => scan,
+            HistorySince::Gone(since) => return Err(since),
+        };
+        let mut epochs = Vec::new();
+        while let Some(piece) = scan.next_piece().unwrap() {
+            let epoch = piece.place.epoch;
+            assert_eq!(piece.commit_ms, 100 * epoch as i64);
+            assert_eq!(piece.changes[0].row, row(epoch));
+            assert_eq!(piece.changes[0].diff, if epoch.is_multiple_of(2) { -1 } else { 300 });
+            epochs.push(epoch);
+        }
+        Ok(epochs)
+    }
+
+    fn bytes(store: &Store) -> u64 {
+        store.history_bytes().get(&VIEW).copied().unwrap_or_default()
+    }
+
+    #[test]
+    fn changes_are_decoded_as_they_were_pushed() {
+        let pushed = [(1, &b"a"[..]), (-1, b""), (i64::MAX, b"bb"), (i64::MIN, &[7; 300]), (0, b"c")];
+        let mut changes = RowChanges::default();
+        for (diff, row) in pushed {
+            changes.push(row, diff, u64::MAX);
+        }
+        let key = HistoryPlace { epoch: 9, part: 2 }.key();
+        let value = [&5_i64.to_be_bytes()[..], &changes.pieces[0]].concat();
+        let piece = HistoryPiece::decode((&key, &value)).unwrap();
+        assert_eq!((piece.place, piece.commit_ms), (HistoryPlace { epoch: 9, part: 2 }, 5));
+        assert_eq!(piece.changes.iter().map(|change| (change.diff, change.row)).collect::<Vec<_>>(), pushed);
+        // The form on disk.
+        assert_eq!(&value[8..13], [2, 1, b'a', 1, 0]);
+        let whole = value.len();
+        for cut in HEAD_BYTES + 1..whole {
+            let read = HistoryPiece::decode((&key, &value[..cut])).map_or(0, |piece| piece.changes.len());
+            assert!(read < pushed.len(), "{cut}");
+        }
+        assert_eq!(HistoryPiece::decode((&key[..11], &value)), None);
+        assert_eq!(HistoryPiece::decode((&key, &[0xff; 30])), None);
+    }
+
+    #[test]
+    fn large_changes_are_in_pieces_and_too_large_ones_are_given_up() {
+        let large = vec![1; PIECE_BYTES / 2 + 1];
+        let mut changes = RowChanges::default();
+        for _ in 0..5 {
+            changes.push(&large, 1, u64::MAX);
+        }
+        assert_eq!(changes.pieces.len(), 3);
+        let mut changes = RowChanges::default();
+        for _ in 0..5 {
+            changes.push(&large, 1, 2 * PIECE_BYTES as u64);
+        }
+        assert!(changes.overflowed && changes.pieces.is_empty() && !changes.is_empty());
+    }
+
+    #[test]
+    fn a_history_is_bounded_in_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        commit(&store, 1);
+        assert_eq!(held(&store, 0), Err(None), "nothing is kept before it is asked for");
+        store.keep_histories(&limits(300, 1 << 20)).unwrap();
+        assert_eq!((held(&store, 0), held(&store, 1)), (Err(Some(1)), Ok(vec![])));
+        for epoch in 2..=5 {
+            commit(&store, epoch);
+        }
+        assert_eq!((held(&store, 1), bytes(&store)), (Ok(vec![2, 3, 4, 5]), 4 * ONE + 2));
+        assert_eq!((held(&store, 3), held(&store, 5)), (Ok(vec![4, 5]), Ok(vec![])));
+        assert_eq!(held(&store, 6), Err(Some(1)), "an epoch that is none");
+        commit(&store, 6);
+        assert_eq!((held(&store, 1), held(&store, 2)), (Err(Some(2)), Ok(vec![3, 4, 5, 6])));
+        // Epochs without changes age it as well.
+        commit_changes(&store, 9, vec![]);
+        assert_eq!((held(&store, 4), held(&store, 5)), (Err(Some(5)), Ok(vec![6])));
+        commit_changes(&store, 30, vec![]);
+        assert_eq!((held(&store, 5), held(&store, 6), bytes(&store)), (Err(Some(6)), Ok(vec![]), 0));
+        commit(&store, 31);
+        assert_eq!(held(&store, 6), Ok(vec![31]));
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_history_is_bounded_in_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.keep_histories(&limits(1 << 40, 3 * ONE + 3)).unwrap();
+        for epoch in 1..=9 {
+            commit(&store, epoch);
+            assert!(bytes(&store) <= 3 * ONE + 3);
+        }
+        assert_eq!((held(&store, 5), held(&store, 6)), (Err(Some(6)), Ok(vec![7, 8, 9])));
+        // An epoch of more than it may hold leaves nothing, and the next one is held again.
+        let mut changes = RowChanges::default();
+        changes.push(&[1; 500], 1, 3 * ONE);
+        commit_changes(&store, 10, vec![ViewChanges { view: VIEW, changes }]);
+        assert_eq!((held(&store, 9), held(&store, 10), bytes(&store)), (Err(Some(10)), Ok(vec![]), 0));
+        let mut changes = RowChanges::default();
+        changes.push(&row(11), 300, u64::MAX);
+        let half = ViewChanges { view: VIEW, changes };
+        commit_changes(&store, 11, vec![half.clone(), half.clone(), half.clone(), half]);
+        assert_eq!((held(&store, 10), bytes(&store)), (Err(Some(11)), 0), "of all workers together");
+        commit(&store, 12);
+        assert_eq!(held(&store, 11), Ok(vec![12]));
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn many_pieces_are_deleted_some_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.keep_histories(&limits(i64::MAX, u64::MAX)).unwrap();
+        let epochs = 3 * PIECES_PER_COMMIT as u64;
+        for epoch in 1..=epochs {
+            commit(&store, epoch);
+        }
+        assert_eq!(held(&store, 0).map(|held| held.len()), Ok(epochs as usize));
+        store.keep_histories(&limits(50, u64::MAX)).unwrap();
+        for (round, left) in [(1, 2), (2, 1), (3, 0)] {
+            commit_changes(&store, epochs + round, vec![]);
+            let (after, left) = (round * PIECES_PER_COMMIT as u64, left * PIECES_PER_COMMIT);
+            assert_eq!(held(&store, after - 1), Err(Some(after)));
+            assert_eq!(held(&store, after).map(|held| held.len()), Ok(left));
+            assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        }
+        assert_eq!(bytes(&store), 0);
+    }
+
+    #[test]
+    fn a_restart_goes_on_and_a_gap_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.keep_histories(&limits(300, 1 << 20)).unwrap();
+        (1..=4).for_each(|epoch| commit(&store, epoch));
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!(held(&store, 1), Ok(vec![2, 3, 4]), "also before they are kept again");
+        store.keep_histories(&limits(300, 1 << 20)).unwrap();
+        commit(&store, 5);
+        assert_eq!((held(&store, 0), held(&store, 1)), (Err(Some(1)), Ok(vec![2, 3, 4, 5])));
+        drop(store);
+        // A commit that does not know of histories, as that of a repair.
+        let store = open(dir.path());
+        commit_changes(&store, 6, vec![]);
+        assert_eq!((held(&store, 5), held(&store, 6)), (Err(None), Err(None)));
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        drop(store);
+        let store = open(dir.path());
+        store.keep_histories(&limits(300, 1 << 20)).unwrap();
+        assert_eq!((held(&store, 5), held(&store, 6), bytes(&store)), (Err(Some(6)), Ok(vec![]), 0));
+        commit(&store, 7);
+        assert_eq!(held(&store, 6), Ok(vec![7]));
+        // Another reader sees the deletion, too.
+        let reader = Store::open_secondary(store.dir(), &dir.path().join("scratch")).unwrap();
+        assert_eq!(reader.snapshot().verify().unwrap(), Vec::<String>::new());
+        drop((reader, store));
+        let store = open(dir.path());
+        store.keep_histories(&BTreeMap::new()).unwrap();
+        commit(&store, 8);
+        assert_eq!((held(&store, 7), bytes(&store)), (Err(None), 0), "it was turned off");
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_damaged_history_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.keep_histories(&limits(1 << 40, 1 << 20)).unwrap();
+        commit(&store, 1);
+        let put = |place: HistoryPlace, value: &[u8]| {
+            let key = [&VIEW.to_be_bytes()[..], &place.key()].concat();
+            store.db.put_cf(store.family(HISTORY_FAMILY).unwrap(), key, value).unwrap();
+        };
+        put(HistoryPlace { epoch: 1, part: 0 }, b"cut");
+        put(HistoryPlace { epoch: 7, part: 0 }, &[0; 10]);
+        let found = store.snapshot().unwrap().verify().unwrap();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found[0], r#"1 pieces of the history of view "v" are not readable"#);
+        assert_eq!(found[1], r#"1 pieces of the history of view "v" are of epochs after 1"#);
+        assert!(found[2].starts_with(r#"the history of view "v" holds "#), "{found:?}");
+    }
+}
