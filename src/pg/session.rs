@@ -232,7 +232,8 @@ impl Session {
         self.stop_queries(false).await?;
         self.wire.send(PgWireBackendMessage::ErrorResponse(error.response()));
         self.transaction.fail();
-        Ok(())
+        // A client that has sent no Sync yet may wait for it.
+        self.wire.flush().await.map_err(|_| gone())
     }
 
     /// Ends the transaction of statements outside of BEGIN and COMMIT: their epoch is let go.

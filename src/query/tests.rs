@@ -513,6 +513,22 @@ fn mistakes_are_told_as_such() {
     }
 }
 
+/// Rows that are equal have one rank. The numbers are PostgreSQL's.
+#[test]
+fn rows_are_numbered_as_postgresql_numbers_them() -> Result<()> {
+    let sql = "SELECT x, row_number() OVER (ORDER BY x) AS n, rank() OVER (ORDER BY x) AS r, \
+               dense_rank() OVER (ORDER BY x) AS d, percent_rank() OVER (ORDER BY x) AS p, \
+               cume_dist() OVER (ORDER BY x) AS c, ntile(2) OVER (ORDER BY x) AS h, \
+               rank() OVER (PARTITION BY x % 2 ORDER BY x DESC) AS q \
+               FROM (VALUES (1), (1), (2), (3), (3)) AS v(x) ORDER BY x, n";
+    assert_eq!(
+        ask(sql, OutputFormat::Csv)?,
+        "x,n,r,d,p,c,h,q\n1,1,1,1,0.0,0.4,1,3\n1,2,1,1,0.0,0.4,1,3\n2,3,3,2,0.5,0.6,1,1\n\
+         3,4,4,3,0.75,1.0,2,1\n3,5,4,3,0.75,1.0,2,1\n"
+    );
+    Ok(())
+}
+
 #[test]
 fn a_held_epoch_stays_while_the_topology_goes_on() -> Result<()> {
     let (_dir, store) = state()?;

@@ -2,6 +2,7 @@
 //! connections that are malformed, slow or too many, and clients that vanish. Each is refused or bounded in
 //! time and memory, and the topology's epochs continue.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -180,6 +181,10 @@ fn a_process_answers_after_a_mistake() {
     assert_eq!((mistakes, steady.metric("herald_queries_total{outcome=\"rows\"")), (Some(6.0), Some(1.0)));
     let killed = Command::new("kill").args(["-KILL", &first[0].to_string()]).status().expect("kill runs");
     assert!(killed.success());
+    // Its parent sees its end at the next query.
+    let stat = format!("/proc/{}/stat", first[0]);
+    steady
+        .wait_until("it has ended", |_| !fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
     assert_ne!(answered(&steady), first, "another answers in its place");
     steady.assert_alive("after all");
     steady.stop();

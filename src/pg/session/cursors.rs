@@ -33,6 +33,7 @@ impl Session {
             statement: Some(Statement::Query(declaration.query.clone(), "SELECT")),
             text: declaration.query.text.clone(),
             parameters: Vec::new(),
+            given: Vec::new(),
             columns: Some(running.columns.clone()),
         };
         let rows = Some(OpenRows::new(running, &formats)?);

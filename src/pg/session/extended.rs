@@ -63,7 +63,13 @@ impl Session {
             });
         }
         let prepared = if text.is_empty() {
-            Prepared { statement: None, text: String::new(), parameters: Vec::new(), columns: None }
+            Prepared {
+                statement: None,
+                text: String::new(),
+                parameters: Vec::new(),
+                given: Vec::new(),
+                columns: None,
+            }
         } else {
             let before = parse.query[..text.as_ptr().addr() - parse.query.as_ptr().addr()].chars().count();
             self.begin_statement(text);
@@ -71,7 +77,7 @@ impl Session {
             if let Err(error) = &described {
                 self.end_statement(Some(error));
             }
-            described?
+            Prepared { given: parse.type_oids, ..described? }
         };
         if name.is_empty() {
             self.prepared.remove("");
@@ -125,8 +131,7 @@ impl Session {
         let (columns, formats) = match describe.target_type {
             TARGET_TYPE_BYTE_STATEMENT => {
                 let prepared = self.prepared.find(&name)?;
-                let (oids, columns) =
-                    (prepared.parameters.iter().map(Kind::oid).collect(), prepared.columns.clone());
+                let (oids, columns) = (parameter_oids(prepared), prepared.columns.clone());
                 let told = ParameterDescription::new(oids);
                 self.wire.send(PgWireBackendMessage::ParameterDescription(told));
                 (columns, Vec::new())
@@ -215,6 +220,17 @@ impl Session {
 /// A portal that has not begun.
 fn portal_of(prepared: Prepared, values: Vec<Option<String>>, formats: Vec<i16>) -> Portal {
     Portal { prepared, values, formats, rows: None, tag: "SELECT", done: false }
+}
+
+/// OIDs of the types of a statement's parameters. A type that the client gave is told as it was given: drivers
+/// take another one for a mistake, even if values are read alike.
+fn parameter_oids(prepared: &Prepared) -> Vec<u32> {
+    let given = prepared.given.iter().copied().chain(std::iter::repeat(0));
+    let mut oids = Vec::with_capacity(prepared.parameters.len());
+    for (kind, given) in prepared.parameters.iter().zip(given) {
+        oids.push(if matches!(given, 0 | UNKNOWN_OID) { kind.oid() } else { given });
+    }
+    oids
 }
 
 /// The error for a type of a parameter that Herald does not have.

@@ -22,6 +22,8 @@ pub struct Prepared {
     pub text: String,
     /// Types of its parameters.
     pub parameters: Vec<Kind>,
+    /// OIDs of types that the client gave to its parameters; 0 for one that it left open.
+    pub given: Vec<u32>,
     /// Its columns, if it gives rows.
     pub columns: Option<Columns>,
 }

@@ -317,7 +317,13 @@ impl Session {
                 columns = Some(described.columns);
             }
         }
-        Ok(Prepared { statement: Some(statement), text: text.to_owned(), parameters, columns })
+        Ok(Prepared {
+            statement: Some(statement),
+            text: text.to_owned(),
+            parameters,
+            given: Vec::new(),
+            columns,
+        })
     }
 
     /// The columns of a statement that are known without planning it.

@@ -86,6 +86,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry("inet_server_port", [0, 0], "int4", server_port),
     entry("pg_postmaster_start_time", [0, 0], "timestamptz", started),
     entry("pg_conf_load_time", [0, 0], "timestamptz", started),
+    // There are no locks of a session's own.
+    entry("pg_advisory_unlock_all", [0, 0], "text", nothing),
     entry("pg_is_in_recovery", [0, 0], "bool", no),
     entry("pg_is_wal_replay_paused", [0, 0], "bool", no),
     entry("pg_jit_available", [0, 0], "bool", no),

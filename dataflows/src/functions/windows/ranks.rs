@@ -3,6 +3,7 @@
 //! DataFusion's are unsigned, and a BIGINT with an unsigned number makes a DECIMAL: `row_number() OVER (...)
 //! - 1` would be one. The renderer numbers rows itself; only `ntile` is evaluated here.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -92,5 +93,13 @@ struct Evaluator(Box<dyn PartitionEvaluator>);
 impl PartitionEvaluator for Evaluator {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         Ok(arrow::compute::cast(&self.0.evaluate_all(values, rows)?, &DataType::Int64)?)
+    }
+
+    fn evaluate_all_with_rank(&self, rows: usize, equal_rows: &[Range<usize>]) -> Result<ArrayRef> {
+        Ok(arrow::compute::cast(&self.0.evaluate_all_with_rank(rows, equal_rows)?, &DataType::Int64)?)
+    }
+
+    fn include_rank(&self) -> bool {
+        self.0.include_rank()
     }
 }

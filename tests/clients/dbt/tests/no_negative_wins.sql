@@ -1,0 +1,1 @@
+SELECT player, wins FROM {{ source('views', 'totals') }} WHERE wins < 0
