@@ -162,13 +162,7 @@ impl Metrics {
                 "busiest_worker_share_ratio",
                 "Of the rows that operators touched in the last epoch, the share of the worker with most.",
             )?,
-            hottest_key: GaugeVec::new(
-                Opts::new(
-                    "busiest_key_share_ratio",
-                    "Of the updates that came to an arrangement in the last epoch with a hundred or more, the share of the key with most.",
-                ),
-                &["arrangement"],
-            )?,
+            hottest_key: hottest_key_gauge()?,
             end_to_end: latency_histogram()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             published: IntGauge::new("published_epoch_number", "The last published epoch.")?,
@@ -423,6 +417,16 @@ impl Metrics {
         }
         None
     }
+}
+
+fn hottest_key_gauge() -> Result<GaugeVec> {
+    Ok(GaugeVec::new(
+        Opts::new(
+            "busiest_key_share_ratio",
+            "Of the updates that came to an arrangement in the last epoch with a hundred or more, the share of the key with most.",
+        ),
+        &["arrangement"],
+    )?)
 }
 
 /// Creates the gauges of source watermarks: time, lag, lowest partition, and whether it stands still.

@@ -14,10 +14,11 @@ use dataflows::sql::SqlError;
 use dataflows::sql::question::{self, Question};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect, execute_stream};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -289,7 +290,7 @@ struct Started {
     catalogue: Option<Catalogue>,
 }
 
-/// What the end of a query's rows depends on.
+/// Facts that the end of a query's rows depends on.
 struct Ending {
     spill: Option<Spill>,
     /// Has the settings that the query changes.
@@ -300,6 +301,10 @@ struct Ending {
 enum Produce {
     Stream(SendableRecordBatchStream),
     Batches(Vec<RecordBatch>),
+    /// The figures of a plan, which runs for them alone.
+    Measured(Arc<dyn ExecutionPlan>, Arc<TaskContext>),
+    /// All rows of a statement; true for those of EXPLAIN.
+    Collected(Box<DataFrame>, bool),
 }
 
 /// Sends the rows of a query, and their end.
@@ -317,7 +322,11 @@ async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, ending: End
                 }
             }
         }
-        Produce::Batches(batches) => {
+        rows => {
+            let batches = match whole_rows(rows, ending.spill.as_ref()).await {
+                Ok(batches) => batches,
+                Err(error) => return drop(sender.send(Produced::Failed(error)).await),
+            };
             for batch in batches {
                 if sender.send(Produced::Batch(batch)).await.is_err() {
                     return;
@@ -327,6 +336,28 @@ async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, ending: End
     }
     let changes = ending.catalogue.map(|catalogue| catalogue.take_changes()).unwrap_or_default();
     let _ = sender.send(Produced::End(changes)).await;
+}
+
+/// Rows that are known as a whole only.
+async fn whole_rows(rows: Produce, spill: Option<&Spill>) -> PgResult<Vec<RecordBatch>> {
+    match rows {
+        Produce::Stream(_) => Ok(Vec::new()),
+        Produce::Batches(batches) => Ok(batches),
+        Produce::Measured(plan, context) => {
+            let ran = collect(Arc::clone(&plan), context).await;
+            ran.map_err(|error| PgError::of_running(error, spill))?;
+            let figures = explain::measured_rows(plan.as_ref());
+            figures.map(|batch| vec![batch]).map_err(|error| PgError::of(&error))
+        }
+        Produce::Collected(frame, explains) => {
+            let batches = frame.collect().await.map_err(|error| PgError::of_running(error, spill))?;
+            if !explains {
+                return Ok(batches);
+            }
+            let spelt: Result<Vec<RecordBatch>> = batches.iter().map(explain::spell_plan).collect();
+            spelt.map_err(|error| PgError::of(&error))
+        }
+    }
 }
 
 /// Columns under the names that they have.
@@ -473,8 +504,10 @@ impl Select<'_> {
             }
             Wanted::Plan => started(explain::plan_rows(&plan, physical.as_ref())),
             Wanted::Measured => {
-                measure(&physical, context).await?;
-                started(explain::measured_rows(physical.as_ref()))
+                let (fields, physical) = (plan_fields(), yielding(physical).map_err(PgError::of_engine)?);
+                let columns = own_columns(&fields)?;
+                let rows = Produce::Measured(physical, context.task_ctx());
+                Ok(Started { fields, columns, rows, catalogue: None })
             }
         }
     }
@@ -502,12 +535,6 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::error::Result<Arc<dyn E
         Ok(Transformed::yes(node))
     });
     wrapped.map(|done| done.data)
-}
-
-/// Runs a plan for its figures alone.
-async fn measure(physical: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> PgResult<()> {
-    let ran = collect(Arc::clone(physical), context.task_ctx()).await;
-    ran.map(drop).map_err(PgError::of_engine)
 }
 
 /// Rows that are known already.
@@ -551,11 +578,7 @@ async fn other_rows(
     let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
     let frame = context.execute_logical_plan(plan).await.map_err(PgError::of_engine)?;
     let fields = frame.schema().as_arrow().fields().clone();
-    let mut batches = frame.collect().await.map_err(PgError::of_engine)?;
-    if explains {
-        let spelt: Result<Vec<RecordBatch>> = batches.iter().map(explain::spell_plan).collect();
-        batches = spelt.map_err(|error| PgError::of(&error))?;
-    }
     let columns = own_columns(&fields)?;
-    Ok(Started { fields, columns, rows: Produce::Batches(batches), catalogue: None })
+    let rows = Produce::Collected(Box::new(frame), explains);
+    Ok(Started { fields, columns, rows, catalogue: None })
 }

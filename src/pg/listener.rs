@@ -37,6 +37,8 @@ const DEFAULT_LIMIT: usize = 100;
 const STACK_BYTES: usize = 256 << 10;
 /// Most bytes of a failed process' standard error that are kept.
 const MAX_STDERR_BYTES: u64 = 16 << 10;
+/// Most characters of a text that a session's process tells.
+const MAX_TOLD_CHARS: usize = 1000;
 /// Bytes of the key of a session.
 const SECRET_BYTES: usize = 32;
 
@@ -229,13 +231,13 @@ impl Connection {
         match message {
             FromSession::Cancel { pid, secret } => self.sessions.cancel(pid, &secret),
             FromSession::Client { user, application } => self.sessions.note(pid, |told| {
-                told.user = user;
-                told.application = application;
+                told.user = cut(user);
+                told.application = cut(application);
             }),
             FromSession::State(state, query) => self.sessions.note(pid, |told| {
                 told.state = state;
                 if let Some(query) = query {
-                    told.query = query;
+                    told.query = cut(query);
                 }
             }),
             FromSession::Ended(outcome) => self.sessions.metrics().count_statement(&outcome),
@@ -265,6 +267,14 @@ impl Connection {
         self.sessions.metrics().count_crashed();
         Ok(())
     }
+}
+
+/// A text of a session's process, whose length is not to be trusted.
+fn cut(mut text: String) -> String {
+    let end = text.char_indices().nth(MAX_TOLD_CHARS).map(|(at, _)| at);
+    text.truncate(end.unwrap_or(text.len()));
+    text.shrink_to_fit();
+    text
 }
 
 #[cfg(test)]

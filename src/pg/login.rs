@@ -5,6 +5,7 @@
 //! then Herald listens on the loopback interface only.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pgwire::api::auth::sasl::scram::{ScramSecret, ScramServerAuth, gen_salted_password};
@@ -74,6 +75,13 @@ pub async fn log_in(wire: &mut Wire, config: &SessionConfig) -> PgResult<Login> 
         Received::None(_) => return Err(gone()),
     };
     let version = negotiate_version(wire, &startup);
+    let is_near = config.client.parse::<IpAddr>().is_ok_and(|client| client.is_loopback());
+    if secure.is_none() && config.tls.is_some() && !is_near {
+        let message = "connections from other machines are taken by TLS only";
+        return Err(
+            PgError::fatal(codes::INVALID_AUTHORIZATION, message).hint("connect with sslmode=require")
+        );
+    }
     match config.closed {
         Some(Closed::Crowded) => {
             let message = "sorry, too many clients already";

@@ -103,6 +103,8 @@ impl Session {
         loop {
             let message = match self.wire.receive(self.patience()).await? {
                 Received::Message(message) => message,
+                // Passed over like any other message up to a Sync.
+                Received::NoText(..) if self.skipping => continue,
                 Received::NoText(error, extended) => {
                     self.fail(error).await?;
                     self.skipping = extended;
@@ -135,7 +137,8 @@ impl Session {
     /// The time for which the session waits for the client.
     fn patience(&self) -> Option<Duration> {
         match self.transaction.status {
-            Status::Idle => self.settings.limit("idle_session_timeout"),
+            Status::Idle if !self.reads => self.settings.limit("idle_session_timeout"),
+            // Statements up to a Sync are a transaction as well.
             _ => self.settings.limit("idle_in_transaction_session_timeout"),
         }
     }
@@ -143,7 +146,7 @@ impl Session {
     /// The error for a client that has said nothing for too long.
     fn idled(&self) -> PgError {
         match self.transaction.status {
-            Status::Idle => {
+            Status::Idle if !self.reads => {
                 let message = "terminating connection due to idle-session timeout";
                 PgError::fatal(codes::IDLE_SESSION_TIMEOUT, message)
             }

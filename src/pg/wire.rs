@@ -286,6 +286,39 @@ impl Wire {
         if self.output.len() < ENOUGH_BYTES { Ok(()) } else { self.flush().await }
     }
 
+    /// Sends the output of a running statement if there is enough of it, unless the statement is stopped or its time is
+    /// over; what is not sent stays.
+    ///
+    /// # Errors
+    /// The reason for which the sending ended.
+    pub async fn flush_running(&mut self, until: Option<Instant>) -> Result<(), Interrupt> {
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Err(Interrupt::TimedOut);
+        }
+        if self.output.len() < ENOUGH_BYTES {
+            return Ok(());
+        }
+        let seen = self.cancels_seen;
+        let (stream, output, orders) = (&mut self.stream, &mut self.output, &mut self.orders);
+        let sending = async {
+            // Takes out of the output what it has sent.
+            stream.write_all_buf(output).await?;
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            sent = tokio::time::timeout(WRITE_TIMEOUT, sending) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Interrupt::Gone),
+            },
+            ordered = orders.wait_for(|orders| orders.ending || orders.cancels != seen) => {
+                let ending = ordered.map_or(true, |orders| orders.ending);
+                Err(if ending { Interrupt::Ending } else { Interrupt::Cancelled })
+            }
+            () = sleep_until(until) => Err(Interrupt::TimedOut),
+        }
+    }
+
     /// Sends the output.
     ///
     /// # Errors

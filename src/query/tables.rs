@@ -34,6 +34,8 @@ use state::{CatalogueEntry, StateTableKind};
 use super::budget::TableBudget;
 use super::catalog::{self, CATALOG, CatalogIndex, CatalogObject, DEFAULT_SCHEMA};
 pub(in crate::query) use conditions::Bounds;
+#[cfg(test)]
+pub(in crate::query) use conditions::KeyRange;
 use epoch::EpochReads;
 use scans::EpochRequest;
 use system::SYSTEM_TABLES;

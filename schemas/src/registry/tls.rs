@@ -83,7 +83,8 @@ impl Trusted {
 
     fn new(certificates: Vec<CertificateDer<'static>>, unread: Option<String>) -> Trusted {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates.iter().cloned());
+        // Whatever is in there may sign for every name: a server's own certificate must not.
+        roots.add_parsable_certificates(certificates.iter().filter(|one| may_sign(one)).cloned());
         Trusted { certificates, roots, unread }
     }
 
@@ -100,7 +101,8 @@ impl Trusted {
         match verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, between, now, algorithms.all) {
             // The times of its validity are checked before the mark of an authority.
             Err(Error::InvalidCertificate(refusal))
-                if is_authority(&refusal) && self.certificates.iter().any(|trusted| trusted == shown) => {}
+                if (is_authority(&refusal) || refusal == CertificateError::UnknownIssuer)
+                    && self.certificates.iter().any(|trusted| trusted == shown) => {}
             verified => verified?,
         }
         verify_server_name(&parsed, name)
@@ -120,6 +122,20 @@ impl Trusted {
         let unread = self.unread.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
         format!("{why}: name a file with the certificate to trust, PEM, in SSL_CERT_FILE{unread}")
     }
+}
+
+/// Tells whether a certificate is marked as an authority's, and valid now.
+fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(parsed) = ParsedCertificate::try_from(certificate) else { return false };
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let shown = verify_server_cert_signed_by_trust_anchor(
+        &parsed,
+        &RootCertStore::empty(),
+        &[],
+        UnixTime::now(),
+        algorithms.all,
+    );
+    matches!(shown, Err(Error::InvalidCertificate(refusal)) if is_authority(&refusal))
 }
 
 /// Tells whether a certificate was refused because it is marked as an authority's.
@@ -211,6 +227,25 @@ mod tests {
         // As a client wraps it.
         let error = io::Error::other(io::Error::other(error));
         Some(trusted.explain(refused_certificate(&error).unwrap()))
+    }
+
+    /// The key of a server's own certificate makes no others that are trusted.
+    #[test]
+    fn a_servers_certificate_is_no_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let [authority, server, own] = make_certificates(dir.path());
+        openssl(
+            dir.path(),
+            "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout forged.key -out forged.csr",
+        );
+        let signed = "x509 -req -in forged.csr -CA server.pem -CAkey server.key -CAcreateserial -days 2";
+        openssl(dir.path(), &format!("{signed} -extfile extensions -out forged.pem"));
+        let forged = CertificateDer::from_pem_file(dir.path().join("forged.pem")).unwrap();
+        let trusted = Trusted::new(vec![server.clone(), own], None);
+        assert_eq!(refusal(&trusted, &server, "localhost", 1), None);
+        assert!(refusal(&trusted, &forged, "localhost", 1).unwrap().contains("signed by no authority"));
+        let trusted = Trusted::new(vec![authority, server], None);
+        assert!(refusal(&trusted, &forged, "localhost", 1).is_some());
     }
 
     #[test]

@@ -165,8 +165,8 @@ impl Session {
             // Rows before one that fails are sent, as PostgreSQL sends them.
             self.wire.send_bytes(&mut out);
             count += written?;
-            if self.wire.flush_if_full().await.is_err() {
-                return Err(super::gone());
+            if let Err(interrupt) = self.wire.flush_running(self.until).await {
+                return Err(self.stopped_by(interrupt).await);
             }
             if let Some(interrupt) = self.wire.interrupted() {
                 return Err(self.stopped_by(interrupt).await);

@@ -13,8 +13,10 @@ use state::{Catalogue, Committed, Entry, HistoryPlace};
 
 use crate::query::tables::Bounds;
 
-/// Most bytes of a message: a chunk of entries and one more entry, or the text of a query.
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// Most bytes of a message to a process: a chunk of entries and one more entry, or the text of a query.
+pub(super) const MAX_REPLY_BYTES: usize = 256 << 20;
+/// Most bytes of a message from a process: a request, whose bounds may have many keys.
+pub(super) const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// Most bytes of entries after which a chunk is full.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
@@ -129,11 +131,11 @@ pub(super) fn write_message(out: &mut impl Write, kind: Option<Kind>, body: &[u8
     out.write_all(&message)
 }
 
-/// Reads a message; None when the other end is gone.
+/// Reads a message of at most `most` bytes; None when the other end is gone.
 ///
 /// # Errors
 /// When the connection breaks within a message, or the message is longer than any.
-pub(super) fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_message(from: &mut impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {
         Ok(()) => {}
@@ -141,7 +143,7 @@ pub(super) fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> 
         Err(error) => return Err(error),
     }
     let length = u32::from_le_bytes(length) as usize;
-    if length > MAX_MESSAGE_BYTES {
+    if length > most {
         return Err(io::Error::new(ErrorKind::InvalidData, "a message of a query's process is too long"));
     }
     let mut message = vec![0; length];
@@ -275,11 +277,11 @@ mod tests {
         write_message(&mut bytes, Some(Kind::Order), b"abc")?;
         write_message(&mut bytes, None, b"")?;
         let mut from = &bytes[..];
-        assert_eq!(read_message(&mut from)?, Some(b"\x02abc".to_vec()));
-        assert_eq!(read_message(&mut from)?, Some(vec![]));
-        assert_eq!(read_message(&mut from)?, None);
-        assert!(read_message(&mut &bytes[..6]).is_err(), "cut within a message");
-        assert!(read_message(&mut &[255u8; 9][..]).is_err(), "too long");
+        assert_eq!(read_message(&mut from, MAX_REPLY_BYTES)?, Some(b"\x02abc".to_vec()));
+        assert_eq!(read_message(&mut from, MAX_REPLY_BYTES)?, Some(vec![]));
+        assert_eq!(read_message(&mut from, MAX_REPLY_BYTES)?, None);
+        assert!(read_message(&mut &bytes[..6], MAX_REPLY_BYTES).is_err(), "cut within a message");
+        assert!(read_message(&mut &[255u8; 9][..], MAX_REPLY_BYTES).is_err(), "too long");
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! in the query's process. A snapshot keeps the versions of its epoch alive for as long as the query runs.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +15,8 @@ use anyhow::{Context, Error, Result, anyhow};
 use state::{HistoryPlace, Snapshot, Store};
 
 use super::messages::{
-    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message,
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REQUEST_BYTES, ReadRequest, read_message,
+    write_message,
 };
 use crate::driver::DriverHandle;
 use crate::exit::{RelayedFailure, Stopped, mistake};
@@ -30,12 +31,19 @@ type ListSessions = dyn Fn() -> Vec<ListedSession> + Send + Sync;
 
 /// Time that reads have to finish at the end: none lasts longer than a chunk of entries.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for which a process may take nothing of what is sent to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time after which the scans of a process that asks for nothing let their place in the database go.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time for which an epoch is held: the state keeps all that was in it.
+pub const MAX_HELD: Duration = Duration::from_secs(3600);
 /// Time between two looks at the reads that are still served.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Lends the state of a running topology to the processes of its queries.
 pub struct Lender {
     state: Box<OpenState>,
+    held_at_most: Duration,
     sessions: OnceLock<Box<ListSessions>>,
     served: Mutex<Served>,
 }
@@ -59,7 +67,12 @@ impl Lender {
 
     /// Creates a lender of the state that `state` returns while there is one.
     pub(super) fn new(state: impl Fn() -> Option<Arc<Store>> + Send + Sync + 'static) -> Arc<Lender> {
-        Arc::new(Lender { state: Box::new(state), sessions: OnceLock::new(), served: Mutex::default() })
+        Arc::new(Lender {
+            state: Box::new(state),
+            held_at_most: MAX_HELD,
+            sessions: OnceLock::new(),
+            served: Mutex::default(),
+        })
     }
 
     /// Sets how the sessions of clients are listed, once.
@@ -149,6 +162,8 @@ pub struct ToProcess(Arc<Mutex<UnixStream>>);
 impl ToProcess {
     /// The way over a connection.
     pub fn of(stream: UnixStream) -> ToProcess {
+        // A process that takes nothing for so long is stopped or broken: whoever writes to it must not wait for ever.
+        let _ = stream.set_write_timeout(Some(WRITE_TIMEOUT));
         ToProcess(Arc::new(Mutex::new(stream)))
     }
 
@@ -183,6 +198,16 @@ struct ReadServer<'l> {
     hear: &'l mut dyn FnMut(&str),
 }
 
+/// End of a wait for a request.
+enum Waited {
+    /// A request.
+    Request(ReadRequest),
+    /// Nothing came for a while.
+    Idle,
+    /// The process is gone.
+    End,
+}
+
 impl ReadServer<'_> {
     fn serve_requests(&mut self) -> Result<()> {
         while let Some(request) = self.next_request()? {
@@ -209,7 +234,17 @@ impl ReadServer<'_> {
         };
         self.reply(&held)?;
         let mut scans: BTreeMap<u32, BoundedScan<'_>> = BTreeMap::new();
-        while let Some(request) = self.next_request()? {
+        let begun = Instant::now();
+        loop {
+            let request = match self.wait_request()? {
+                _ if begun.elapsed() > self.lender.held_at_most => break,
+                Waited::Request(request) => request,
+                Waited::Idle => {
+                    scans.values_mut().for_each(BoundedScan::suspend);
+                    continue;
+                }
+                Waited::End => return Ok(()),
+            };
             let replied = match request {
                 ReadRequest::Release => return Ok(()),
                 ReadRequest::Close { scan } => {
@@ -224,18 +259,49 @@ impl ReadServer<'_> {
                 Err(error) => self.refuse(&error)?,
             }
         }
+        // The process is told by the end of its connection: it cannot go on without its epoch.
+        tracing::warn!(
+            "an epoch was held for longer than {} min: the query or session that held it is ended",
+            self.lender.held_at_most.as_secs() / 60
+        );
+        let _ = self.stream.shutdown(Shutdown::Both);
         Ok(())
     }
 
     /// Waits for the next request; what is told in between is passed on.
     fn next_request(&mut self) -> Result<Option<ReadRequest>> {
-        while let Some(message) = read_message(&mut self.stream)? {
-            match serde_json::from_slice(&message).context("a query's process sent an unknown request")? {
-                ReadRequest::Tell { message } => (self.hear)(&message),
-                request => return Ok(Some(request)),
+        loop {
+            match self.wait_request()? {
+                Waited::Request(request) => return Ok(Some(request)),
+                Waited::Idle => {}
+                Waited::End => return Ok(None),
             }
         }
-        Ok(None)
+    }
+
+    /// Waits a while for the next request; what is told in between is passed on.
+    fn wait_request(&mut self) -> Result<Waited> {
+        loop {
+            let mut first = [0];
+            self.stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
+            match self.stream.read(&mut first) {
+                Ok(0) => return Ok(Waited::End),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Ok(Waited::Idle);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            // The rest of a message is on its way.
+            self.stream.set_read_timeout(Some(WRITE_TIMEOUT))?;
+            let message = read_message(&mut (&first[..]).chain(&mut self.stream), MAX_REQUEST_BYTES)?;
+            let message = message.context("a query's process sent a cut request")?;
+            match serde_json::from_slice(&message).context("a query's process sent an unknown request")? {
+                ReadRequest::Tell { message } => (self.hear)(&message),
+                request => return Ok(Waited::Request(request)),
+            }
+        }
     }
 
     fn reply(&mut self, body: &[u8]) -> Result<()> {
@@ -403,10 +469,11 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair()?;
         lender.serve(ToProcess::of(theirs))?;
         write_message(&mut ours, None, &serde_json::to_vec(&ReadRequest::Hold)?)?;
-        let reply = read_message(&mut ours)?.context("it is held")?;
+        let reply =
+            read_message(&mut ours, super::super::messages::MAX_REPLY_BYTES)?.context("it is held")?;
         assert_eq!(reply.first(), Some(&(Kind::Reply as u8)));
         lender.end();
-        assert_eq!(read_message(&mut ours)?, None);
+        assert_eq!(read_message(&mut ours, super::super::messages::MAX_REPLY_BYTES)?, None);
         assert!(lender.serve(ToProcess::of(ours)).is_err());
         drop(lender);
         assert_eq!(Arc::strong_count(&store), 1, "no thread has it any more");

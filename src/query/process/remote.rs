@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use state::{Catalogue, Committed, Entry, EpochEntry, HistoryPlace};
 
 use super::messages::{
-    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, ReadRequest, read_message, write_message,
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REPLY_BYTES, ReadRequest, read_message,
+    write_message,
 };
 use crate::exit::{RelayedFailure, Stopped};
 use crate::query::tables::Bounds;
@@ -137,7 +138,7 @@ fn pass_messages(
     replies: &Sender<Result<Vec<u8>>>,
     orders: &Sender<Vec<u8>>,
 ) -> Result<()> {
-    while let Some(mut message) = read_message(&mut stream)? {
+    while let Some(mut message) = read_message(&mut stream, MAX_REPLY_BYTES)? {
         let kind = message.first().and_then(|byte| Kind::of(*byte)).context("a message of no kind")?;
         message.remove(0);
         match kind {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use schemas::{KEY_GROUPS, stored_group, without_group};
 use serde::{Deserialize, Serialize};
 use state::{
@@ -206,6 +206,8 @@ impl From<StateError> for VisitEnd {
 
 /// Entries of a state table within bounds, at a snapshot.
 pub struct BoundedScan<'a> {
+    reads: &'a Snapshot<'a>,
+    table_id: u32,
     bounds: Arc<Bounds>,
     place: Place<'a>,
     seeks: usize,
@@ -214,13 +216,53 @@ pub struct BoundedScan<'a> {
 /// Place of a scan.
 enum Place<'a> {
     /// Anywhere: every entry is read.
-    All(Scan<'a>),
+    All(Cursor<'a>),
     /// Before an entry of those that were looked up by their keys.
     Points { values: Vec<Option<Slice<'a>>>, next: usize },
     /// In a key group: the entries of each within a range are read.
-    Groups { scan: Scan<'a>, group: u16, sought: bool },
+    Groups { scan: Cursor<'a>, group: u16, sought: bool },
     /// In a range of keys, of several.
-    Ranges { scan: Scan<'a>, range: usize, sought: bool },
+    Ranges { scan: Cursor<'a>, range: usize, sought: bool },
+}
+
+/// A scan of a state table, or where it goes on. An open one holds on to memory of the database as it was when it was
+/// opened, which is written to files meanwhile and would be freed.
+enum Cursor<'a> {
+    Open(Scan<'a>),
+    /// Behind a key; None at the first.
+    Behind(Option<Vec<u8>>),
+}
+
+impl<'a> Cursor<'a> {
+    /// Returns the scan, opened where it goes on.
+    fn open(&mut self, reads: &'a Snapshot<'a>, table_id: u32) -> Result<&mut Scan<'a>> {
+        if let Cursor::Behind(key) = self {
+            let mut scan = reads.iter(table_id, &[])?;
+            if let Some(key) = key {
+                // The next greater key.
+                key.push(0);
+                scan.seek(key);
+            }
+            *self = Cursor::Open(scan);
+        }
+        match self {
+            Cursor::Open(scan) => Ok(scan),
+            Cursor::Behind(_) => Err(anyhow!("a scan is not open")),
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Cursor::Open(scan) = self {
+            *self = Cursor::Behind(scan.reached().map(<[u8]>::to_vec));
+        }
+    }
+
+    fn entry(&self) -> Option<Entry<'_>> {
+        match self {
+            Cursor::Open(scan) => scan.entry(),
+            Cursor::Behind(_) => None,
+        }
+    }
 }
 
 impl<'a> BoundedScan<'a> {
@@ -228,34 +270,41 @@ impl<'a> BoundedScan<'a> {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn open(reads: &'a Snapshot<'_>, table_id: u32, bounds: &Arc<Bounds>) -> Result<BoundedScan<'a>> {
+    pub fn open(reads: &'a Snapshot<'a>, table_id: u32, bounds: &Arc<Bounds>) -> Result<BoundedScan<'a>> {
+        let first = Cursor::Behind(None);
         let (place, seeks) = match bounds.as_ref() {
-            Bounds::All => (Place::All(reads.iter(table_id, &[])?), 1),
+            Bounds::All => (Place::All(first), 1),
             Bounds::Points(keys) => {
                 let values = reads.multi_get(table_id, keys.iter().map(Vec::as_slice))?;
                 (Place::Points { values, next: 0 }, keys.len())
             }
-            Bounds::Range { .. } => {
-                (Place::Groups { scan: reads.iter(table_id, &[])?, group: 0, sought: false }, 0)
-            }
-            Bounds::Ranges(_) => {
-                (Place::Ranges { scan: reads.iter(table_id, &[])?, range: 0, sought: false }, 0)
-            }
+            Bounds::Range { .. } => (Place::Groups { scan: first, group: 0, sought: false }, 0),
+            Bounds::Ranges(_) => (Place::Ranges { scan: first, range: 0, sought: false }, 0),
         };
-        Ok(BoundedScan { bounds: bounds.clone(), place, seeks })
+        Ok(BoundedScan { reads, table_id, bounds: bounds.clone(), place, seeks })
+    }
+
+    /// Lets go of the memory of the database that an open scan holds on to. The next entry opens it again behind the
+    /// last one, at the same snapshot; the current one is gone.
+    pub fn suspend(&mut self) {
+        match &mut self.place {
+            Place::All(scan) | Place::Groups { scan, .. } | Place::Ranges { scan, .. } => scan.suspend(),
+            Place::Points { .. } => {}
+        }
     }
 }
 
 impl EntryScan for BoundedScan<'_> {
     fn advance(&mut self) -> Result<bool> {
         match (&mut self.place, self.bounds.as_ref()) {
-            (Place::All(scan), _) => Ok(scan.advance()?),
+            (Place::All(scan), _) => Ok(scan.open(self.reads, self.table_id)?.advance()?),
             (Place::Points { values, next }, _) => {
                 let found = values.iter().skip(*next).position(Option::is_some);
                 *next = found.map_or(values.len() + 1, |skipped| *next + skipped + 1);
                 Ok(found.is_some())
             }
             (Place::Groups { scan, group, sought }, Bounds::Range { from, to }) => {
+                let scan = scan.open(self.reads, self.table_id)?;
                 while usize::from(*group) < KEY_GROUPS {
                     if !*sought {
                         scan.seek(&[&group.to_be_bytes()[..], from].concat());
@@ -277,6 +326,7 @@ impl EntryScan for BoundedScan<'_> {
                 Ok(false)
             }
             (Place::Ranges { scan, range, sought }, Bounds::Ranges(ranges)) => {
+                let scan = scan.open(self.reads, self.table_id)?;
                 while let Some(KeyRange { from, to }) = ranges.get(*range) {
                     if !*sought {
                         scan.seek(from);

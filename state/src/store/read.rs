@@ -319,6 +319,11 @@ impl Scan<'_> {
         self.iterator.item().map(|(key, value)| (key.get(skip..).unwrap_or_default(), value))
     }
 
+    /// Returns the key (without its table id) of the entry to which the scan was advanced; None before the first.
+    pub fn reached(&self) -> Option<&[u8]> {
+        if self.started { self.entry().map(|(key, _)| key) } else { None }
+    }
+
     /// Moves to the first key at or above `from`, forwards or backwards, within the bounds of the scan.
     pub fn seek(&mut self, from: &[u8]) {
         self.iterator.seek([self.head.as_slice(), from].concat());
