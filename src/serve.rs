@@ -7,7 +7,7 @@
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
 //! | `/v1/views/VIEW/KEY` | JSON: the row of a key ([`lookup`]) |
-//! | `/v1/subscribe/VIEW` | events: a snapshot and then the changes of each epoch ([`subscribe`]) |
+//! | `/v1/subscribe/VIEW` | events, or a WebSocket: a snapshot, then each epoch's changes ([`subscribe`]) |
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv, table or expanded |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!

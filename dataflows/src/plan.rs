@@ -31,6 +31,7 @@ pub mod canonical;
 pub mod explain;
 pub mod formats;
 pub mod group_rows;
+pub mod history;
 pub(crate) mod rewrite;
 pub mod scalar;
 pub mod state_role;
@@ -44,6 +45,7 @@ use datafusion_common::ScalarValue;
 
 pub use aggregate::{AggFunc, Aggregate};
 pub use group_rows::{Fold, SortKey};
+pub use history::History;
 pub use scalar::Scalar;
 use window::Window;
 
@@ -559,21 +561,6 @@ pub struct View {
     /// Sources by index in [`Plan::sources`], and their lags in microseconds: windows that end at or before
     /// every source's watermark less its lag are final. None if no row of the view is ever final.
     pub final_marks: Option<Vec<(usize, i64)>>,
-}
-
-/// Bounds on the changes of a view that are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
-    /// Age up to which they are kept, microseconds.
-    pub age_us: i64,
-    /// Most bytes of them.
-    pub bytes: u64,
-}
-
-impl Default for History {
-    fn default() -> History {
-        History { age_us: 300_000_000, bytes: 64 << 20 }
-    }
 }
 
 /// An index of a materialized view.

@@ -8,8 +8,17 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use super::{counter_vec, gauge_vec};
 
 /// Reasons for refusing a request.
-pub const REFUSALS: [&str; 8] =
-    ["rate", "host", "body_size", "body_time", "connections", "queries", "query_turn", "subscribers"];
+pub const REFUSALS: [&str; 9] = [
+    "rate",
+    "host",
+    "origin",
+    "body_size",
+    "body_time",
+    "connections",
+    "queries",
+    "query_turn",
+    "subscribers",
+];
 /// Reasons for which subscriptions end.
 pub const SUBSCRIPTION_ENDS: [&str; 5] = ["left", "slow", "gone", "failed", "ending"];
 /// Reasons for which the server ends a connection.

@@ -4,9 +4,11 @@
 //! the read token if one is set, and paths that change anything always require the admin token. Without
 //! tokens Herald listens on the loopback interface only, and answers only requests whose Host is an address
 //! or a name of this machine: a web page whose own name resolves to this address (DNS rebinding) is refused.
+//! A WebSocket must come from a page of the same host, or from no page: browsers let any page open one.
 //! Tokens come from `HERALD_READ_TOKEN` and `HERALD_ADMIN_TOKEN`, or from files; they are never on the
 //! command line and never in a message.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,6 +20,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::connections::Peer;
@@ -34,6 +38,8 @@ const BURST_REQUESTS: f64 = 200.0;
 const MAX_ADDRESSES: usize = 4096;
 /// Fewest characters of a token: a shorter one could be guessed.
 const MIN_TOKEN_CHARS: usize = 16;
+/// Beginning of a WebSocket's subprotocol that carries a token; the token follows in base64url.
+const TOKEN_PROTOCOL: &str = "herald.bearer.";
 
 /// The tokens, the accepted host names, and the requests that each address has left.
 pub struct Access {
@@ -86,6 +92,7 @@ impl Access {
     /// The role of a request, by its bearer token.
     fn role_of(&self, headers: &HeaderMap) -> Role {
         let given = bearer_token(headers);
+        let given = given.as_deref();
         if is_token(given, self.admin.as_deref()) {
             Role::Administrator
         } else if is_token(given, self.read.as_deref()) || self.is_open() {
@@ -121,10 +128,42 @@ fn refilled(left: &(f64, Instant), now: Instant) -> f64 {
 }
 
 /// The bearer token of a request.
-fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(header::AUTHORIZATION)?;
+fn bearer_token(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return if asks_for_websocket(headers) { offered_token(headers).map(Cow::Owned) } else { None };
+    };
     let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(Cow::Borrowed(token))
+}
+
+/// The token among the subprotocols that the client of a WebSocket offers: a page can set no other header.
+fn offered_token(headers: &HeaderMap) -> Option<Vec<u8>> {
+    for value in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        for protocol in value.to_str().unwrap_or_default().split(',') {
+            if let Some(encoded) = protocol.trim().strip_prefix(TOKEN_PROTOCOL) {
+                return URL_SAFE_NO_PAD.decode(encoded).ok();
+            }
+        }
+    }
+    None
+}
+
+/// Tells whether a request asks to go on as a WebSocket.
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE);
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Tells whether a request comes from a page of its own Host, or from no page.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Some(host) = headers.get(header::HOST) else { return false };
+    let (Ok(origin), Ok(host)) = (origin.to_str(), host.to_str()) else { return false };
+    let Some((scheme, origin)) = origin.split_once("://") else { return false };
+    // Browsers leave the port of the scheme out; a proxy may not.
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let bare = |name| str::strip_suffix(name, port).unwrap_or(name);
+    bare(origin).eq_ignore_ascii_case(bare(host))
 }
 
 /// Tells whether the token of a request is this one.
@@ -195,10 +234,17 @@ impl Gate {
                 "this address is called by a name it does not have: use localhost or the address itself";
             return Some(failure(StatusCode::MISDIRECTED_REQUEST, why));
         }
+        if asks_for_websocket(headers) && !is_own_origin(headers) {
+            self.metrics.count_refused("origin");
+            let why =
+                "a page of another origin may open no WebSocket here: serve it under this host and port";
+            return Some(failure(StatusCode::FORBIDDEN, why));
+        }
         let needed = if path == "/v1/backup" { Role::Administrator } else { Role::Reader };
         let held = self.access.role_of(headers);
         if held < needed {
-            return Some(self.refuse_role(held, needed, headers.contains_key(header::AUTHORIZATION)));
+            let given = headers.contains_key(header::AUTHORIZATION) || bearer_token(headers).is_some();
+            return Some(self.refuse_role(held, needed, given));
         }
         if path == "/metrics" {
             return None;
@@ -282,6 +328,67 @@ mod tests {
         assert_eq!(both.role_of(&HeaderMap::new()), Role::Nobody);
         assert_eq!(access(None, None).role_of(&HeaderMap::new()), Role::Reader);
         assert_eq!(access(None, Some("admin's token...")).role_of(&HeaderMap::new()), Role::Nobody);
+    }
+
+    fn of_websocket(more: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+        let fixed = [(header::UPGRADE, "WebSocket"), (header::HOST, "my.machine:7414")];
+        let all = fixed.iter().chain(more);
+        all.map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_websocket_may_bring_its_token_as_a_subprotocol() {
+        let access = access(Some("reader's token.."), None);
+        let offered = |protocols| of_websocket(&[(header::SEC_WEBSOCKET_PROTOCOL, protocols)]);
+        let good = "herald, herald.bearer.cmVhZGVyJ3MgdG9rZW4uLg";
+        assert_eq!(access.role_of(&offered(good)), Role::Reader);
+        for wrong in [
+            "herald",
+            "herald.bearer.cmVhZGVyJ3MgdG9rZW4uLi4",
+            "herald.bearer.reader's token..",
+            "herald.bearer.",
+        ] {
+            assert_eq!(access.role_of(&offered(wrong)), Role::Nobody, "{wrong}");
+        }
+        let mut both = offered(good);
+        both.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer another"));
+        assert_eq!(access.role_of(&both), Role::Nobody, "the header of all requests goes before");
+        let mut plain = offered(good);
+        plain.remove(header::UPGRADE);
+        assert_eq!(access.role_of(&plain), Role::Nobody, "other requests have that header");
+    }
+
+    #[test]
+    fn a_websocket_of_another_origin_is_refused() -> Result<()> {
+        let metrics = crate::metrics::Metrics::new("t")?.serving().clone();
+        let gate = Gate { access: access(None, None), metrics };
+        let peer = Peer { address: IpAddr::from([10, 0, 0, 1]), crowded: false };
+        let status = |headers: &HeaderMap| {
+            gate.refuse("/v1/subscribe/v", headers, peer).map(|refused| refused.status())
+        };
+        assert_eq!(status(&of_websocket(&[])), None, "no page, no origin");
+        for own in ["http://my.machine:7414", "https://MY.machine:7414"] {
+            assert_eq!(status(&of_websocket(&[(header::ORIGIN, own)])), None, "{own}");
+        }
+        for foreign in [
+            "https://evil.example",
+            "http://my.machine",
+            "http://my.machine:7415",
+            "http://my.machine:7414.evil.example",
+            "null",
+            "",
+        ] {
+            let mut headers = of_websocket(&[(header::ORIGIN, foreign)]);
+            assert_eq!(status(&headers), Some(StatusCode::FORBIDDEN), "{foreign}");
+            headers.remove(header::UPGRADE);
+            assert_eq!(status(&headers), None, "browsers keep other answers from foreign pages themselves");
+        }
+        let mut proxied = of_websocket(&[(header::ORIGIN, "https://my.machine")]);
+        proxied.insert(header::HOST, HeaderValue::from_static("my.machine:443"));
+        assert_eq!(status(&proxied), None);
+        proxied.remove(header::HOST);
+        assert_eq!(status(&proxied), Some(StatusCode::FORBIDDEN));
+        Ok(())
     }
 
     #[test]

@@ -84,17 +84,44 @@ impl Answering {
 }
 
 /// Mark of a connection whose answer has no end: it is not closed for its age.
-#[derive(Clone, Debug, Default)]
-pub struct Lasting(Arc<AtomicBool>);
+#[derive(Clone)]
+pub struct Lasting {
+    mark: Arc<AtomicBool>,
+    connection: Arc<Registration>,
+}
 
 impl Lasting {
+    fn new(connection: Arc<Registration>) -> Lasting {
+        Lasting { mark: Arc::default(), connection }
+    }
+
     /// Sets the mark.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.mark.store(true, Ordering::Release);
     }
 
     fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.mark.load(Ordering::Acquire)
+    }
+
+    /// Holds the place of the connection, which goes on in another protocol when its HTTP has ended.
+    pub fn hold(&self) -> Held {
+        Held { _busy: self.connection.start_request().0, connection: self.connection.clone() }
+    }
+}
+
+/// Place of a connection that is no longer one of HTTP, until it is dropped: it counts, and is busy.
+pub struct Held {
+    _busy: BusyGuard,
+    connection: Arc<Registration>,
+}
+
+impl Held {
+    /// Counts the end of the connection, if its client read nothing.
+    pub fn count_end(&self, error: &(dyn std::error::Error + 'static)) {
+        if is_write_timeout(error) {
+            self.connection.all.metrics.count_ended_connection("stalled");
+        }
     }
 }
 
@@ -271,7 +298,8 @@ async fn serve_connection(
 ) {
     let routes = TowerToHyperService::new(router);
     let metrics = connection.all.metrics.clone();
-    let lasting = Lasting::default();
+    let connection = Arc::new(connection);
+    let lasting = Lasting::new(connection.clone());
     let mark = lasting.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (busy, crowded) = connection.start_request();
@@ -286,7 +314,7 @@ async fn serve_connection(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES);
     let io = TokioIo::new(Guarded::new(stream, WRITE_TIMEOUT));
-    let mut connection = pin!(http.serve_connection(io, service));
+    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = sleep(MAX_AGE) => None,
@@ -305,9 +333,15 @@ async fn serve_connection(
 }
 
 /// Tells whether a connection ended because its client read nothing.
-fn is_write_timeout(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+fn is_write_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::TimedOut;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A response's body with the guard that keeps its connection busy while it is sent.
@@ -398,6 +432,12 @@ mod tests {
         assert_eq!((idle(), answering()), (false, 2));
         drop(one);
         assert!(!idle());
+        // A connection that goes on in another protocol has its place until that ends.
+        let held = Lasting::new(Arc::new(connection)).hold();
+        assert_eq!((idle(), answering(), all.lock_open().places.len()), (false, 2, 1));
+        let connection = held.connection.clone();
+        drop(held);
+        assert_eq!((idle(), answering(), all.lock_open().places.len()), (false, 1, 1));
         // A request that outlives its connection counts until it is answered.
         drop((connection.all.admit(), two));
         assert_eq!((idle(), answering()), (true, 0));

@@ -1,5 +1,5 @@
 //! Handler of `/v1/subscribe/VIEW`: a snapshot of a view and then the changes of each committed epoch, as
-//! Server-Sent Events ([`events`]).
+//! Server-Sent Events ([`events`]) or by WebSocket ([`socket`]).
 //!
 //! The changes are those that the state keeps by epoch, so that no crash takes back anything that was sent. A
 //! subscriber first reads for itself ([`catch_up`]), and then takes the frames of its feed, which are encoded
@@ -10,6 +10,7 @@ mod events;
 mod feed;
 pub mod hub;
 mod shape;
+mod socket;
 mod subject;
 
 use std::convert::Infallible;
@@ -23,6 +24,8 @@ use anyhow::{Error, anyhow};
 use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,10 +36,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use self::catch_up::{Begin, CatchUp, gone_text};
+use self::events::Part;
 use self::feed::{Place, Taken};
 use self::hub::{FeedKey, Reader, STACK_BYTES, Seat};
 use self::shape::Shape;
 use self::subject::{Break, CATCH_UP_TIMEOUT, End, Subject};
+use super::access::asks_for_websocket;
 use super::connections::Lasting;
 use super::lookup::views_of;
 use super::queries::Refusal;
@@ -54,6 +59,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct SubscribeParams {
     snapshot: Option<bool>,
     as_of: Option<u64>,
+    /// The id of the last event that the client has, where it cannot send it as a header.
+    from_id: Option<String>,
     #[serde(rename = "where")]
     filter: Option<String>,
     columns: Option<String>,
@@ -74,11 +81,22 @@ pub(super) async fn subscribe(
     view: Result<Path<String>, PathRejection>,
     params: Result<Query<SubscribeParams>, QueryRejection>,
     lasting: Option<Extension<Lasting>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     headers: HeaderMap,
 ) -> Response {
-    match begin_subscription(&served, view, params, &headers).await {
-        Ok((events, epoch)) => {
-            if let Some(Extension(lasting)) = lasting {
+    let websocket = match websocket_of(&headers, upgrade) {
+        Ok(websocket) => websocket,
+        Err(refusal) => return refuse(refusal, &headers),
+    };
+    let (parts, epoch) = match begin_subscription(&served, view, params, &headers).await {
+        Ok(begun) => begun,
+        Err(refusal) => return refuse(refusal, &headers),
+    };
+    let lasting = lasting.map(|Extension(lasting)| lasting);
+    let mut response = match websocket {
+        Some(upgrade) => socket::accept(upgrade, parts, lasting.map(|lasting| lasting.hold())),
+        None => {
+            if let Some(lasting) = lasting {
                 lasting.set();
             }
             let fields = [
@@ -87,30 +105,34 @@ pub(super) async fn subscribe(
                 // The connection is of no other use: a subscription has no end.
                 (header::CONNECTION, HeaderValue::from_static("close")),
             ];
-            let mut response = (fields, Body::new(EventBody { events })).into_response();
-            response.headers_mut().insert("herald-epoch", HeaderValue::from(epoch));
-            response
+            (fields, Body::new(EventBody { parts })).into_response()
         }
-        Err(Refusal(status, why)) => {
-            let mut refused = failure(status, &why);
-            if status == StatusCode::TOO_MANY_REQUESTS {
-                refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            refused
-        }
-    }
+    };
+    response.headers_mut().insert("herald-epoch", HeaderValue::from(epoch));
+    response
 }
 
-/// Begins a subscription; returns its events, and the last committed epoch.
+/// The response to a subscription that is refused.
+fn refuse(Refusal(status, why): Refusal, headers: &HeaderMap) -> Response {
+    let mut refused = failure(status, &why);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if asks_for_websocket(headers) {
+        refused.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    refused
+}
+
+/// Begins a subscription; returns its parts, and the last committed epoch.
 async fn begin_subscription(
     served: &Arc<Served>,
     view: Result<Path<String>, PathRejection>,
     params: Result<Query<SubscribeParams>, QueryRejection>,
     headers: &HeaderMap,
-) -> Result<(mpsc::Receiver<Bytes>, u64), Refusal> {
+) -> Result<(mpsc::Receiver<Part>, u64), Refusal> {
     let Path(view) = view.map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.body_text()))?;
     let Query(params) = params.map_err(|error| Refusal(StatusCode::BAD_REQUEST, params_text(&error)))?;
-    refuse_other_transports(headers)?;
     if !served.handle.status().started {
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, STARTING.to_owned()));
     }
@@ -120,9 +142,10 @@ async fn begin_subscription(
         let why = format!("there are {} subscribers already: see --max-subscribers", hub.most());
         return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, why));
     };
+    // EventSource sends the header when it comes back, with the URL that it began with.
     let last_id = match headers.get("last-event-id") {
         Some(id) => Some(String::from_utf8_lossy(id.as_bytes()).into_owned()),
-        None => None,
+        None => params.from_id.clone(),
     };
     let shared = served.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(&shared, &view, params, last_id)).await;
@@ -133,32 +156,39 @@ async fn begin_subscription(
     let Prepared { key, subject, begin, epoch } = prepared?;
     let joined = hub.join(key, (subject, epoch), place);
     let seat = joined.map_err(|error| Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")))?;
-    let (out, events) = mpsc::channel(FRAMES_AHEAD);
+    let (out, parts) = mpsc::channel(FRAMES_AHEAD);
     tokio::spawn(Subscriber { seat, out }.run(begin));
-    Ok((events, epoch))
+    Ok((parts, epoch))
 }
 
 /// The sentence about parameters that cannot be read.
 fn params_text(error: &QueryRejection) -> String {
     format!(
-        "the parameters are snapshot (true or false), as_of (an epoch), where and columns: {}",
+        "the parameters are snapshot (true or false), as_of (an epoch), from_id (the id of a progress), \
+         where and columns: {}",
         error.body_text()
     )
 }
 
-/// Refuses a client that wants something else than Server-Sent Events.
-fn refuse_other_transports(headers: &HeaderMap) -> Result<(), Refusal> {
-    let text =
-        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-    if text(header::UPGRADE).eq_ignore_ascii_case("websocket") {
-        let why = "subscriptions are Server-Sent Events: ask without Upgrade, as EventSource does";
-        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, why.to_owned()));
+/// The handshake of a client that asks for a WebSocket; None for one that takes Server-Sent Events.
+fn websocket_of(
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Option<WebSocketUpgrade>, Refusal> {
+    if asks_for_websocket(headers) {
+        return match upgrade {
+            Ok(upgrade) => Ok(Some(upgrade)),
+            Err(error) => {
+                let why = format!("the handshake of the WebSocket is not in order: {}", error.body_text());
+                Err(Refusal(error.status(), why))
+            }
+        };
     }
-    let accepted = text(header::ACCEPT);
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepted.is_empty()
         || ["text/event-stream", "text/*", "*/*"].iter().any(|kind| accepted.contains(kind))
     {
-        return Ok(());
+        return Ok(None);
     }
     let why = format!("subscriptions are text/event-stream, and the client accepts {accepted} alone");
     Err(Refusal(StatusCode::NOT_ACCEPTABLE, why))
@@ -183,7 +213,9 @@ fn prepare(
     let state_id = store.state_id().to_owned();
     let asked = match &last_id {
         Some(id) => Some(events::epoch_of_id(id, &state_id).ok_or_else(|| {
-            refuse(mistake(format!("Last-Event-ID {id:?} is none: it is the id of an event progress")))
+            refuse(mistake(format!(
+                "{id:?} is no id of an event progress: send that as Last-Event-ID or from_id, or none"
+            )))
         })?),
         None => params.as_of,
     };
@@ -227,7 +259,7 @@ fn begin_after(
 /// A subscriber with its client.
 struct Subscriber {
     seat: Seat,
-    out: mpsc::Sender<Bytes>,
+    out: mpsc::Sender<Part>,
 }
 
 impl Subscriber {
@@ -246,7 +278,7 @@ impl Subscriber {
         metrics.count_subscription_end(reason);
         tracing::debug!(view = self.seat.feed.subject.view, reason, "a subscription ended: {why}");
         // One that takes nothing any more is told by the end of its connection.
-        let _ = self.out.send(Bytes::from(events::end(reason, &why))).await;
+        let _ = self.out.send(Part::End { reason, why }).await;
     }
 
     /// Sends events until the subscription breaks off.
@@ -260,7 +292,7 @@ impl Subscriber {
             changes.borrow_and_update();
             match self.seat.feed.take(&mut place) {
                 Taken::Frame(frame) => {
-                    if self.out.send(frame).await.is_err() {
+                    if self.out.send(Part::Events(frame)).await.is_err() {
                         return Break::Left;
                     }
                 }
@@ -321,7 +353,7 @@ impl Subscriber {
                 () = self.out.closed() => return Err(Break::Left),
                 () = sleep(HEARTBEAT_INTERVAL) => {
                     // A client with frames left to take needs none.
-                    let _ = self.out.try_send(Bytes::from_static(events::HEARTBEAT.as_bytes()));
+                    let _ = self.out.try_send(Part::Heartbeat);
                 }
             }
         }
@@ -330,7 +362,7 @@ impl Subscriber {
 
 /// The events of a subscription, as the body of a response.
 struct EventBody {
-    events: mpsc::Receiver<Bytes>,
+    parts: mpsc::Receiver<Part>,
 }
 
 impl HttpBody for EventBody {
@@ -341,6 +373,6 @@ impl HttpBody for EventBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.events.poll_recv(cx).map(|frame| frame.map(|frame| Ok(Frame::data(frame))))
+        self.parts.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part.into_text()))))
     }
 }

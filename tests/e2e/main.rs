@@ -50,3 +50,4 @@ mod storage;
 mod subscribe;
 mod tidy;
 mod topics;
+mod websocket;

@@ -11,22 +11,23 @@ mod dot;
 pub mod failure;
 mod fingerprint;
 mod json;
+mod sources;
 mod words;
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use arrow::datatypes::Schema;
 
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
+use self::sources::{connector_text, key_of, source_text};
 use super::analysis::interval;
 use super::formats::Format;
 use super::state_role::StateRole;
 use super::window::Window;
 use super::{
     Conflict, Edge, History, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar,
-    Source, View, When,
+    View, When,
 };
 
 /// Forms of `explain`.
@@ -561,41 +562,6 @@ fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
         writeln!(out, "     round    .{id} {op}{inputs}{space}{detail}")?;
     }
     Ok(())
-}
-
-fn source_text(source: &Source) -> String {
-    let mut out = format!(
-        "     reads    {} as {} {}{}\n",
-        connector_text(&source.options),
-        source.format.word(),
-        source.encoding.word(),
-        key_of(source, source.key_encoding.word())
-    );
-    if let Some(w) = source.watermark {
-        let column = source.schema.field(w.column).name();
-        let _ = writeln!(out, "     watermark {column} less {}", length_text(w.delay_us));
-    }
-    for check in &source.checks {
-        let _ = writeln!(out, "     check    {}: {}", check.name, check.text);
-    }
-    out
-}
-
-/// The encoding of the record's key, which is called `word`, where it is read.
-fn key_of(source: &Source, word: &str) -> String {
-    match source.format {
-        Format::Plain => String::new(),
-        Format::Upsert | Format::Debezium => format!(", key {word}"),
-    }
-}
-
-/// Connector and topic or path: names only, never credentials.
-fn connector_text(options: &BTreeMap<String, String>) -> String {
-    let connector = options.get("connector").map_or("nothing", String::as_str);
-    match options.get("topic").or(options.get("path")) {
-        Some(at) => format!("{connector} {at}"),
-        None => connector.to_owned(),
-    }
 }
 
 fn columns_text(schema: &Schema) -> String {

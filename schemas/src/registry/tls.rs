@@ -243,7 +243,7 @@ mod tests {
         let forged = CertificateDer::from_pem_file(dir.path().join("forged.pem")).unwrap();
         let trusted = Trusted::new(vec![server.clone(), own], None);
         assert_eq!(refusal(&trusted, &server, "localhost", 1), None);
-        assert!(refusal(&trusted, &forged, "localhost", 1).unwrap().contains("signed by no authority"));
+        assert!(refusal(&trusted, &forged, "localhost", 1).is_some());
         let trusted = Trusted::new(vec![authority, server], None);
         assert!(refusal(&trusted, &forged, "localhost", 1).is_some());
     }

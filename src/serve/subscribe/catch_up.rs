@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::events::progress;
+use super::events::{Part, progress};
 use super::feed::{Feed, Place};
 use super::subject::{Break, End, stamp_of};
 use crate::driver::DriverHandle;
@@ -52,7 +52,7 @@ pub(super) struct CatchUp {
     /// The feed.
     pub feed: Arc<Feed>,
     /// The client.
-    pub out: mpsc::Sender<Bytes>,
+    pub out: mpsc::Sender<Part>,
     /// Set when the topology stops.
     pub stop: watch::Receiver<bool>,
     /// The runtime of the server.
@@ -133,7 +133,7 @@ impl CatchUp {
         };
         self.runtime.block_on(async {
             tokio::select! {
-                sent = self.out.send(frame) => sent.map_err(|_| Break::Left),
+                sent = self.out.send(Part::Events(frame)) => sent.map_err(|_| Break::Left),
                 _ = stop.wait_for(|stop| *stop) => Err(Break::End(End::ending())),
                 () = sleep_until(self.deadline) => Err(Break::End(End::late())),
             }

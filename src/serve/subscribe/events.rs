@@ -8,6 +8,8 @@
 //! | `progress` | epoch, commit_ms | all changes up to the epoch were sent; the only event with an id |
 //! | `end` | reason, why | the last event |
 //!
+//! A WebSocket has the same events, each as a JSON object ([`json_events`]).
+//!
 //! An id is the epoch and, behind a minus, the first eight digits of the state's id: an epoch of another
 //! state is none to go on from.
 
@@ -21,7 +23,9 @@ const FRAME_BYTES: usize = 128 << 10;
 /// Digits of a state's id in the id of an event.
 const STATE_DIGITS: usize = 8;
 /// A comment, which clients ignore: it tells both ends that the other is there.
-pub(super) const HEARTBEAT: &str = ": heartbeat\n\n";
+const HEARTBEAT: &str = ": heartbeat\n\n";
+/// Bytes that an event's JSON has beside its text, or a few less.
+const JSON_BYTES: usize = 24;
 
 /// An epoch with the time of its commit, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,33 @@ pub(super) enum RowKind {
     Snapshot,
     /// A change.
     Delta,
+}
+
+/// A part of a subscription on its way to the client.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A frame: whole events, as text.
+    Events(Bytes),
+    /// A sign that the server is there, where there was no event for a while.
+    Heartbeat,
+    /// The last event.
+    End {
+        /// The reason in a word.
+        reason: &'static str,
+        /// The reason in a sentence.
+        why: String,
+    },
+}
+
+impl Part {
+    /// The text in a stream of Server-Sent Events.
+    pub fn into_text(self) -> Bytes {
+        match self {
+            Part::Events(frame) => frame,
+            Part::Heartbeat => Bytes::from_static(HEARTBEAT.as_bytes()),
+            Part::End { reason, why } => Bytes::from(end(reason, &why)),
+        }
+    }
 }
 
 /// Events on their way into frames: parts of the stream that are sent at once.
@@ -103,6 +134,28 @@ pub(super) fn end(reason: &str, why: &str) -> String {
     format!("event: end\ndata: {}\n\n", json!({"reason": reason, "why": why}))
 }
 
+/// The events of a frame, each as a JSON object whose members are the lines of its text. The data of an event
+/// is JSON already, and is copied as it is.
+pub(super) fn json_events(frame: &str) -> impl Iterator<Item = String> {
+    frame.split_terminator("\n\n").map(json_event)
+}
+
+fn json_event(event: &str) -> String {
+    let mut json = String::with_capacity(event.len() + JSON_BYTES);
+    for line in event.lines() {
+        let (field, value) = line.split_once(": ").unwrap_or((line, ""));
+        json.push_str(if json.is_empty() { "{\"" } else { ",\"" });
+        json.push_str(field);
+        // Names and ids have no character that JSON escapes.
+        let (before, after) = if field == "data" { ("\":", "") } else { ("\":\"", "\"") };
+        json.push_str(before);
+        json.push_str(value);
+        json.push_str(after);
+    }
+    json.push('}');
+    json
+}
+
 /// The id of an epoch's progress.
 fn event_id(epoch: u64, state_id: &str) -> String {
     let state = state_id.get(..STATE_DIGITS).unwrap_or(state_id);
@@ -151,6 +204,53 @@ mod tests {
             "event: reset\ndata: {\"epoch\":7,\"commit_ms\":1000,\"why\":\"a \\\"why\\\"\"}\n\n"
         );
         assert_eq!(end("slow", "w"), "event: end\ndata: {\"reason\":\"slow\",\"why\":\"w\"}\n\n");
+    }
+
+    #[test]
+    fn events_are_json_objects_as_well() {
+        let stamp = Stamp { epoch: 7, commit_ms: 1_000 };
+        let mut frames = Frames::default();
+        let row = json!({"a": "event: x\n\ndata: \"y\"", "b": null});
+        frames.push_row(RowKind::Snapshot, stamp, (1, &row));
+        frames.push_row(RowKind::Delta, stamp, (-2, &row));
+        frames.push_text(&progress(stamp, "0123456789abcdef"));
+        frames.push_text(&reset(stamp, "a \"why\"\n  and how"));
+        frames.push_text(&end("slow", "w"));
+        let text = frames.take_all().concat();
+        let mut found = Vec::new();
+        for event in json_events(&String::from_utf8_lossy(&text)) {
+            found.push(serde_json::from_str::<Value>(&event).unwrap_or_default());
+        }
+        let stamped = |more: Value| {
+            let mut data = json!({"epoch": 7, "commit_ms": 1000});
+            for (name, value) in more.as_object().into_iter().flatten() {
+                data[name] = value.clone();
+            }
+            data
+        };
+        assert_eq!(
+            found,
+            [
+                json!({"event": "snapshot", "data": stamped(json!({"diff": 1, "row": row}))}),
+                json!({"event": "delta", "data": stamped(json!({"diff": -2, "row": row}))}),
+                json!({"event": "progress", "id": "7-01234567", "data": stamped(json!({}))}),
+                json!({"event": "reset", "data": stamped(json!({"why": "a \"why\"\n  and how"}))}),
+                json!({"event": "end", "data": {"reason": "slow", "why": "w"}}),
+            ]
+        );
+        assert_eq!(json_events("").count(), 0);
+    }
+
+    #[test]
+    fn parts_are_text_of_a_stream() {
+        let end = Part::End { reason: "slow", why: "w".to_owned() };
+        for (part, text) in [
+            (Part::Events(Bytes::from_static(b"event: x\n\n")), "event: x\n\n"),
+            (Part::Heartbeat, ": heartbeat\n\n"),
+            (end, "event: end\ndata: {\"reason\":\"slow\",\"why\":\"w\"}\n\n"),
+        ] {
+            assert_eq!(part.into_text(), text);
+        }
     }
 
     #[test]
