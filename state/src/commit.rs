@@ -113,8 +113,8 @@ impl Store {
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
         let (epoch, commit_ms) = (commit.epoch, commit.commit_ms);
-        let changes = EpochChanges { epoch, commit_ms, changes: &commit.changes };
-        let histories = self.add_histories(&mut draft.batch, &changes)?;
+        let changes = EpochChanges { epoch, commit_ms, changes: commit.changes };
+        let histories = self.add_histories(&mut draft.batch, changes)?;
         if let Some(measured) = commit.measured {
             let entry = EpochEntry { epoch: commit.epoch, commit_ms: commit.commit_ms, measured };
             self.put_epoch_entry(&mut draft.batch, &entry)?;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use state::Snapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::feed::Feed;
@@ -180,13 +181,7 @@ impl Subscriptions {
             }
             let mut marked = None;
             if position < stamp.epoch {
-                let read = feed.subject.read_changes(&snapshot, position, &mut |epoch, frame| {
-                    if let Some(frame) = frame {
-                        feed.push(epoch, frame, most);
-                    }
-                    Ok(())
-                });
-                match read {
+                match self.read_feed(feed, (&snapshot, position), most) {
                     Ok(last) => marked = last,
                     Err(Break::End(end)) => {
                         feed.end(end);
@@ -201,6 +196,24 @@ impl Subscriptions {
             feed.advance(stamp, marked, most);
         }
         Ok(())
+    }
+
+    /// Adds the changes after an epoch to a feed, up to the epoch of a snapshot, unless the topology stops.
+    /// Returns the last epoch whose frames end with a mark of progress.
+    fn read_feed(
+        &self,
+        feed: &Feed,
+        (snapshot, after): (&Snapshot<'_>, u64),
+        most: usize,
+    ) -> Result<Option<u64>, Break> {
+        feed.subject.read_changes(snapshot, after, &mut |epoch, frame| {
+            match frame {
+                Some(frame) => feed.push(epoch, frame, most),
+                None if *self.stop.borrow() => return Err(Break::End(End::ending())),
+                None => {}
+            }
+            Ok(())
+        })
     }
 
     /// Ends all subscriptions, and waits for those who read the state: RocksDB must not be in use when the
@@ -262,5 +275,28 @@ impl Drop for Seat {
         }
         drop(open);
         self.hub.metrics.change_subscribers(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::serve::subscribe::subject::store_of_numbers;
+
+    /// The end of a topology waits for no history of which a feed takes nothing.
+    #[test]
+    fn a_feed_is_not_read_on_when_the_topology_stops() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let store = store_of_numbers(dir.path(), 9)?;
+        let metrics = Metrics::new("t")?.serving().clone();
+        let hub = Subscriptions::new(DriverHandle::default(), 1, metrics.clone());
+        let feed = Feed::new(Subject::test_where(Some("n > 1000"))?, 0, metrics);
+        let snapshot = store.snapshot()?;
+        assert!(matches!(hub.read_feed(&feed, (&snapshot, 0), 1 << 20), Ok(None)));
+        hub.end();
+        let read = hub.read_feed(&feed, (&snapshot, 0), 1 << 20);
+        assert!(matches!(&read, Err(Break::End(end)) if *end == End::ending()), "{read:?}");
+        Ok(())
     }
 }

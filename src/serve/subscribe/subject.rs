@@ -9,7 +9,7 @@ use schemas::{Rows, without_group};
 use state::{HistoryPlace, HistorySince, RowChange, Snapshot, StateError, count_of};
 
 use super::events::{RowKind, Stamp, progress, reset};
-use super::shape::{EpochEvents, Shape};
+use super::shape::{EpochEvents, FrameOutput, Shape};
 
 /// Rows of a snapshot that are read at once.
 const SNAPSHOT_ROWS: usize = 4096;
@@ -92,7 +92,7 @@ impl From<StateError> for Break {
 }
 
 /// Receiver of frames, each with its epoch. It is called without one, too, to ask whether reading goes on.
-pub(super) type Output<'o> = dyn FnMut(u64, Option<Bytes>) -> Result<(), Break> + 'o;
+pub(super) type Output<'o> = FrameOutput<'o, Break>;
 
 /// The rows that a feed follows.
 pub(super) struct Subject {
@@ -108,7 +108,8 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Reads the changes after an epoch, up to the epoch of a snapshot. The frames of each epoch that changes
-    /// a row end with a mark of progress. Returns the last such epoch.
+    /// a row end with a mark of progress. Returns the last such epoch. Asks after each piece of the history
+    /// whether to go on.
     pub fn read_changes(
         &self,
         snapshot: &Snapshot<'_>,
@@ -126,9 +127,7 @@ impl Subject {
                 marked = self.finish_epoch(done, out)?.or(marked);
             }
             let events = open.get_or_insert_with(|| EpochEvents::new(&self.shape, RowKind::Delta, stamp));
-            for frame in events.add(&piece.changes)? {
-                out(stamp.epoch, Some(frame))?;
-            }
+            events.add(&piece.changes, out)?;
         }
         if let Some(done) = open {
             marked = self.finish_epoch(done, out)?.or(marked);
@@ -139,12 +138,8 @@ impl Subject {
     /// Hands on the last frames of an epoch; returns it if it has any.
     fn finish_epoch(&self, events: EpochEvents<'_>, out: &mut Output<'_>) -> Result<Option<u64>, Break> {
         let stamp = events.stamp();
-        let frames = events.finish(&progress(stamp, &self.state_id))?;
-        let marked = (!frames.is_empty()).then_some(stamp.epoch);
-        for frame in frames {
-            out(stamp.epoch, Some(frame))?;
-        }
-        Ok(marked)
+        let marked = events.finish(&progress(stamp, &self.state_id), out)?;
+        Ok(marked.then_some(stamp.epoch))
     }
 
     /// Reads all rows of a snapshot; `why` tells the client the reason for it.
@@ -168,19 +163,13 @@ impl Subject {
                 copies.push(count_of(value).context("the view holds a row without a count")?);
             }
             if rows.len() >= SNAPSHOT_ROWS || rows.bytes_len() >= SNAPSHOT_BYTES {
-                for frame in events.add(&changes_of(&rows, &copies))? {
-                    out(stamp.epoch, Some(frame))?;
-                }
+                events.add(&changes_of(&rows, &copies), out)?;
                 rows.clear();
                 copies.clear();
-                out(stamp.epoch, None)?;
             }
         }
-        let mut frames = events.add(&changes_of(&rows, &copies))?;
-        frames.extend(events.finish(&progress(stamp, &self.state_id))?);
-        for frame in frames {
-            out(stamp.epoch, Some(frame))?;
-        }
+        events.add(&changes_of(&rows, &copies), out)?;
+        events.finish(&progress(stamp, &self.state_id), out)?;
         Ok(())
     }
 }
@@ -199,10 +188,68 @@ pub(super) fn stamp_of(snapshot: &Snapshot<'_>) -> Stamp {
 impl Subject {
     /// The rows of a view of one column, for tests.
     pub fn test() -> Result<Subject> {
-        use arrow::datatypes::{DataType, Field, Schema};
-        use std::sync::Arc;
-        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
-        let shape = Shape::new(("v", &schema), (None, None))?;
+        Subject::test_where(None)
+    }
+
+    /// Those for which a condition is true.
+    pub fn test_where(filter: Option<&str>) -> Result<Subject> {
+        let shape = Shape::new(("v", &std::sync::Arc::new(tests::schema())), (filter, None))?;
         Ok(Subject { view: 1, keyed: false, shape, state_id: "0123456789abcdef".to_owned() })
+    }
+}
+
+#[cfg(test)]
+pub(super) use tests::store_of_numbers;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use schemas::RowCodec;
+    use state::{Commit, HistoryLimits, RowChanges, Store, StoreOptions, ViewChanges};
+
+    use super::*;
+
+    pub fn schema() -> Schema {
+        Schema::new(vec![Field::new("n", DataType::Int64, true)])
+    }
+
+    /// A state whose epochs add the numbers from 1 to the history of a view, one each.
+    pub fn store_of_numbers(dir: &Path, last: i64) -> Result<Store> {
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Store::open(&dir.join("state"), &options)?;
+        store.keep_histories(&BTreeMap::from([(1, HistoryLimits { age_ms: 60_000, bytes: 1 << 20 })]))?;
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=last));
+        let packed = RowCodec::of(&schema())?.encode(&[numbers])?;
+        for (epoch, row) in (1..).zip(packed.iter()) {
+            let mut changes = RowChanges::default();
+            changes.push(row, 1, u64::MAX);
+            let changes = vec![ViewChanges { view: 1, changes }];
+            store.commit(Commit { epoch, commit_ms: 5, changes, ..Commit::default() })?;
+        }
+        Ok(store)
+    }
+
+    /// A subscriber that has left is noticed while a history is read of which it would get nothing.
+    #[test]
+    fn reading_breaks_off_also_where_no_row_is_wanted() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let store = store_of_numbers(dir.path(), 9)?;
+        let (subject, snapshot) = (Subject::test_where(Some("n > 1000"))?, store.snapshot()?);
+        let mut looks = Vec::new();
+        let read = subject.read_changes(&snapshot, 0, &mut |epoch, frame| {
+            assert_eq!(frame, None);
+            looks.push(epoch);
+            if looks.len() < 3 { Ok(()) } else { Err(Break::Left) }
+        });
+        assert!(matches!(read, Err(Break::Left)), "{read:?}");
+        assert_eq!(looks, [1, 2, 3]);
+        let read = subject.read_changes(&snapshot, 0, &mut |_, _| Ok(()));
+        assert!(matches!(read, Ok(None)), "{read:?}");
+        Ok(())
     }
 }

@@ -5,10 +5,11 @@
 //! is looked up and no row is encoded a second time. A piece lies in the family `sink` under the id of the
 //! view's state table, the epoch and its number; its value is the time of the commit and the changes.
 //!
-//! A history is bounded in age and bytes. Each commit deletes the oldest epochs beyond the bounds, some
-//! pieces at a time, and notes the epoch above which all changes are held. That note also has the epoch of
-//! the commit that wrote it: where an epoch was committed without it, by a repair or an earlier release, the
-//! history has a gap and is void.
+//! A history is bounded in age and bytes. Each commit deletes the oldest pieces beyond the bounds: of those
+//! that are too old some at a time, and as many as it takes while the history has too many bytes. It notes
+//! the epoch above which all changes are held. That note also has the epoch of the commit that wrote it: where
+//! an epoch was committed without it, by a repair or an earlier release, the history has a gap and is void. So
+//! is one with a piece that cannot be read: no commit fails for it.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -27,8 +28,11 @@ pub(crate) const HISTORY_FAMILY: &str = "sink";
 const HISTORIES_KEY: &str = "histories";
 /// Bytes of changes after which a piece is full.
 const PIECE_BYTES: usize = 1 << 20;
-/// Fewest pieces of a view that a commit may delete.
+/// Pieces of a view that a commit may delete however few it adds.
 const PIECES_PER_COMMIT: usize = 64;
+/// Bytes of a view's pieces that a commit may delete, in whatever number of pieces, while they are over the
+/// bound.
+const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// Bytes of a piece's key: table id, epoch and number.
 const KEY_BYTES: usize = 16;
 /// Bytes in front of a piece's changes: the time of the commit.
@@ -53,19 +57,21 @@ pub struct ViewChanges {
 }
 
 /// All changes of an epoch that is committed.
-pub(crate) struct EpochChanges<'a> {
+pub(crate) struct EpochChanges {
     /// The epoch.
     pub epoch: u64,
     /// The time of the commit, in milliseconds since 1970.
     pub commit_ms: i64,
     /// The changes, of all views and workers.
-    pub changes: &'a [ViewChanges],
+    pub changes: Vec<ViewChanges>,
 }
 
 /// Encoded changes of rows, in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct RowChanges {
+    /// Each as it is stored; the commit puts its time into the bytes in front.
     pieces: Vec<Vec<u8>>,
+    /// Bytes of the changes alone.
     bytes: u64,
     /// Set when they were more than a history may hold, and were given up.
     overflowed: bool,
@@ -78,7 +84,7 @@ impl RowChanges {
             return;
         }
         if self.pieces.last().is_none_or(|piece| piece.len() >= PIECE_BYTES) {
-            self.pieces.push(Vec::new());
+            self.pieces.push(vec![0; HEAD_BYTES]);
         }
         let Some(piece) = self.pieces.last_mut() else { return };
         let before = piece.len();
@@ -100,6 +106,15 @@ impl RowChanges {
     /// Returns true without changes.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && !self.overflowed
+    }
+
+    /// Sets the time of the commit.
+    fn set_time(&mut self, commit_ms: i64) {
+        for piece in &mut self.pieces {
+            if let Some(head) = piece.first_chunk_mut::<HEAD_BYTES>() {
+                *head = commit_ms.to_be_bytes();
+            }
+        }
     }
 }
 
@@ -385,25 +400,36 @@ impl Store {
     pub(crate) fn add_histories(
         &self,
         batch: &mut WriteBatch,
-        now: &EpochChanges<'_>,
+        now: EpochChanges,
     ) -> Result<Option<KeptHistories>, StateError> {
         let KeptHistories { limits, mut totals, mut oldest } = self.lock_histories().clone();
         if limits.is_empty() {
             return Ok(None);
         }
+        let mut made: BTreeMap<u32, Vec<RowChanges>> = BTreeMap::new();
+        for ViewChanges { view, mut changes } in now.changes {
+            changes.set_time(now.commit_ms);
+            made.entry(view).or_default().push(changes);
+        }
+        let family = self.family(HISTORY_FAMILY)?;
         for (view, limits) in &limits {
             let Some(totals) = totals.views.get_mut(view) else { continue };
-            let oldest_piece = oldest.remove(view);
             let mut history = HistoryDraft {
                 store: self,
-                family: self.family(HISTORY_FAMILY)?,
+                family,
                 view: *view,
                 limits: *limits,
+                epoch: now.epoch,
+                commit_ms: now.commit_ms,
                 totals: *totals,
-                oldest: oldest_piece,
+                oldest: oldest.remove(view),
             };
-            let added = history.put_changes(batch, now);
-            history.trim(batch, now, added)?;
+            let changes = made.remove(view).unwrap_or_default();
+            let added = history.put_changes(batch, &changes);
+            if history.trim(batch, added)? == Trimmed::Unreadable {
+                history.begin_anew(batch);
+                history.put_changes(batch, &changes);
+            }
             *totals = history.totals;
             oldest.extend(history.oldest.map(|piece| (*view, piece)));
         }
@@ -423,80 +449,125 @@ struct HistoryDraft<'a> {
     family: &'a ColumnFamily,
     view: u32,
     limits: HistoryLimits,
+    /// The epoch that is committed.
+    epoch: u64,
+    commit_ms: i64,
     totals: HistoryTotals,
     /// Epoch and time of the oldest piece, if known.
     oldest: Option<(u64, i64)>,
 }
 
+/// The pieces of an epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Added {
+    pieces: usize,
+    bytes: u64,
+}
+
+/// Outcome of looking for pieces to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trimmed {
+    /// Those that were due are deleted, or as many as a commit may delete.
+    Done,
+    /// A piece cannot be read.
+    Unreadable,
+}
+
 impl HistoryDraft<'_> {
     /// Puts the changes of the epoch, unless they are more than the history may hold: then it begins after
-    /// the epoch. Returns the number of pieces.
-    fn put_changes(&mut self, batch: &mut WriteBatch, now: &EpochChanges<'_>) -> usize {
-        let (mut pieces, mut bytes, mut overflowed) = (Vec::new(), 0, false);
-        for made in now.changes.iter().filter(|made| made.view == self.view) {
-            overflowed |= made.changes.overflowed;
-            for piece in &made.changes.pieces {
-                bytes += piece_size(HEAD_BYTES + piece.len());
-                pieces.push(piece);
-            }
+    /// the epoch.
+    fn put_changes(&mut self, batch: &mut WriteBatch, changes: &[RowChanges]) -> Added {
+        let pieces = changes.iter().flat_map(|made| &made.pieces);
+        let bytes: u64 = pieces.clone().map(|piece| piece_size(piece.len())).sum();
+        if changes.iter().any(|made| made.overflowed) || bytes > self.limits.bytes {
+            self.totals.after = self.epoch;
+            return Added::default();
         }
-        if overflowed || bytes > self.limits.bytes {
-            self.totals.after = now.epoch;
-            return 0;
-        }
-        if !pieces.is_empty() && self.totals.bytes == 0 {
-            self.oldest = Some((now.epoch, now.commit_ms));
-        }
-        let (added, mut value) = (pieces.len(), Vec::new());
+        let mut added = Added { pieces: 0, bytes };
         for (part, piece) in (0..).zip(pieces) {
-            value.clear();
-            value.extend_from_slice(&now.commit_ms.to_be_bytes());
-            value.extend_from_slice(piece);
-            let key = self.full_key(HistoryPlace { epoch: now.epoch, part });
-            batch.put_cf(self.family, key, &value);
+            let key = self.full_key(HistoryPlace { epoch: self.epoch, part });
+            batch.put_cf(self.family, key, piece);
+            added.pieces += 1;
+        }
+        if added.pieces > 0 && self.totals.bytes == 0 {
+            self.oldest = Some((self.epoch, self.commit_ms));
         }
         self.totals.bytes += bytes;
         added
     }
 
-    /// Deletes the oldest pieces that are beyond the bounds, at most twice as many as were added or
-    /// [`PIECES_PER_COMMIT`].
-    fn trim(
-        &mut self,
-        batch: &mut WriteBatch,
-        now: &EpochChanges<'_>,
-        added: usize,
-    ) -> Result<(), StateError> {
-        if self.totals.bytes == 0 || self.oldest.is_some_and(|(epoch, ms)| !self.is_due(epoch, ms, now)) {
-            return Ok(());
+    /// Deletes the oldest pieces that are beyond the bounds: at most twice as many as were added or
+    /// [`PIECES_PER_COMMIT`], and while there are too many bytes, at most twice those that were added or
+    /// [`BYTES_PER_COMMIT`]. So bytes are above the bound only for some commits after it was lowered.
+    fn trim(&mut self, batch: &mut WriteBatch, added: Added) -> Result<Trimmed, StateError> {
+        if self.totals.bytes == 0 || self.oldest.is_some_and(|(epoch, ms)| !self.is_due(epoch, ms)) {
+            return Ok(Trimmed::Done);
         }
-        let mut left = PIECES_PER_COMMIT.max(2 * added);
+        let most = PIECES_PER_COMMIT.max(2 * added.pieces);
+        let most_bytes = BYTES_PER_COMMIT.max(added.bytes.saturating_mul(2));
+        let (mut pieces, mut bytes, mut rest) = (0, 0, None);
         let first = HistoryPlace { epoch: self.totals.first, part: 0 };
+        let mut end = HistoryPlace { epoch: self.epoch, part: 0 };
         // Read from the state: the epoch's own pieces are in the batch alone, and stay.
         let mut scan = self.store.scan_table(self.family, self.view, &first.key());
-        while let Some((key, value)) = scan.next_entry()? {
-            let (Some(place), Some((ms, _))) = (HistoryPlace::of_key(key), split_time(value)) else {
-                return Err(StateError::corrupt(&self.store.dir, "a piece of a history is not readable"));
+        loop {
+            let Some((key, value)) = scan.next_entry()? else {
+                let own = (self.epoch, self.commit_ms);
+                self.totals.first = self.epoch;
+                self.totals.bytes = added.bytes;
+                self.oldest = if added.pieces > 0 { Some(own) } else { None };
+                break;
+            };
+            let place = HistoryPlace::of_key(key).filter(|place| place.epoch < self.epoch);
+            let (Some(place), Some((ms, _))) = (place, split_time(value)) else {
+                return Ok(Trimmed::Unreadable);
             };
             self.totals.first = place.epoch;
             self.oldest = Some((place.epoch, ms));
-            if left == 0 || !self.is_due(place.epoch, ms, now) {
-                return Ok(());
+            let over = self.totals.bytes > self.limits.bytes && bytes < most_bytes;
+            if !self.is_due(place.epoch, ms) || (pieces >= most && !over) {
+                end = place;
+                break;
             }
-            left -= 1;
-            batch.delete_cf(self.family, self.full_key(place));
+            if pieces < most {
+                batch.delete_cf(self.family, self.full_key(place));
+            } else {
+                rest.get_or_insert(place);
+            }
+            pieces += 1;
+            bytes += piece_size(value.len());
             self.totals.bytes = self.totals.bytes.saturating_sub(piece_size(value.len()));
             // From its first piece on the epoch is not held whole.
             self.totals.after = self.totals.after.max(place.epoch);
         }
-        self.totals.first = now.epoch;
-        self.oldest = if added > 0 { Some((now.epoch, now.commit_ms)) } else { None };
-        Ok(())
+        // Many at once: reads pass one such mark, and each of a few pieces needs none.
+        if let Some(from) = rest {
+            batch.delete_range_cf(self.family, self.full_key(from), self.full_key(end));
+        }
+        Ok(Trimmed::Done)
+    }
+
+    /// Deletes all pieces, those of the batch included: the history begins after the epochs that are
+    /// committed.
+    fn begin_anew(&mut self, batch: &mut WriteBatch) {
+        let catalogue = self.store.catalogue().ok().flatten().unwrap_or_default();
+        let entry = catalogue.entries.iter().find(|entry| entry.id == self.view);
+        tracing::warn!(
+            view = entry.map(|entry| entry.name.as_str()),
+            epoch = self.epoch,
+            "a piece of the view's history is not readable: the history begins anew with this epoch, and \
+             subscribers that come back get a snapshot. Stop the topology and let herald state verify look \
+             for other damage"
+        );
+        let (from, to) = (self.view.to_be_bytes(), self.view.saturating_add(1).to_be_bytes());
+        batch.delete_range_cf(self.family, from, to);
+        self.totals = HistoryTotals::begin(self.store.committed().epoch);
+        self.oldest = None;
     }
 
     /// Returns true if a piece of an epoch, committed at a time, is to be deleted.
-    fn is_due(&self, epoch: u64, ms: i64, now: &EpochChanges<'_>) -> bool {
-        let young = ms >= now.commit_ms.saturating_sub(self.limits.age_ms);
+    fn is_due(&self, epoch: u64, ms: i64) -> bool {
+        let young = ms >= self.commit_ms.saturating_sub(self.limits.age_ms);
         epoch <= self.totals.after || self.totals.bytes > self.limits.bytes || !young
     }
 
@@ -594,7 +665,8 @@ mod tests {
             changes.push(row, diff, u64::MAX);
         }
         let key = HistoryPlace { epoch: 9, part: 2 }.key();
-        let value = [&5_i64.to_be_bytes()[..], &changes.pieces[0]].concat();
+        changes.set_time(5);
+        let value = changes.pieces[0].clone();
         let piece = HistoryPiece::decode((&key, &value)).unwrap();
         assert_eq!((piece.place, piece.commit_ms), (HistoryPlace { epoch: 9, part: 2 }, 5));
         assert_eq!(piece.changes.iter().map(|change| (change.diff, change.row)).collect::<Vec<_>>(), pushed);
@@ -694,6 +766,89 @@ mod tests {
             assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
         }
         assert_eq!(bytes(&store), 0);
+    }
+
+    #[test]
+    fn a_large_epoch_displaces_any_number_of_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let (tiny, bound) = (5 * PIECES_PER_COMMIT as u64, 400 * ONE);
+        store.keep_histories(&limits(1 << 40, bound)).unwrap();
+        (1..=tiny).for_each(|epoch| commit(&store, epoch));
+        assert_eq!(held(&store, 0).map(|held| held.len()), Ok(tiny as usize));
+        // Epochs of half the bound each, whose first row is as `held` expects it.
+        for (epoch, left) in [(tiny + 1, None), (tiny + 2, None), (tiny + 3, Some(tiny + 1))] {
+            let mut changes = RowChanges::default();
+            changes.push(&row(epoch), if epoch.is_multiple_of(2) { -1 } else { 300 }, u64::MAX);
+            changes.push(&vec![7; (bound / 2 - 2 * ONE) as usize], 1, u64::MAX);
+            commit_changes(&store, epoch, vec![ViewChanges { view: VIEW, changes }]);
+            assert!(bytes(&store) <= bound, "{} of {bound} bytes at epoch {epoch}", bytes(&store));
+            assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+            // No more went than had to.
+            let after = held(&store, 0).err().flatten();
+            assert_eq!(
+                held(&store, after.unwrap_or_default()).map(|held| held.last().copied()),
+                Ok(Some(epoch))
+            );
+            match left {
+                Some(left) => assert_eq!(after, Some(left)),
+                None => assert!(bytes(&store) + ONE + 1 > bound, "{}", bytes(&store)),
+            }
+        }
+        // One commit gets a history below a bound that was lowered, too.
+        store.keep_histories(&limits(1 << 40, 1 << 30)).unwrap();
+        (tiny + 4..2 * tiny).for_each(|epoch| commit(&store, epoch));
+        store.keep_histories(&limits(1 << 40, 3 * ONE)).unwrap();
+        commit_changes(&store, 2 * tiny, vec![]);
+        assert_eq!(held(&store, 2 * tiny - 3), Ok(vec![2 * tiny - 2, 2 * tiny - 1]));
+        assert!(bytes(&store) <= 3 * ONE);
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_history_with_an_unreadable_piece_begins_anew() {
+        let key = |place: HistoryPlace| [&VIEW.to_be_bytes()[..], &place.key()].concat();
+        let whole = key(HistoryPlace { epoch: 3, part: 0 });
+        let damages = [
+            (whole.clone(), &b"cut"[..]),
+            (whole[..15].to_vec(), &[0; 10]),
+            (key(HistoryPlace { epoch: 90, part: 0 }), &[0; 10]),
+        ];
+        for (damaged, value) in damages {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(dir.path());
+            let other = VIEW + 1;
+            let bounds = HistoryLimits { age_ms: 300, bytes: 1 << 20 };
+            store.keep_histories(&BTreeMap::from([(VIEW, bounds), (other, bounds)])).unwrap();
+            (1..=4).for_each(|epoch| commit(&store, epoch));
+            store.db.put_cf(store.family(HISTORY_FAMILY).unwrap(), &damaged, value).unwrap();
+            let mut changes = RowChanges::default();
+            changes.push(b"other", 1, u64::MAX);
+            let of_other = ViewChanges { view: other, changes };
+            let mut changes = RowChanges::default();
+            changes.push(&row(8), -1, u64::MAX);
+            commit_changes(&store, 8, vec![ViewChanges { view: VIEW, changes }, of_other]);
+            assert_eq!(store.poisoned(), None);
+            // All that follows the epoch before is held, and the other history is as it was.
+            assert_eq!((held(&store, 3), held(&store, 4)), (Err(Some(4)), Ok(vec![8])), "{damaged:?}");
+            assert_eq!(bytes(&store), ONE);
+            assert_eq!(store.history_bytes()[&other], (KEY_BYTES + HEAD_BYTES + 7) as u64);
+            let left = store.scan_table(store.family(HISTORY_FAMILY).unwrap(), VIEW, &[]);
+            let mut pieces = 0;
+            left.each::<StateError>(|_, _| {
+                pieces += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(pieces, 1, "{damaged:?}");
+            commit(&store, 9);
+            drop(store);
+            let store = open(dir.path());
+            store.keep_histories(&limits(300, 1 << 20)).unwrap();
+            commit(&store, 10);
+            assert_eq!(held(&store, 4), Ok(vec![8, 9, 10]));
+            assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        }
     }
 
     #[test]
