@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs judge bench bench-view dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients judge bench bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -30,7 +30,7 @@ build: ## the binary
 	$(CARGO) build --release --workspace --bins
 	@echo $(HERALD)
 
-setup: ## install what is missing; fetch Kafka, a schema registry, PostgreSQL and DuckDB for the tests
+setup: ## install what is missing; fetch Kafka, a schema registry, PostgreSQL, its clients and DuckDB for the tests
 	@scripts/setup.sh
 
 lint: ## formatting, clippy and docs, warnings denied
@@ -40,6 +40,10 @@ lint: ## formatting, clippy and docs, warnings denied
 
 deny: ## what may enter the tree: licences, bans, versions, sources, advisories
 	scripts/deny.sh
+
+clients: setup build ## clients of PostgreSQL, the heavy ones too (dbt)
+	scripts/clients.sh fetch --all
+	scripts/clients.sh try $(HERALD) --all
 
 judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS and HERALD_SEED say how many, and which
 	HERALD_EXPRESSIONS=$${HERALD_EXPRESSIONS:-200000} $(CARGO) test $(TESTED) --test scalar -- --nocapture

@@ -4,6 +4,7 @@
 #   scripts/clients.sh fetch [--all]                  fetch those that CI runs into the cache; --all: dbt as well
 #   scripts/clients.sh run HOST PORT DATABASE EXPECTED [--all] [--allow-missing] [NAME[.CHECK]...]
 #                                                     run all or some against a server (tests/clients/run.py)
+#   scripts/clients.sh python PROGRAM ARGUMENT...     run a Python program with the clients that Python has
 #   scripts/clients.sh expected DIR SHAPE EXPECTED    write what they have to find (tests/clients/expected.py)
 #   scripts/clients.sh try HERALD [ARGUMENT...]       run them against a Herald, the path of the program; arguments are
 #                                                     those of run behind EXPECTED
@@ -114,7 +115,8 @@ judge() {
 run() { (places && exec "$(python)" -B "$TESTS/run.py" "$@"); }
 
 case "${1:-}" in
+  python) shift && exec "$(python)" "$@" ;;
   fetch | run | expected) "$@" ;;
   try | judge) [ $# -ge 2 ] || die "$1 needs the path of a Herald"; with_scratch "$@" ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what building and testing Herald needs.
 #
-#   scripts/setup.sh            everything: build tools, Rust, Java and Maven, Kafka, a registry, PostgreSQL and a client
+#   scripts/setup.sh            everything: build tools, Rust, Java and Maven, Kafka, a registry, PostgreSQL and clients
 #                               of it, DuckDB
 #   scripts/setup.sh --build    only what building needs
 #   scripts/setup.sh --dist     what building and packaging need
@@ -12,7 +12,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 DUCKDB=1.4.4
-PSYCOPG=3.3.9
 RUST=1.94
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -99,17 +98,13 @@ duckdb_venv() {
   python3 -m venv "$1" && "$1/bin/pip" install -q --disable-pip-version-check "duckdb==$DUCKDB"
 }
 
-psycopg_venv() {
-  python3 -m venv "$1" && "$1/bin/pip" install -q --disable-pip-version-check "psycopg==$PSYCOPG"
-}
-
 wanted="${1:---all}"
 packages "${wanted#--}"
 rust
 if [ "$wanted" = --all ]; then
   # An environment remembers its path by its python only, which is a link: moving it is fine.
   fetched "duckdb-$DUCKDB" duckdb_venv >/dev/null
-  fetched "psycopg-$PSYCOPG" psycopg_venv >/dev/null
   "$SCRIPTS/kafka.sh" fetch
+  "$SCRIPTS/clients.sh" fetch
   "$SCRIPTS/registry.sh" fetch
 fi

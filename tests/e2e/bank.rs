@@ -65,7 +65,8 @@ impl Client {
     fn start(dir: &Path, address: &str) -> Client {
         let (host, port) = address.rsplit_once(':').expect("an address");
         let stop = dir.join("stop");
-        let child = Command::new(servers::root().join("scripts/psycopg.sh"))
+        let child = Command::new(servers::root().join("scripts/clients.sh"))
+            .arg("python")
             .arg(servers::root().join("tests/e2e/pg/bank.py"))
             .arg(format!("host={host} port={port} user=anna dbname=bank"))
             .arg(&stop)

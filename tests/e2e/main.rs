@@ -9,6 +9,7 @@ mod bank;
 mod broker;
 mod child;
 #[cfg(feature = "failpoints")]
+mod clients;
 mod clock;
 mod corners;
 #[cfg(feature = "failpoints")]

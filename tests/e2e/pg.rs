@@ -160,7 +160,8 @@ fn psycopg_reads_views() {
     served.wait_for_rows();
     let program = servers::root().join("tests/e2e/pg/client.py");
     let connection = format!("host=127.0.0.1 port={} user=anna dbname=herald", served.port);
-    let output = Command::new(servers::root().join("scripts/psycopg.sh"))
+    let output = Command::new(servers::root().join("scripts/clients.sh"))
+        .arg("python")
         .arg(program)
         .arg(connection)
         .output()

@@ -520,7 +520,7 @@ fn a_slow_subscriber_is_cut_off_with_a_reason() {
     let topology = Topology::start(input.dir.path(), &listen, &[]);
     topology.committed(input.kills);
     let mut quick = Follower::begin(&listen, "teams");
-    let (slow, head) = subscription(&listen, "notes?snapshot=false", "");
+    let (slow, head) = subscription(&listen, "notes", "");
     assert!(head.contains(" 200 "), "{head}");
     let read = topology.outrun(slow.into_inner(), &mut input, &mut quick);
     let read = String::from_utf8_lossy(&read);

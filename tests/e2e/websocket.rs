@@ -20,7 +20,7 @@ const PONG: u8 = 10;
 /// A handshake, with the key of RFC 6455 and the answer to it.
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-const ACCEPTED: &str = "sec-websocket-accept: s3pPLBMiTxaQ9kYGzzhZRbK+xOo=\r\n";
+const ACCEPTED: &str = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
 /// A frame of a server.
 #[derive(Debug)]
@@ -290,7 +290,7 @@ fn a_slow_websocket_is_cut_off_with_a_reason() {
     topology.committed(input.kills);
     let mut quick = follow(&listen, "teams", None);
     quick.read_until(0);
-    let slow = open(&listen, "notes?snapshot=false");
+    let slow = open(&listen, "notes");
     let mut read = Cursor::new(topology.outrun(slow, &mut input, &mut quick));
     let (mut notes, mut open_notes, mut last_id) = (0, 0, None);
     let mut next = Frame::read(&mut read).expect("a frame");

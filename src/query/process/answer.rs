@@ -22,7 +22,8 @@ use crate::query::{Allowance, Answer, Spill, answer_over, format};
 const STACK_BYTES: usize = 64 << 20;
 /// Time after which a process that nobody asks exits.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of resident memory beyond which a process takes no other query.
+/// Bytes of memory of its own beyond which a process takes no other query, if they are less than a quarter of what the
+/// query may take.
 const MAX_IDLE_BYTES: u64 = 256 << 20;
 /// Most bytes of a piece of an answer.
 const PIECE_BYTES: usize = 64 << 10;
@@ -39,14 +40,15 @@ pub fn command() -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     while let Ok(asked) = connection.orders().recv_timeout(IDLE_TIMEOUT) {
         let asked: QueryRequest = serde_json::from_slice(&asked).map_err(|_| for_herald())?;
-        let format = asked.format;
+        let (format, memory) = (asked.format, asked.memory);
         let lent = connection.clone();
         let thread = std::thread::Builder::new().name("herald-answer".to_owned()).stack_size(STACK_BYTES);
         let answered = thread.spawn(move || Fate::run("query", || run_query(&lent, &asked)))?;
-        let waits = match answered.join().unwrap_or_else(|_| Err(anyhow!("the query failed unexpectedly"))) {
-            Ok(answer) => write_answer(&answer, format, &mut out)?,
+        let answered = answered.join().unwrap_or_else(|_| Err(anyhow!("the query failed unexpectedly")));
+        let waits = match answered.map_err(|error| without_memory(error, memory)) {
+            Ok(answer) => write_answer(&answer, (format, memory), &mut out)?,
             Err(error) => {
-                let waits = left_nothing(&error) && has_room();
+                let waits = left_nothing(&error) && has_room(memory);
                 let failed = AnswerHead::Failed { failure: RelayedFailure::of(&error), waits };
                 writeln!(out, "{}", serde_json::to_string(&failed)?)?;
                 waits
@@ -61,13 +63,17 @@ pub fn command() -> Result<()> {
 }
 
 /// Writes an answer; returns true if this process waits for another query.
-fn write_answer(answer: &Answer, format: OutputFormat, out: &mut BufWriter<StdoutLock<'_>>) -> Result<bool> {
+fn write_answer(
+    answer: &Answer,
+    (format, memory): (OutputFormat, u64),
+    out: &mut BufWriter<StdoutLock<'_>>,
+) -> Result<bool> {
     writeln!(out, "{}", serde_json::to_string(&AnswerHead::Epoch(answer.epoch))?)?;
     let mut pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces { out });
     format::write_answer(answer, format, &mut pieces)?;
     pieces.flush()?;
     drop(pieces);
-    let waits = has_room();
+    let waits = has_room(memory);
     out.write_all(&if waits { END_AND_WAIT } else { END_AND_EXIT }.to_le_bytes())?;
     Ok(waits)
 }
@@ -82,9 +88,18 @@ fn left_nothing(error: &Error) -> bool {
     }
 }
 
-/// Tells whether this process is small enough to wait for another query.
-fn has_room() -> bool {
-    resident_bytes().is_some_and(|bytes| bytes < MAX_IDLE_BYTES)
+/// Tells whether this process is small enough to wait for another query, which may take so much memory.
+fn has_room(memory: u64) -> bool {
+    own_bytes().is_some_and(|bytes| bytes < MAX_IDLE_BYTES.min(memory / 4))
+}
+
+/// The failure of a query; a panic for want of memory, as where a stack cannot grow, is its bound.
+fn without_memory(error: Error, memory: u64) -> Error {
+    if format!("{error:#}").contains("Cannot allocate memory") {
+        Stopped::Memory(memory).into()
+    } else {
+        error
+    }
 }
 
 /// Writer of an answer in pieces with their lengths.
@@ -108,11 +123,13 @@ impl Write for Pieces<'_, '_> {
     }
 }
 
-/// Returns the resident bytes of this process.
-fn resident_bytes() -> Option<u64> {
+/// Returns the resident bytes of this process that are no pages of files.
+fn own_bytes() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
-    Some(resident * 4096)
+    let mut counts = pages.split(' ').skip(1);
+    let resident: u64 = counts.next()?.parse().ok()?;
+    let of_files: u64 = counts.next()?.parse().ok()?;
+    Some(resident.saturating_sub(of_files) * 4096)
 }
 
 /// Runs the query of a request.

@@ -37,12 +37,12 @@ fn weak(name: &str) -> Option<Suggestion> {
 pub fn output_names(query: &Query, planned: &[String]) -> Vec<String> {
     let items = output_items(&query.body);
     let mut names = planned.to_vec();
-    let before = items.iter().position(|item| is_wildcard(item)).unwrap_or(items.len());
+    let before = items.iter().position(is_wildcard).unwrap_or(items.len());
     for (name, item) in names.iter_mut().zip(&items[..before]) {
         *name = item_name(item);
     }
     if before < items.len() {
-        let last = items.iter().rposition(|item| is_wildcard(item)).unwrap_or(before);
+        let last = items.iter().rposition(is_wildcard).unwrap_or(before);
         for (name, item) in names.iter_mut().rev().zip(items[last + 1..].iter().rev()) {
             *name = item_name(item);
         }
