@@ -15,7 +15,7 @@
 //! | `login` | the first messages: TLS, parameters, SCRAM |
 //! | `session/` | messages of a session: queries, transactions, cursors, COPY |
 //! | `sql/` | statements of a session and its settings |
-//! | `engine`, `reader` | the thread that plans and runs queries, and the epoch they read |
+//! | `engine`, `reader` | the thread that plans and runs queries and follows views, and the epoch they read |
 //! | `values/` | types and values: rows as text and binary, parameters, formats of COPY |
 //! | `errors` | errors with their SQLSTATE |
 

@@ -5,6 +5,10 @@
 //! bounded channel and waits when two are not taken yet. A channel that ends without [`Produced::End`] has
 //! lost rows, and is an error.
 
+pub mod changes;
+pub mod follow;
+pub mod running;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -23,12 +27,15 @@ use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::follow::{FollowRequest, Follower};
+use self::running::{BATCHES_AHEAD, Produced, RunningRows};
 use super::errors::{PgError, PgResult, codes};
 use super::reader::EpochReader;
+use super::sql::subscription::Subscription;
 use super::values::kind::Kind;
 use super::values::parameters::unknown_value;
 use super::values::rows::Columns;
-use crate::query::catalog::{Catalogue, SessionQuery, SessionValues, SettingChange};
+use crate::query::catalog::{Catalogue, SessionQuery, SessionValues};
 use crate::query::explain::{self, Statement, Wanted};
 use crate::query::process::answer::check_bounds;
 use crate::query::tables::Tables;
@@ -38,8 +45,6 @@ use crate::query::{self, Spill};
 const STACK_BYTES: usize = 64 << 20;
 /// Jobs that wait for the thread.
 const MAX_JOBS: usize = 4;
-/// Batches that wait until the client takes them.
-const BATCHES_AHEAD: usize = 2;
 /// Most parameters of a query.
 const MAX_PARAMETERS: usize = 32_767;
 
@@ -72,40 +77,6 @@ pub struct Described {
     pub columns: Columns,
 }
 
-/// Rows of a running query.
-#[derive(Debug)]
-pub struct RunningRows {
-    /// Its columns as the engine has them.
-    pub fields: Fields,
-    /// Its columns as clients see them.
-    pub columns: Columns,
-    /// Its batches.
-    pub batches: mpsc::Receiver<Produced>,
-}
-
-impl RunningRows {
-    /// Rows that are known already.
-    pub fn of_batch(batch: RecordBatch, columns: Columns) -> RunningRows {
-        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let fields = batch.schema_ref().fields().clone();
-        // There is room for both.
-        let _ = sender.try_send(Produced::Batch(batch));
-        let _ = sender.try_send(Produced::End(Vec::new()));
-        RunningRows { fields, columns, batches }
-    }
-}
-
-/// A part of a query's rows.
-#[derive(Debug)]
-pub enum Produced {
-    /// Some rows.
-    Batch(RecordBatch),
-    /// The failure of the query.
-    Failed(PgError),
-    /// The end of the rows, with the settings that the query has changed.
-    End(Vec<SettingChange>),
-}
-
 /// A job for the engine.
 enum Job {
     Describe {
@@ -116,6 +87,11 @@ enum Job {
     },
     Run {
         query: EngineQuery,
+        reply: oneshot::Sender<PgResult<RunningRows>>,
+    },
+    Follow {
+        subscription: Box<Subscription>,
+        values: Vec<Option<String>>,
         reply: oneshot::Sender<PgResult<RunningRows>>,
     },
     Stop {
@@ -174,6 +150,19 @@ impl Engine {
         self.ask(Job::Run { query, reply }, answer).await?
     }
 
+    /// Begins to follow a view, with values of the parameters of its condition.
+    ///
+    /// # Errors
+    /// The mistakes of the subscription, or changes that are not kept.
+    pub async fn follow(
+        &self,
+        subscription: Box<Subscription>,
+        values: Vec<Option<String>>,
+    ) -> PgResult<RunningRows> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Job::Follow { subscription, values, reply }, answer).await?
+    }
+
     /// Ends all running queries, and with `release` lets the pinned epoch go.
     ///
     /// # Errors
@@ -210,6 +199,10 @@ impl Thread {
                 Job::Run { query, reply } => {
                     let started = self.run(&query).await;
                     let _ = reply.send(started);
+                }
+                Job::Follow { subscription, values, reply } => {
+                    let followed = self.follow(subscription, values);
+                    let _ = reply.send(followed);
                 }
                 Job::Stop { release, reply } => {
                     self.running.shutdown().await;
@@ -278,7 +271,23 @@ impl Thread {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let ending = Ending { spill: self.limits.spill.clone(), catalogue };
         self.running.spawn(send_batches(rows, sender, ending));
-        Ok(RunningRows { fields, columns, batches })
+        Ok(RunningRows { fields, columns, batches, lasting: false })
+    }
+
+    /// Begins to follow a view.
+    fn follow(
+        &mut self,
+        subscription: Box<Subscription>,
+        values: Vec<Option<String>>,
+    ) -> PgResult<RunningRows> {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let asked = FollowRequest { subscription, values, out: sender.clone() };
+        let followed = self.reader.follow(asked).map_err(|error| PgError::of(&error))??;
+        let fields = followed.fields();
+        let columns = own_columns(&fields)?;
+        let follower = Follower::new(followed, (self.reader.connection(), sender), self.limits.memory);
+        self.running.spawn(follower.run());
+        Ok(RunningRows { fields, columns, batches, lasting: true })
     }
 }
 
@@ -290,7 +299,7 @@ struct Started {
     catalogue: Option<Catalogue>,
 }
 
-/// Facts that the end of a query's rows depends on.
+/// Facts on which the end of a query's rows depends.
 struct Ending {
     spill: Option<Spill>,
     /// Has the settings that the query changes.

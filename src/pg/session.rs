@@ -16,16 +16,19 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQu
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::control::{FromSession, Parent, SessionConfig, SessionState};
-use super::engine::{Engine, EngineQuery, RunningRows};
+use super::engine::running::RunningRows;
+use super::engine::{Engine, EngineQuery};
 use super::errors::{PgError, PgResult, codes};
 use super::login::send_untold;
 use super::sql::settings::Settings;
-use super::sql::statement::{QueryText, Statement};
+use super::sql::statement::Statement;
+use super::sql::subscription::{RowSource, Subscription};
+use super::sql::words::QueryText;
 use super::wire::{Interrupt, Received, Wire, gone};
 use crate::query::catalog::SessionValues;
 use crate::query::statements::{self as texts, skip_blank};
 use portals::{Portals, PreparedStatements};
-use transaction::{Status, Transaction};
+use transaction::{Reading, Status, Transaction};
 
 /// Time in which a query must end once it is to be stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -251,6 +254,9 @@ impl Session {
 
     /// Ends all running queries; with `release` the epoch is let go.
     async fn stop_queries(&mut self, release: bool) -> PgResult<()> {
+        if release {
+            self.transaction.reading = Reading::Nothing;
+        }
         if !self.reads {
             return Ok(());
         }
@@ -298,10 +304,36 @@ impl Session {
 
     /// Starts a query with values of its parameters.
     async fn start_query(&mut self, query: &QueryText, values: Vec<Option<String>>) -> PgResult<RunningRows> {
+        self.transaction.note_reading(Reading::Epoch)?;
         let engine = self.engine.clone();
         let asked = EngineQuery { text: query.text.clone(), values, session: self.values() };
         let started = self.await_engine(engine.run(asked)).await;
         started.map_err(|error| placed(error, query))
+    }
+
+    /// Begins to follow a view, with values of the parameters of its condition.
+    async fn start_following(
+        &mut self,
+        subscription: &Subscription,
+        values: Vec<Option<String>>,
+    ) -> PgResult<RunningRows> {
+        self.transaction.note_reading(Reading::Changes)?;
+        let engine = self.engine.clone();
+        self.await_engine(engine.follow(Box::new(subscription.clone()), values)).await
+    }
+
+    /// Starts to read rows with values of their parameters.
+    async fn start_rows(&mut self, source: &RowSource, values: Vec<Option<String>>) -> PgResult<RunningRows> {
+        match source {
+            RowSource::Query(query) => self.start_query(query, values).await,
+            RowSource::Changes(subscription) => self.start_following(subscription, values).await,
+        }
+    }
+
+    /// Lifts the server's time limit from a statement that has no end of its own. One that the client has set
+    /// runs from now on.
+    fn lift_limit(&mut self) {
+        self.until = self.settings.own_limit("statement_timeout").map(|limit| Instant::now() + limit);
     }
 
     /// Tells the client that a statement is done.

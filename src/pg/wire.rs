@@ -286,16 +286,16 @@ impl Wire {
         if self.output.len() < ENOUGH_BYTES { Ok(()) } else { self.flush().await }
     }
 
-    /// Sends the output of a running statement if there is enough of it, unless the statement is stopped or its time is
-    /// over; what is not sent stays.
+    /// Sends the output of a running statement if there are at least so many bytes of it, unless the statement is
+    /// stopped or its time is over; what is not sent stays.
     ///
     /// # Errors
     /// The reason for which the sending ended.
-    pub async fn flush_running(&mut self, until: Option<Instant>) -> Result<(), Interrupt> {
+    pub async fn flush_running(&mut self, until: Option<Instant>, least: usize) -> Result<(), Interrupt> {
         if until.is_some_and(|until| until <= Instant::now()) {
             return Err(Interrupt::TimedOut);
         }
-        if self.output.len() < ENOUGH_BYTES {
+        if self.output.len() < least {
             return Ok(());
         }
         let seen = self.cancels_seen;
@@ -432,5 +432,19 @@ mod tests {
         assert_eq!(wire.wait(std::future::pending::<()>(), Some(soon)).await, Err(Interrupt::TimedOut));
         drop(theirs);
         assert_eq!(wire.wait(std::future::pending::<()>(), None).await, Err(Interrupt::Gone));
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_stopped_while_its_client_reads_no_rows() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let (sender, orders) = watch::channel(Orders::default());
+        let mut wire = Wire::new(Box::new(ours), orders);
+        wire.begin_statement();
+        wire.send_bytes(&mut vec![0; 200]);
+        assert_eq!(wire.flush_running(None, ENOUGH_BYTES).await, Ok(()), "too little to be sent");
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(wire.flush_running(Some(soon), 1).await, Err(Interrupt::TimedOut));
+        sender.send_modify(|orders| orders.cancels += 1);
+        assert_eq!(wire.flush_running(None, 1).await, Err(Interrupt::Cancelled));
     }
 }

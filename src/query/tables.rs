@@ -10,6 +10,7 @@ mod conditions;
 pub(crate) mod epoch;
 pub mod lookup;
 pub(crate) mod scans;
+pub(crate) mod shape;
 mod system;
 mod views;
 

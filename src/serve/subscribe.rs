@@ -35,11 +35,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use self::catch_up::{Begin, CatchUp, gone_text};
+use self::catch_up::{Begin, CatchUp};
 use self::events::Part;
 use self::feed::{Place, Taken};
 use self::hub::{FeedKey, Reader, STACK_BYTES, Seat};
-use self::shape::Shape;
+use self::shape::asked_shape;
 use self::subject::{Break, CATCH_UP_TIMEOUT, End, Subject};
 use super::access::asks_for_websocket;
 use super::connections::Lasting;
@@ -47,6 +47,7 @@ use super::lookup::views_of;
 use super::queries::Refusal;
 use super::{STARTING, Served, Shared, failure};
 use crate::exit::mistake;
+use crate::query::tables::shape::{gone_text, without_history};
 
 /// Frames that wait until the client takes them.
 const FRAMES_AHEAD: usize = 2;
@@ -209,7 +210,7 @@ fn prepare(
         return Err(Refusal(StatusCode::NOT_FOUND, views.unknown(view).to_string()));
     };
     let (entry, filter, columns) = (found.entry(), params.filter.as_deref(), params.columns.as_deref());
-    let shape = Shape::new((view, found.schema()), (filter, columns)).map_err(refuse)?;
+    let shape = asked_shape((view, found.schema()), (filter, columns)).map_err(refuse)?;
     let state_id = store.state_id().to_owned();
     let asked = match &last_id {
         Some(id) => Some(events::epoch_of_id(id, &state_id).ok_or_else(|| {
@@ -242,10 +243,7 @@ fn begin_after(
         HistorySince::Gone(since) => since,
     };
     if since.is_none() {
-        return Err(Refusal::of(&mistake(format!(
-            "view {view} keeps no changes to follow\n  \
-             leave history = '0 seconds' out of its WITH (...), and start the topology again"
-        ))));
+        return Err(Refusal::of(&without_history(view)));
     }
     let told = gone_text(asked.unwrap_or_default(), since);
     match wanted {

@@ -36,6 +36,7 @@ mod once;
 mod operations;
 mod outage;
 mod pg;
+mod pg_subscribe;
 #[cfg(feature = "failpoints")]
 mod proxy;
 mod real_input;

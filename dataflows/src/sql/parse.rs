@@ -208,16 +208,22 @@ pub(crate) fn count_parameters(text: &str) -> Result<usize, Mistake> {
     }
 }
 
-/// Parses a condition that stands alone.
+/// Parses a condition that stands alone, with `values` in the places of its parameters.
 ///
 /// # Errors
 /// Every mistake, in the order of their places.
-pub fn parse_condition(text: &str) -> Result<datafusion_sql::sqlparser::ast::Expr, Vec<Mistake>> {
+pub fn parse_condition(
+    text: &str,
+    values: &[Option<String>],
+) -> Result<datafusion_sql::sqlparser::ast::Expr, Vec<Mistake>> {
     let unset = RefCell::default();
     let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
-    let (tokens, broken) = read_tokens(&context);
+    let (mut tokens, broken) = read_tokens(&context);
     if let Some(mistake) = broken {
         return Err(vec![mistake]);
+    }
+    if !values.is_empty() {
+        tokens = parameters::bind(&context, tokens, values).map_err(|mistake| vec![mistake])?;
     }
     let (end, count) = (end_of(&tokens), tokens.len());
     match Cursor::new(context, tokens, end).expr_until(count) {

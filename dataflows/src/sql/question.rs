@@ -123,26 +123,32 @@ fn in_query(found: Vec<Mistake>, text: &str) -> Vec<SqlError> {
     parse::name_mistakes(found, &[file])
 }
 
-/// Plans a condition over the columns of a view.
+/// Plans a condition with the values of its parameters over the columns of a view.
 ///
 /// # Errors
 /// Every mistake in the text, in the order of their positions.
-pub fn condition(text: &str, (view, schema): (&str, &Schema)) -> std::result::Result<Scalar, Vec<SqlError>> {
-    let planned = stacker::grow(STACK_BYTES, || plan_condition(text, (view, schema)));
+pub fn condition(
+    asked: Question<'_>,
+    (view, schema): (&str, &Schema),
+) -> std::result::Result<Scalar, Vec<SqlError>> {
+    let planned = stacker::grow(STACK_BYTES, || plan_condition(asked, (view, schema)));
     planned.map_err(|found| {
-        let file = SqlFile { name: "where".to_owned(), text: text.to_owned() };
+        let file = SqlFile { name: "where".to_owned(), text: asked.text.to_owned() };
         parse::name_mistakes(found, &[file])
     })
 }
 
 /// Plans a condition, with its mistakes not yet named by file.
-fn plan_condition(text: &str, (view, schema): (&str, &Schema)) -> std::result::Result<Scalar, Vec<Mistake>> {
+fn plan_condition(
+    Question { text, values }: Question<'_>,
+    (view, schema): (&str, &Schema),
+) -> std::result::Result<Scalar, Vec<Mistake>> {
     let pos = Pos { file: 0, line: 1, column: 1 };
     if text.len() > MAX_CONDITION_BYTES {
         let message = format!("the condition has {} bytes, and {MAX_CONDITION_BYTES} at most", text.len());
         return Err(vec![Mistake::new(pos, message).hint(OWN_VIEW)]);
     }
-    let expr = parse::parse_condition(text)?;
+    let expr = parse::parse_condition(text, values)?;
     let mut forms = ConditionForms { site: Site { file: 0, pos }, parts: 0, found: vec![] };
     let _ = expr.walk(&mut forms);
     if !forms.found.is_empty() {
@@ -483,7 +489,11 @@ mod tests {
 
     /// The rows of three for which a condition is true, or its first mistake.
     fn chosen(text: &str) -> std::result::Result<Vec<usize>, String> {
-        let scalar = condition(text, ("scores", &schema()))
+        chosen_by(Question { text, values: &[] })
+    }
+
+    fn chosen_by(asked: Question<'_>) -> std::result::Result<Vec<usize>, String> {
+        let scalar = condition(asked, ("scores", &schema()))
             .map_err(|found| found.first().map(ToString::to_string).unwrap_or_default())?;
         let players = StringArray::from(vec!["anna", "ben", "o'neil"]);
         let points = Int64Array::from(vec![Some(3), Some(5), None]);
@@ -508,6 +518,14 @@ mod tests {
         ] {
             assert_eq!(chosen(text), Ok(rows), "{text}");
         }
+    }
+
+    #[test]
+    fn a_condition_takes_the_values_of_its_parameters() {
+        let values = [Some("CAST('4' AS BIGINT)".to_owned()), Some("'anna'".to_owned())];
+        let asked = |text| chosen_by(Question { text, values: &values });
+        assert_eq!(asked("points > $1"), Ok(vec![1]));
+        assert_eq!(asked("points < $1 AND player = $2"), Ok(vec![0]));
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Cursors and COPY: rows of a query in parts, and all of them as a file.
 
+use std::time::Instant;
+
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::{CopyDone, CopyOutResponse};
 
 use super::super::errors::{PgError, PgResult, codes};
 use super::super::sql::copy_options::CopyOptions;
-use super::super::sql::statement::{Declaration, QueryText, RowCount, Statement};
+use super::super::sql::cursors::{Declaration, Fetch, RowCount};
+use super::super::sql::statement::Statement;
+use super::super::sql::subscription::RowSource;
 use super::super::values::copy::{CopyWriter, write_message};
 use super::super::wire::gone;
 use super::Session;
 use super::portals::{Portal, Prepared};
-use super::rows::{OpenRows, Use};
+use super::rows::{OpenRows, Patience, Use};
 use super::statements::{Given, tag_of_rows};
 use super::transaction::Status;
 
@@ -27,11 +31,17 @@ impl Session {
         if self.transaction.status == Status::Idle && !self.transaction.several {
             self.transaction.require("DECLARE CURSOR")?;
         }
-        let running = self.start_query(&declaration.query, values).await?;
+        let running = self.start_rows(&declaration.rows, values).await?;
         let formats = vec![i16::from(declaration.binary)];
+        let (statement, text) = match &declaration.rows {
+            RowSource::Query(query) => (Statement::Query(query.clone(), "SELECT"), query.text.clone()),
+            RowSource::Changes(followed) => {
+                (Statement::Subscribe(followed.clone()), format!("SUBSCRIBE TO {}", followed.view.name))
+            }
+        };
         let prepared = Prepared {
-            statement: Some(Statement::Query(declaration.query.clone(), "SELECT")),
-            text: declaration.query.text.clone(),
+            statement: Some(statement),
+            text,
             parameters: Vec::new(),
             given: Vec::new(),
             columns: Some(running.columns.clone()),
@@ -45,13 +55,9 @@ impl Session {
     ///
     /// # Errors
     /// When there is no such cursor, or its query fails.
-    pub(super) async fn fetch(
-        &mut self,
-        name: &str,
-        count: RowCount,
-        (moves, given): (bool, &Given),
-    ) -> PgResult<String> {
-        let limit = match count {
+    pub(super) async fn fetch(&mut self, fetch: &Fetch, given: &Given) -> PgResult<String> {
+        let Fetch { name, count, moves, timeout } = fetch;
+        let limit = match *count {
             RowCount::Rows(rows) => rows,
             RowCount::All => usize::MAX,
         };
@@ -61,13 +67,16 @@ impl Session {
             let message = format!("portal \"{name}\" cannot be run");
             return Err(PgError::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
         };
-        let (purpose, tag) = if moves { (Use::Skip, "MOVE") } else { (Use::Send, "FETCH") };
+        let (purpose, tag) = if *moves { (Use::Skip, "MOVE") } else { (Use::Send, "FETCH") };
         if given.described {
             // The extended protocol has formats of its own for each FETCH.
             rows.set_formats(&given.formats)?;
-        } else if !moves {
+        } else if !*moves {
             let description = rows.columns().description(rows.forms());
             self.wire.send(PgWireBackendMessage::RowDescription(description));
+        }
+        if rows.is_lasting() {
+            rows.set_patience(Patience::First(timeout.map(|timeout| Instant::now() + timeout)));
         }
         // A cursor whose query fails is gone with its transaction.
         let (fetched, _) = self.use_rows(rows, purpose, limit).await?;
@@ -99,11 +108,11 @@ impl Session {
     /// When the query has mistakes or fails.
     pub(super) async fn copy_out(
         &mut self,
-        query: &QueryText,
+        source: &RowSource,
         options: &CopyOptions,
         values: Vec<Option<String>>,
     ) -> PgResult<String> {
-        let running = self.start_query(query, values).await?;
+        let running = self.start_rows(source, values).await?;
         let columns = running.columns.clone();
         let writer = CopyWriter::new(options.clone(), &columns, self.settings.zone());
         let width = i16::try_from(writer.width()).unwrap_or(i16::MAX);

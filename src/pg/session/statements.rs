@@ -4,16 +4,20 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use pgwire::messages::PgWireBackendMessage;
 
-use super::super::engine::RunningRows;
+use super::super::engine::Described;
+use super::super::engine::changes::described_columns;
+use super::super::engine::running::RunningRows;
 use super::super::errors::{PgError, PgResult, codes};
-use super::super::sql::statement::{QueryText, Statement, TransactionModes};
+use super::super::sql::statement::{Statement, TransactionModes};
+use super::super::sql::subscription::{RowSource, Subscription};
+use super::super::sql::words::QueryText;
 use super::super::values::kind::Kind;
 use super::super::values::parameters::numeric_sql;
 use super::super::values::rows::Columns;
 use super::Session;
 use super::portals::Prepared;
 use super::rows::{OpenRows, Use};
-use super::transaction::Status;
+use super::transaction::{Reading, Status};
 
 /// The outcome of a statement.
 pub enum Performed {
@@ -63,6 +67,10 @@ impl Session {
                 let rows = self.start_query(query, given.values.clone()).await?;
                 return Ok(Performed::Rows(Box::new(OpenRows::new(rows, &given.formats)?), tag));
             }
+            Statement::Subscribe(subscription) => {
+                let rows = self.start_following(subscription, given.values.clone()).await?;
+                return Ok(Performed::Rows(Box::new(OpenRows::new(rows, &given.formats)?), "SUBSCRIBE"));
+            }
             Statement::Show(name) => {
                 let rows = self.show(name.as_deref())?;
                 return Ok(Performed::Rows(Box::new(OpenRows::new(rows, &given.formats)?), "SHOW"));
@@ -78,8 +86,8 @@ impl Session {
                 self.declare_cursor(declaration, given.values.clone()).await?;
                 "DECLARE CURSOR".to_owned()
             }
-            Statement::Fetch(name, count, moves) => self.fetch(name, *count, (*moves, given)).await?,
-            Statement::Copy(query, options) => self.copy_out(query, options, given.values.clone()).await?,
+            Statement::Fetch(fetch) => self.fetch(fetch, given).await?,
+            Statement::Copy(source, options) => self.copy_out(source, options, given.values.clone()).await?,
             Statement::Close(name) => self.close_cursor(name.as_deref())?,
             other => self.perform_quick(other).await?,
         };
@@ -301,19 +309,15 @@ impl Session {
     ) -> PgResult<Prepared> {
         let statement = Statement::read(text, before)?;
         self.transaction.check_alive(statement.ends_failure())?;
-        let asked = match &statement {
-            Statement::Query(query, _) | Statement::Copy(query, _) => Some(query),
-            Statement::Declare(declaration) => Some(&declaration.query),
-            _ => None,
-        };
         let mut columns = self.known_columns(&statement)?;
         let mut parameters: Vec<Kind> = given.iter().flatten().cloned().collect();
-        if let Some(query) = asked {
-            let (engine, session) = (self.engine.clone(), self.values());
-            let described = self.await_engine(engine.describe(query.text.clone(), given, session)).await;
-            let described = described.map_err(|error| super::placed(error, query))?;
+        if let Some(source) = source_of(&statement) {
+            let described = match &source {
+                RowSource::Query(query) => self.describe_query(query, given).await?,
+                RowSource::Changes(subscription) => self.describe_changes(subscription, given).await?,
+            };
             parameters = described.parameters;
-            if matches!(statement, Statement::Query(..)) {
+            if matches!(statement, Statement::Query(..) | Statement::Subscribe(_)) {
                 columns = Some(described.columns);
             }
         }
@@ -326,14 +330,52 @@ impl Session {
         })
     }
 
+    /// Describes a query.
+    async fn describe_query(&mut self, query: &QueryText, given: Vec<Option<Kind>>) -> PgResult<Described> {
+        self.transaction.check_reading(Reading::Epoch)?;
+        let (engine, session) = (self.engine.clone(), self.values());
+        let described = self.await_engine(engine.describe(query.text.clone(), given, session)).await;
+        described.map_err(|error| super::placed(error, query))
+    }
+
+    /// Describes a subscription, by the query for the rows that it wants.
+    async fn describe_changes(
+        &mut self,
+        subscription: &Subscription,
+        given: Vec<Option<Kind>>,
+    ) -> PgResult<Described> {
+        self.transaction.check_reading(Reading::Changes)?;
+        let query = subscription.query();
+        let (engine, session) = (self.engine.clone(), self.values());
+        let described = self.await_engine(engine.describe(query.text.clone(), given, session)).await;
+        let Described { parameters, columns } = described.map_err(|error| match &subscription.select {
+            Some(select) => super::placed(error, select),
+            None => PgError { position: Some(subscription.view.position), ..error },
+        })?;
+        Ok(Described { parameters, columns: described_columns(columns, subscription.progress)? })
+    }
+
     /// The columns of a statement that are known without planning it.
     fn known_columns(&self, statement: &Statement) -> PgResult<Option<Columns>> {
         Ok(match statement {
             Statement::Show(name) => Some(self.show(name.as_deref())?.columns),
             Statement::Execute { name, .. } => self.prepared.find(name)?.columns.clone(),
-            Statement::Fetch(name, _, false) => self.portals.find(name)?.prepared.columns.clone(),
+            Statement::Fetch(fetch) if !fetch.moves => {
+                self.portals.find(&fetch.name)?.prepared.columns.clone()
+            }
             _ => None,
         })
+    }
+}
+
+/// The rows that a statement reads, or will; None if it reads none.
+fn source_of(statement: &Statement) -> Option<RowSource> {
+    match statement {
+        Statement::Query(query, _) => Some(RowSource::Query(query.clone())),
+        Statement::Subscribe(subscription) => Some(RowSource::Changes(subscription.clone())),
+        Statement::Copy(source, _) => Some(source.clone()),
+        Statement::Declare(declaration) => Some(declaration.rows.clone()),
+        _ => None,
     }
 }
 

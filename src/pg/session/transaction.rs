@@ -41,6 +41,18 @@ impl Status {
     }
 }
 
+/// Content that a transaction reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// None so far.
+    #[default]
+    Nothing,
+    /// One epoch, by queries.
+    Epoch,
+    /// Views that it follows from epoch to epoch.
+    Changes,
+}
+
 /// A transaction, or the lack of one.
 #[derive(Debug, Default)]
 pub struct Transaction {
@@ -48,6 +60,8 @@ pub struct Transaction {
     pub status: Status,
     /// Set while one of several statements of a simple query runs: they are a transaction of their own.
     pub several: bool,
+    /// The content that it has read so far, as one statement alone as well.
+    pub reading: Reading,
     /// Settings at its begin.
     begun: Option<Settings>,
     savepoints: Vec<(String, Settings)>,
@@ -85,6 +99,38 @@ impl Transaction {
         }
         let message = "current transaction is aborted, commands ignored until end of transaction block";
         Err(PgError::new(codes::IN_FAILED_SQL_TRANSACTION, message))
+    }
+
+    /// Succeeds if the transaction may read such content: one that follows views lets go of their epochs, so
+    /// that its queries would not be of one.
+    ///
+    /// # Errors
+    /// When it has read other content.
+    pub fn check_reading(&self, wanted: Reading) -> PgResult<()> {
+        if self.reading == Reading::Nothing || self.reading == wanted {
+            return Ok(());
+        }
+        Err(match wanted {
+            Reading::Changes => {
+                let message = "SUBSCRIBE cannot come after a query in a transaction, which reads one epoch";
+                PgError::new(codes::ACTIVE_SQL_TRANSACTION, message).hint("begin a transaction for it")
+            }
+            Reading::Epoch | Reading::Nothing => {
+                let message = "a transaction that follows views by SUBSCRIBE takes no queries";
+                PgError::new(codes::ACTIVE_SQL_TRANSACTION, message)
+                    .hint("end it before, or ask over another connection")
+            }
+        })
+    }
+
+    /// Notes that the transaction reads such content.
+    ///
+    /// # Errors
+    /// As [`Transaction::check_reading`].
+    pub fn note_reading(&mut self, wanted: Reading) -> PgResult<()> {
+        self.check_reading(wanted)?;
+        self.reading = wanted;
+        Ok(())
     }
 
     /// Sets a savepoint.
@@ -150,6 +196,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_transaction_follows_views_or_asks_queries() {
+        let mut transaction = Transaction::default();
+        assert_eq!(transaction.note_reading(Reading::Changes), Ok(()));
+        assert_eq!(transaction.note_reading(Reading::Changes), Ok(()));
+        assert_eq!(transaction.note_reading(Reading::Epoch).map_err(|error| error.code), Err("25001"));
+        transaction.reading = Reading::Nothing;
+        assert_eq!(transaction.note_reading(Reading::Epoch), Ok(()));
+        assert_eq!(transaction.check_reading(Reading::Changes).map_err(|error| error.code), Err("25001"));
+    }
 
     #[test]
     fn savepoints_nest_and_bring_settings_back() {

@@ -143,6 +143,8 @@ pub struct Settings {
     local: BTreeMap<String, Option<String>>,
     /// Names of those whose value clients have not been told yet.
     untold: BTreeSet<&'static str>,
+    /// Names of those that the client's first message has, in lower case.
+    begun: BTreeSet<String>,
     /// Name of the database, as the client gave it.
     database: String,
 }
@@ -163,6 +165,7 @@ impl Settings {
             changed: BTreeMap::new(),
             local: BTreeMap::new(),
             untold,
+            begun: BTreeSet::new(),
             database: database.to_owned(),
         }
     }
@@ -174,6 +177,7 @@ impl Settings {
     /// When there is no such setting, or it does not take the value.
     pub fn begin_with(&mut self, name: &str, value: &str) -> PgResult<()> {
         let (name, value) = checked(name, value)?;
+        self.begun.insert(name.clone());
         self.first.insert(name, value);
         Ok(())
     }
@@ -283,6 +287,12 @@ impl Settings {
     pub fn limit(&self, name: &str) -> Option<Duration> {
         let ms: u64 = self.value(name).parse().unwrap_or(0);
         (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// A time limit that the client has set itself; None if it is off, or the server's.
+    pub fn own_limit(&self, name: &str) -> Option<Duration> {
+        let is_own = self.changed.contains_key(name) || self.begun.contains(name);
+        if is_own { self.limit(name) } else { None }
     }
 
     /// The time zone.
@@ -526,5 +536,21 @@ mod tests {
         settings.reset_all();
         assert_eq!(shown(&settings, "timezone"), "Europe/Berlin");
         assert_eq!(shown(&settings, "statement_timeout"), "1min");
+    }
+
+    #[test]
+    fn a_limit_is_the_servers_or_the_clients() {
+        let mut settings = settings();
+        let limits = |settings: &Settings| {
+            (settings.limit("statement_timeout"), settings.own_limit("statement_timeout"))
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(limits(&settings), (seconds(60), None));
+        assert!(settings.set("Statement_Timeout", Some("5s"), false).is_ok());
+        assert_eq!(limits(&settings), (seconds(5), seconds(5)));
+        settings.reset_all();
+        assert_eq!(limits(&settings), (seconds(60), None));
+        assert!(settings.begin_with("statement_timeout", "9s").is_ok());
+        assert_eq!(limits(&settings), (seconds(9), seconds(9)));
     }
 }

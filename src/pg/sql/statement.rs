@@ -2,7 +2,9 @@
 
 use super::super::errors::{PgError, PgResult, codes};
 use super::copy_options::CopyOptions;
-use super::words::{Word, Words};
+use super::cursors::{Declaration, Fetch, declare, fetch};
+use super::subscription::{RowSource, Subscription};
+use super::words::{QueryText, Word, Words};
 
 /// First words of queries.
 const QUERIES: [&str; 6] = ["select", "with", "values", "explain", "describe", "desc"];
@@ -39,40 +41,11 @@ const WRITING: [&str; 29] = [
     "upsert",
 ];
 
-/// The text of a query, and the number of characters before it in the text that the client sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueryText {
-    /// The query.
-    pub text: String,
-    /// Characters before it.
-    pub before: usize,
-}
-
 /// Options of a transaction; the level of isolation, if it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransactionModes {
     /// The level, as `SHOW transaction_isolation` tells it.
     pub isolation: Option<&'static str>,
-}
-
-/// A cursor that is declared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declaration {
-    /// Its name.
-    pub name: String,
-    /// Set if its rows are binary.
-    pub binary: bool,
-    /// Its query.
-    pub query: QueryText,
-}
-
-/// A number of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowCount {
-    /// So many.
-    Rows(usize),
-    /// All that are left.
-    All,
 }
 
 /// A statement.
@@ -129,12 +102,14 @@ pub enum Statement {
     Deallocate(Option<String>),
     /// DECLARE.
     Declare(Declaration),
-    /// FETCH, and with true MOVE.
-    Fetch(String, RowCount, bool),
+    /// FETCH and MOVE.
+    Fetch(Fetch),
     /// CLOSE; None for all.
     Close(Option<String>),
     /// COPY ... TO STDOUT.
-    Copy(QueryText, CopyOptions),
+    Copy(RowSource, CopyOptions),
+    /// SUBSCRIBE.
+    Subscribe(Box<Subscription>),
     /// Has no effect here; its tag.
     Idle(&'static str),
 }
@@ -199,9 +174,10 @@ fn read_statement(words: &mut Words<'_>, before: usize) -> PgResult<Statement> {
             words.takes("prepare");
             Statement::Deallocate(name_or_all(words, Words::name)?)
         }
-        "declare" => return declare(words, before),
-        "fetch" => fetch(words, false)?,
-        "move" => fetch(words, true)?,
+        "declare" => return declare(words, before).map(Statement::Declare),
+        "subscribe" => Statement::Subscribe(Box::new(Subscription::read(words, before)?)),
+        "fetch" => Statement::Fetch(fetch(words, false)?),
+        "move" => Statement::Fetch(fetch(words, true)?),
         "close" => Statement::Close(name_or_all(words, Words::name)?),
         "copy" => return copy(words, before),
         "unlisten" => {
@@ -481,80 +457,20 @@ fn split_arguments(list: &str) -> Vec<String> {
     parts
 }
 
-/// DECLARE.
-fn declare(words: &mut Words<'_>, before: usize) -> PgResult<Statement> {
-    let name = words.name()?;
-    let mut binary = false;
-    loop {
-        if words.takes("binary") {
-            binary = true;
-        } else if words.sees("scroll") {
-            return Err(PgError::unsupported("cursors with SCROLL are not supported")
-                .hint("a cursor goes forward: declare it without SCROLL"));
-        } else if words.takes_any(&["insensitive", "asensitive"]).is_none()
-            && !words.takes_all(&["no", "scroll"])
-        {
-            break;
-        }
-    }
-    words.expect("cursor")?;
-    if words.takes_all(&["with", "hold"]) {
-        return Err(PgError::unsupported("cursors WITH HOLD are not supported")
-            .hint("fetch its rows before the transaction ends"));
-    }
-    words.takes_all(&["without", "hold"]);
-    words.expect("for")?;
-    let query = query_text(words, before);
-    Ok(Statement::Declare(Declaration { name, binary, query }))
-}
-
-/// FETCH and MOVE.
-fn fetch(words: &mut Words<'_>, moves: bool) -> PgResult<Statement> {
-    let count = fetch_count(words)?;
-    words.takes_any(&["from", "in"]);
-    Ok(Statement::Fetch(words.name()?, count, moves))
-}
-
-/// The direction and number of rows of FETCH; cursors go forward only.
-fn fetch_count(words: &mut Words<'_>) -> PgResult<RowCount> {
-    if words.takes("next") {
-        return Ok(RowCount::Rows(1));
-    }
-    if words.takes("all") {
-        return Ok(RowCount::All);
-    }
-    let forward = words.takes("forward");
-    if forward && words.takes("all") {
-        return Ok(RowCount::All);
-    }
-    let named = ["prior", "first", "last", "absolute", "relative", "backward"];
-    if words.peek() == Some(Word::Symbol('-')) || (!forward && is_direction(words, &named)) {
-        let message = "cursor can only scan forward";
-        return Err(PgError::new(codes::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .hint("write FETCH n, FETCH NEXT or FETCH ALL"));
-    }
-    if let Some(Word::Number(digits)) = words.peek() {
-        let count = digits.parse().map_err(|_| words.unexpected())?;
-        words.take();
-        return Ok(RowCount::Rows(count));
-    }
-    Ok(RowCount::Rows(1))
-}
-
-/// Tells whether a direction of FETCH is next, and not a cursor of that name.
-fn is_direction(words: &Words<'_>, named: &[&str]) -> bool {
-    let mut ahead = words.clone();
-    ahead.takes_any(named).is_some() && !ahead.is_done()
-}
-
 /// COPY.
 fn copy(words: &mut Words<'_>, before: usize) -> PgResult<Statement> {
-    let start = words.chars_before();
-    let query = if words.peek() == Some(Word::Symbol('(')) {
-        let inside = words.parenthesised()?;
-        QueryText { text: inside.to_owned(), before: before + start + 1 }
+    let start = before + words.chars_before();
+    let rows = if words.takes_symbol('(') {
+        let inside = before + words.chars_before();
+        if words.takes("subscribe") {
+            let followed = Subscription::read(words, before)?;
+            words.expect_symbol(')')?;
+            RowSource::Changes(Box::new(followed))
+        } else {
+            RowSource::Query(QueryText { text: words.until_closed()?.to_owned(), before: inside })
+        }
     } else {
-        QueryText { text: select_of_table(words)?, before: before + start }
+        RowSource::Query(QueryText { text: select_of_table(words)?, before: start })
     };
     if words.sees("from") {
         return Err(refuse_writing("copy"));
@@ -566,7 +482,7 @@ fn copy(words: &mut Words<'_>, before: usize) -> PgResult<Statement> {
     }
     let options = CopyOptions::read(words)?;
     words.end()?;
-    Ok(Statement::Copy(query, options))
+    Ok(Statement::Copy(rows, options))
 }
 
 /// The query of `COPY table (columns)`.

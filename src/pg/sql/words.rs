@@ -6,6 +6,15 @@
 use super::super::errors::{PgError, PgResult};
 use crate::query::statements::{Part, first_part, skip_blank};
 
+/// The text of a query, and the number of characters before it in the text that the client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryText {
+    /// The query.
+    pub text: String,
+    /// Characters before it.
+    pub before: usize,
+}
+
 /// A word of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -201,6 +210,14 @@ impl<'a> Words<'a> {
     /// When there is none, or it is not closed.
     pub fn parenthesised(&mut self) -> PgResult<&'a str> {
         self.expect_symbol('(')?;
+        self.until_closed()
+    }
+
+    /// Reads the text up to the parenthesis that closes an open one, and that parenthesis.
+    ///
+    /// # Errors
+    /// When it is not closed.
+    pub fn until_closed(&mut self) -> PgResult<&'a str> {
         let inside = self.rest;
         let mut depth = 1;
         loop {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use state::{Catalogue, Committed, Entry, HistoryPlace};
 
 use crate::query::tables::Bounds;
+use crate::query::tables::epoch::Stamp;
 
 /// Most bytes of a message to a process: a chunk of entries and one more entry, or the text of a query.
 pub(super) const MAX_REPLY_BYTES: usize = 256 << 20;
@@ -68,6 +69,36 @@ pub(super) enum ReadRequest {
     /// Asks for the next pieces of the history of a view, which is given by its state table, whose reply is a
     /// [`ChangesReply`].
     Changes { view: u32, from: HistoryPlace },
+    /// Asks for the same up to the last committed epoch, whichever is held, also if none is. The reply is a
+    /// [`NewestReply`].
+    Newest { view: u32, from: HistoryPlace },
+}
+
+/// Reply to a request for the changes of a view up to the last committed epoch.
+pub(super) struct NewestReply {
+    /// The last committed epoch, with its time.
+    pub stamp: Stamp,
+    /// The changes.
+    pub changes: ChangesReply,
+}
+
+impl NewestReply {
+    /// Returns the reply as a message: epoch, time, and the changes.
+    pub fn into_message(self) -> Vec<u8> {
+        let Stamp { epoch, commit_ms } = self.stamp;
+        [&epoch.to_le_bytes()[..], &commit_ms.to_le_bytes(), &self.changes.into_message()].concat()
+    }
+
+    /// Takes the reply from a message.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_message(mut message: Vec<u8>) -> Result<NewestReply> {
+        let (epoch, rest) = message.split_first_chunk().context("a reply about changes is cut")?;
+        let (commit_ms, _) = rest.split_first_chunk().context("a reply about changes is cut")?;
+        let stamp = Stamp { epoch: u64::from_le_bytes(*epoch), commit_ms: i64::from_le_bytes(*commit_ms) };
+        Ok(NewestReply { stamp, changes: ChangesReply::from_message(message.split_off(16))? })
+    }
 }
 
 /// Reply to a request for the changes of a view.
@@ -268,6 +299,21 @@ mod tests {
             assert_eq!(chunk.entry(), Some(entry));
         }
         assert!(!chunk.advance()?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_reply_about_changes_has_its_epoch() -> Result<()> {
+        let stamp = Stamp { epoch: 7, commit_ms: -5 };
+        for since in [None, Some(3)] {
+            let message = NewestReply { stamp, changes: ChangesReply::Gone(since) }.into_message();
+            for cut in 0..message.len() {
+                assert!(NewestReply::from_message(message[..cut].to_vec()).is_err(), "{cut}");
+            }
+            let read = NewestReply::from_message(message)?;
+            assert_eq!(read.stamp, stamp);
+            assert!(matches!(read.changes, ChangesReply::Gone(found) if found == since));
+        }
         Ok(())
     }
 

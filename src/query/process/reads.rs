@@ -15,12 +15,12 @@ use anyhow::{Context, Error, Result, anyhow};
 use state::{HistoryPlace, Snapshot, Store};
 
 use super::messages::{
-    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REQUEST_BYTES, ReadRequest, read_message,
-    write_message,
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REQUEST_BYTES, NewestReply, ReadRequest,
+    read_message, write_message,
 };
 use crate::driver::DriverHandle;
 use crate::exit::{RelayedFailure, Stopped, mistake};
-use crate::query::tables::epoch::{BoundedScan, ChangesRead, EntryScan, EpochReads, ListedSession};
+use crate::query::tables::epoch::{BoundedScan, ChangesRead, EntryScan, EpochReads, ListedSession, Stamp};
 use crate::query::tables::scans::MAX_SCANS;
 
 /// Access to the state of a running topology: None before it is open and after it is closed.
@@ -214,6 +214,10 @@ impl ReadServer<'_> {
             match request {
                 ReadRequest::Hold => self.serve_epoch()?,
                 ReadRequest::Release | ReadRequest::Close { .. } => {}
+                ReadRequest::Newest { view, from } => match self.newest_changes(view, from) {
+                    Ok(reply) => self.reply(&reply)?,
+                    Err(error) => self.refuse(&error)?,
+                },
                 _ => self.refuse(&anyhow!("no epoch is held"))?,
             }
         }
@@ -234,17 +238,22 @@ impl ReadServer<'_> {
         };
         self.reply(&held)?;
         let mut scans: BTreeMap<u32, BoundedScan<'_>> = BTreeMap::new();
-        let begun = Instant::now();
+        let (begun, mut used) = (Instant::now(), Instant::now());
         loop {
-            let request = match self.wait_request()? {
-                _ if begun.elapsed() > self.lender.held_at_most => break,
+            let waited = self.wait_request()?;
+            if begun.elapsed() > self.lender.held_at_most {
+                break;
+            }
+            // Whoever follows a view asks on, and does not use the epoch.
+            if used.elapsed() >= IDLE_TIMEOUT {
+                scans.values_mut().for_each(BoundedScan::suspend);
+            }
+            let request = match waited {
                 Waited::Request(request) => request,
-                Waited::Idle => {
-                    scans.values_mut().for_each(BoundedScan::suspend);
-                    continue;
-                }
+                Waited::Idle => continue,
                 Waited::End => return Ok(()),
             };
+            let uses = !matches!(request, ReadRequest::Newest { .. });
             let replied = match request {
                 ReadRequest::Release => return Ok(()),
                 ReadRequest::Close { scan } => {
@@ -252,11 +261,15 @@ impl ReadServer<'_> {
                     continue;
                 }
                 ReadRequest::Sessions => Ok(serde_json::to_vec(&self.lender.sessions())?),
+                ReadRequest::Newest { view, from } => self.newest_changes(view, from),
                 request => answer_request(&snapshot, &mut scans, request),
             };
             match replied {
                 Ok(reply) => self.reply(&reply)?,
                 Err(error) => self.refuse(&error)?,
+            }
+            if uses {
+                used = Instant::now();
             }
         }
         // The process is told by the end of its connection: it cannot go on without its epoch.
@@ -266,6 +279,21 @@ impl ReadServer<'_> {
         );
         let _ = self.stream.shutdown(Shutdown::Both);
         Ok(())
+    }
+
+    /// Returns the next changes of a view up to the last committed epoch. Whoever follows a view asks again
+    /// and again: where nothing is new the database is not read.
+    fn newest_changes(&self, view: u32, from: HistoryPlace) -> Result<Vec<u8>> {
+        let Some(store) = (self.lender.state)() else { return Err(Stopped::Ending.into()) };
+        let committed = store.meta();
+        if from == HistoryPlace::after(committed.epoch) {
+            let stamp = Stamp { epoch: committed.epoch, commit_ms: committed.commit_ms };
+            let changes = ChangesReply::Held(Chunk::new().into_message(true, 0));
+            return Ok(NewestReply { stamp, changes }.into_message());
+        }
+        let snapshot = store.snapshot()?;
+        let stamp = Stamp { epoch: snapshot.epoch(), commit_ms: snapshot.committed().commit_ms };
+        Ok(NewestReply { stamp, changes: changes(&snapshot, view, from)? }.into_message())
     }
 
     /// Waits for the next request; what is told in between is passed on.
@@ -352,12 +380,13 @@ fn answer_request<'s>(
             Ok(EpochReads::published_until(snapshot, target)?.to_le_bytes().to_vec())
         }
         ReadRequest::DeadLetters { from } => dead_letters(snapshot, from),
-        ReadRequest::Changes { view, from } => changes(snapshot, view, from),
+        ReadRequest::Changes { view, from } => Ok(changes(snapshot, view, from)?.into_message()),
         ReadRequest::Hold => Err(anyhow!("an epoch is held already")),
-        // Those that ask for nothing of the epoch are answered before.
+        // Those that ask for nothing of the held epoch are answered before.
         ReadRequest::Release
         | ReadRequest::Close { .. }
         | ReadRequest::Tell { .. }
+        | ReadRequest::Newest { .. }
         | ReadRequest::Sessions => Ok(Vec::new()),
     }
 }
@@ -389,7 +418,7 @@ fn dead_letters(snapshot: &Snapshot<'_>, from: u64) -> Result<Vec<u8>> {
 }
 
 /// Returns the next changes of a view.
-fn changes(snapshot: &Snapshot<'_>, view: u32, from: HistoryPlace) -> Result<Vec<u8>> {
+fn changes(snapshot: &Snapshot<'_>, view: u32, from: HistoryPlace) -> Result<ChangesReply> {
     let mut chunk = Chunk::new();
     let read = EpochReads::changes_from(snapshot, view, from, &mut |entry| {
         chunk.push_entry(entry);
@@ -398,9 +427,9 @@ fn changes(snapshot: &Snapshot<'_>, view: u32, from: HistoryPlace) -> Result<Vec
     Ok(match read {
         ChangesRead::Held { next } => {
             let last = next == HistoryPlace::after(snapshot.epoch());
-            ChangesReply::Held(chunk.into_message(last, 0)).into_message()
+            ChangesReply::Held(chunk.into_message(last, 0))
         }
-        ChangesRead::Gone(since) => ChangesReply::Gone(since).into_message(),
+        ChangesRead::Gone(since) => ChangesReply::Gone(since),
     })
 }
 
@@ -455,6 +484,44 @@ mod tests {
         let gone = held.changes_from(1, HistoryPlace { epoch: 0, part: 0 }, &mut nothing)?;
         assert_eq!(gone, ChangesRead::Gone(Some(0)));
         assert_eq!(held.changes_from(2, HistoryPlace::after(1), &mut nothing)?, ChangesRead::Gone(None));
+        Ok(())
+    }
+
+    /// Whoever follows a view reads new changes while an older epoch is held, and while none is.
+    #[test]
+    fn the_newest_changes_are_read_whichever_epoch_is_held() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Arc::new(Store::open(&dir.path().join("state"), &options)?);
+        store.keep_histories(&BTreeMap::from([(1, HistoryLimits { age_ms: 1_000, bytes: 64 << 20 })]))?;
+        let commit = |epoch: u64, row: &[u8]| {
+            let mut changes = RowChanges::default();
+            changes.push(row, 1, u64::MAX);
+            let changes = vec![ViewChanges { view: 1, changes }];
+            store.commit(Commit { epoch, commit_ms: 10 * epoch as i64, changes, ..Commit::default() })
+        };
+        commit(1, b"a")?;
+        let connection = lend_to_test(&store)?;
+        let newest = |after: u64| {
+            let mut rows = Vec::new();
+            let read = connection.newest_changes(1, HistoryPlace::after(after), &mut |entry| {
+                let piece = HistoryPiece::decode(entry).context("a piece")?;
+                rows.extend(piece.changes.iter().map(|change| change.row.to_vec()));
+                Ok(true)
+            })?;
+            anyhow::Ok((read.0, read.1, rows))
+        };
+        let whole = |epoch| ChangesRead::Held { next: HistoryPlace::after(epoch) };
+        let stamp = |epoch| Stamp { epoch, commit_ms: 10 * epoch as i64 };
+        assert_eq!(newest(1)?, (stamp(1), whole(1), vec![]));
+        let held = connection.hold_epoch()?;
+        commit(2, b"b")?;
+        assert_eq!(newest(1)?, (stamp(2), whole(2), vec![b"b".to_vec()]));
+        assert_eq!(held.committed().epoch, 1);
+        drop(held);
+        commit(3, b"c")?;
+        assert_eq!(newest(1)?, (stamp(3), whole(3), vec![b"b".to_vec(), b"c".to_vec()]));
+        assert_eq!(newest(9)?, (stamp(3), ChangesRead::Gone(Some(0)), vec![]), "an epoch that is none");
         Ok(())
     }
 

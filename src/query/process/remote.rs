@@ -11,13 +11,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use state::{Catalogue, Committed, Entry, EpochEntry, HistoryPlace};
 
 use super::messages::{
-    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REPLY_BYTES, ReadRequest, read_message,
-    write_message,
+    CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REPLY_BYTES, NewestReply, ReadRequest,
+    read_message, write_message,
 };
 use crate::exit::{RelayedFailure, Stopped};
 use crate::query::tables::Bounds;
 use crate::query::tables::epoch::{
-    ChangesRead, DeadLetterVisitor, EntryScan, EpochReads, ListedSession, PieceVisitor,
+    ChangesRead, DeadLetterVisitor, EntryScan, EpochReads, ListedSession, PieceVisitor, Stamp,
 };
 
 /// Bytes of entries that a scan asks for at first.
@@ -98,6 +98,28 @@ impl Connection {
         let HeldEpoch { committed, catalogue } =
             serde_json::from_slice(&held).context("the epoch of the topology cannot be read")?;
         Ok(RemoteEpoch { connection: self, committed, catalogue, scans: AtomicU32::new(0) })
+    }
+
+    /// Visits the next pieces of the history of a view up to the last committed epoch, whichever is held.
+    /// Returns that epoch as well.
+    ///
+    /// # Errors
+    /// When the state cannot be read, or `visit` fails.
+    pub fn newest_changes(
+        &self,
+        view: u32,
+        from: HistoryPlace,
+        visit: &mut PieceVisitor<'_>,
+    ) -> Result<(Stamp, ChangesRead)> {
+        let reply = self.ask(&ReadRequest::Newest { view, from })?;
+        let NewestReply { stamp, changes } = NewestReply::from_message(reply)?;
+        let read = match changes {
+            ChangesReply::Gone(since) => ChangesRead::Gone(since),
+            ChangesReply::Held(chunk) => {
+                visit_pieces(Chunk::from_message(chunk)?, (from, stamp.epoch), visit)?
+            }
+        };
+        Ok((stamp, read))
     }
 
     /// Returns true if the process that started this one is gone, from which any failure may follow.

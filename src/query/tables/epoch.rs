@@ -16,6 +16,15 @@ use super::conditions::{Bounds, KeyRange};
 /// Key groups by which the size of a range in each of them is estimated.
 const SAMPLED_GROUPS: usize = 64;
 
+/// An epoch with the time of its commit, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The epoch.
+    pub epoch: u64,
+    /// The time.
+    pub commit_ms: i64,
+}
+
 /// Reading of one committed epoch.
 pub trait EpochReads: Sync {
     /// Returns the epoch with its time and progress.

@@ -18,6 +18,7 @@ use super::events::{Part, progress};
 use super::feed::{Feed, Place};
 use super::subject::{Break, End, stamp_of};
 use crate::driver::DriverHandle;
+use crate::query::tables::shape::gone_text;
 
 /// Pause before the history is looked at again, where no other epoch was committed meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -31,18 +32,6 @@ pub(super) enum Begin {
     After(u64),
     /// With the changes that come.
     Now,
-}
-
-/// The sentence about changes that are asked for and not kept.
-pub(super) fn gone_text(epoch: u64, since: Option<u64>) -> String {
-    let asked = match epoch {
-        u64::MAX => "the changes since an epoch of another state are not kept here".to_owned(),
-        epoch => format!("the changes after epoch {epoch} are not kept"),
-    };
-    match since {
-        Some(since) => format!("{asked}: those after epoch {since} are"),
-        None => asked,
-    }
 }
 
 /// One subscriber's way to the ring of its feed.

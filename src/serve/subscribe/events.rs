@@ -18,6 +18,8 @@ use std::fmt::Write;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
+pub(super) use crate::query::tables::epoch::Stamp;
+
 /// Bytes after which a frame is full.
 const FRAME_BYTES: usize = 128 << 10;
 /// Digits of a state's id in the id of an event.
@@ -26,15 +28,6 @@ const STATE_DIGITS: usize = 8;
 const HEARTBEAT: &str = ": heartbeat\n\n";
 /// Bytes that an event's JSON has beside its text, or a few less.
 const JSON_BYTES: usize = 24;
-
-/// An epoch with the time of its commit, in milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// The epoch.
-    pub epoch: u64,
-    /// The time.
-    pub commit_ms: i64,
-}
 
 /// Kind of an event with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

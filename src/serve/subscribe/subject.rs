@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use axum::body::Bytes;
-use schemas::{Rows, without_group};
-use state::{HistoryPlace, HistorySince, RowChange, Snapshot, StateError, count_of};
+use state::{HistoryPlace, HistorySince, Snapshot, StateError};
 
 use super::events::{RowKind, Stamp, progress, reset};
-use super::shape::{EpochEvents, FrameOutput, Shape};
+use super::shape::{EpochEvents, FrameOutput};
+use crate::query::tables::shape::{Shape, read_rows};
 
-/// Rows of a snapshot that are read at once.
-const SNAPSHOT_ROWS: usize = 4096;
-/// Bytes of a snapshot's rows that are read at once, however few they are.
-const SNAPSHOT_BYTES: usize = 1 << 20;
 /// Longest time in which a subscriber must have its snapshot and the changes since.
 pub(super) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -152,31 +148,10 @@ impl Subject {
         let stamp = stamp_of(snapshot);
         out(stamp.epoch, Some(Bytes::from(reset(stamp, why))))?;
         let mut events = EpochEvents::new(&self.shape, RowKind::Snapshot, stamp);
-        let (mut rows, mut copies) = (Rows::new(), Vec::new());
-        let mut scan = snapshot.iter(self.view, &[])?;
-        while let Some((key, value)) = scan.next_entry()? {
-            if self.keyed {
-                rows.push(value);
-                copies.push(1);
-            } else {
-                rows.push(without_group(key));
-                copies.push(count_of(value).context("the view holds a row without a count")?);
-            }
-            if rows.len() >= SNAPSHOT_ROWS || rows.bytes_len() >= SNAPSHOT_BYTES {
-                events.add(&changes_of(&rows, &copies), out)?;
-                rows.clear();
-                copies.clear();
-            }
-        }
-        events.add(&changes_of(&rows, &copies), out)?;
+        read_rows(snapshot, (self.view, self.keyed), &mut |rows| events.add(rows, out))?;
         events.finish(&progress(stamp, &self.state_id), out)?;
         Ok(())
     }
-}
-
-/// Rows with their numbers of copies as changes.
-fn changes_of<'r>(rows: &'r Rows, copies: &[i64]) -> Vec<RowChange<'r>> {
-    rows.iter().zip(copies).map(|(row, diff)| RowChange { diff: *diff, row }).collect()
 }
 
 /// The epoch of a snapshot with its time.
@@ -193,7 +168,8 @@ impl Subject {
 
     /// Those for which a condition is true.
     pub fn test_where(filter: Option<&str>) -> Result<Subject> {
-        let shape = Shape::new(("v", &std::sync::Arc::new(tests::schema())), (filter, None))?;
+        let schema = std::sync::Arc::new(tests::schema());
+        let shape = super::shape::asked_shape(("v", &schema), (filter, None))?;
         Ok(Subject { view: 1, keyed: false, shape, state_id: "0123456789abcdef".to_owned() })
     }
 }

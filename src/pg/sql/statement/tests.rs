@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pg::sql::copy_options::CopyFormat;
+use crate::pg::sql::cursors::RowCount;
 
 fn read(text: &str) -> Statement {
     Statement::read(text, 0).unwrap_or_else(|error| panic!("{text}: {error:?}"))
@@ -124,7 +125,11 @@ fn prepared_statements_and_cursors_are_read() {
     assert_eq!(read("DEALLOCATE p"), Statement::Deallocate(named("p")));
     assert_eq!(
         read("DECLARE c BINARY NO SCROLL CURSOR FOR SELECT 1"),
-        Statement::Declare(Declaration { name: "c".into(), binary: true, query: query_of("SELECT 1", 38) })
+        Statement::Declare(Declaration {
+            name: "c".into(),
+            binary: true,
+            rows: RowSource::Query(query_of("SELECT 1", 38)),
+        })
     );
     for (text, count, moves) in [
         ("FETCH c", RowCount::Rows(1), false),
@@ -135,7 +140,8 @@ fn prepared_statements_and_cursors_are_read() {
         ("FETCH ALL FROM c", RowCount::All, false),
         ("MOVE 3 c", RowCount::Rows(3), true),
     ] {
-        assert_eq!(read(text), Statement::Fetch("c".into(), count, moves), "{text}");
+        let fetch = Fetch { name: "c".into(), count, moves, timeout: None };
+        assert_eq!(read(text), Statement::Fetch(fetch), "{text}");
     }
     assert_eq!(read("CLOSE ALL"), Statement::Close(None));
     for text in ["FETCH BACKWARD 1 FROM c", "FETCH -1 c", "FETCH FIRST c", "MOVE ABSOLUTE 3 c"] {
@@ -147,14 +153,15 @@ fn prepared_statements_and_cursors_are_read() {
 
 #[test]
 fn copies_are_read() {
-    let Statement::Copy(query, options) =
+    let Statement::Copy(RowSource::Query(query), options) =
         read("COPY (SELECT a, (b) FROM t WHERE c = ')') TO STDOUT (FORMAT csv, HEADER)")
     else {
         panic!("no COPY")
     };
     assert_eq!(query, query_of("SELECT a, (b) FROM t WHERE c = ')'", 6));
     assert_eq!((options.format, options.header), (CopyFormat::Csv, true));
-    let Statement::Copy(query, options) = read("copy s.t (a, b) to stdout with binary") else {
+    let Statement::Copy(RowSource::Query(query), options) = read("copy s.t (a, b) to stdout with binary")
+    else {
         panic!("no COPY")
     };
     assert_eq!(query.text, "SELECT a, b FROM s.t");
