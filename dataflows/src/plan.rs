@@ -546,6 +546,8 @@ pub enum Conflict {
 pub struct View {
     /// Name.
     pub name: String,
+    /// Its query as written, which is shown and decides nothing.
+    pub definition: String,
     /// The relation it shows.
     pub rel: RelId,
     /// A proven unique key (column positions); None means the whole row with its multiplicity.

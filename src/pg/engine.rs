@@ -35,7 +35,7 @@ use super::sql::subscription::Subscription;
 use super::values::kind::Kind;
 use super::values::parameters::unknown_value;
 use super::values::rows::Columns;
-use crate::query::catalog::{Catalogue, SessionQuery, SessionValues};
+use crate::query::catalog::{Catalogue, MAX_PARAMETERS, SessionQuery, SessionValues};
 use crate::query::explain::{self, Statement, Wanted};
 use crate::query::process::answer::check_bounds;
 use crate::query::tables::Tables;
@@ -45,8 +45,6 @@ use crate::query::{self, Spill};
 const STACK_BYTES: usize = 64 << 20;
 /// Jobs that wait for the thread.
 const MAX_JOBS: usize = 4;
-/// Most parameters of a query.
-const MAX_PARAMETERS: usize = 32_767;
 
 /// Limits of each query.
 #[derive(Clone, Debug)]
@@ -436,6 +434,10 @@ fn mistakes_of(tables: &Tables, found: &[SqlError], text: &str) -> PgError {
     let told = PgError::of_mistakes(found, text);
     match tables.unknown.first() {
         Some(name) if told.message.starts_with("there is no source, table or view called ") => {
+            let reserved = told.position.and_then(|position| PgError::of_reserved(text, position));
+            if let Some(error) = reserved {
+                return error;
+            }
             let unknown = query::unknown_view(name, &tables.names(), &tables.sources);
             PgError { position: told.position, ..PgError::of(&unknown) }
         }

@@ -8,6 +8,7 @@ use datafusion::error::DataFusionError;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 
 use crate::exit::{self, Stopped};
+use crate::query::catalog::is_reserved;
 use crate::query::{self, Spill};
 
 /// Result whose error is told to the client.
@@ -34,6 +35,7 @@ pub mod codes {
         INVALID_BINARY_REPRESENTATION = "22P03";
         CHARACTER_NOT_IN_REPERTOIRE = "22021";
         ARRAY_SUBSCRIPT_ERROR = "2202E";
+        CARDINALITY_VIOLATION = "21000";
         ACTIVE_SQL_TRANSACTION = "25001";
         READ_ONLY_SQL_TRANSACTION = "25006";
         NO_ACTIVE_SQL_TRANSACTION = "25P01";
@@ -118,6 +120,15 @@ impl PgError {
     /// A warning.
     pub fn warning(message: impl Into<String>) -> PgError {
         PgError { severity: Severity::Warning, ..PgError::new(codes::WARNING, message) }
+    }
+
+    /// The error for an unknown table at a character of the text, from 1, if its name is a word that PostgreSQL
+    /// reserves: the text is no SQL then.
+    pub fn of_reserved(text: &str, position: usize) -> Option<PgError> {
+        let rest = text.chars().skip(position.checked_sub(1)?);
+        let word: String = rest.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$')).collect();
+        let told = format!("syntax error at or near \"{word}\": put a table of this name in double quotes");
+        is_reserved(&word).then(|| PgError { position: Some(position), ..PgError::syntax(told) })
     }
 
     /// A feature that Herald does not have.
@@ -246,7 +257,7 @@ fn engine_code(error: &DataFusionError) -> Option<&'static str> {
 }
 
 /// Phrases of mistakes with their codes; the first that a mistake contains counts.
-const PHRASES: [(&str, &str); 39] = [
+const PHRASES: [(&str, &str); 40] = [
     ("queries only read", codes::READ_ONLY_SQL_TRANSACTION),
     ("no source, table or view called", codes::UNDEFINED_TABLE),
     ("there is no view", codes::UNDEFINED_TABLE),
@@ -274,6 +285,7 @@ const PHRASES: [(&str, &str); 39] = [
     ("always fails", codes::INVALID_TEXT_REPRESENTATION),
     ("cannot be cast", codes::INVALID_TEXT_REPRESENTATION),
     ("Cannot cast", codes::INVALID_TEXT_REPRESENTATION),
+    ("more than one row", codes::CARDINALITY_VIOLATION),
     ("more memory than", codes::OUT_OF_MEMORY),
     ("into the memory", codes::OUT_OF_MEMORY),
     ("in more than", codes::PROGRAM_LIMIT_EXCEEDED),
@@ -338,12 +350,23 @@ mod tests {
             ("expected an expression, found FROM", "42601"),
             ("MINUS is not supported", "0A000"),
             ("1 / 0 always fails: it divides by zero", "22012"),
+            ("more than one row returned by a subquery used as an expression", "21000"),
             ("a.b is neither in GROUP BY nor inside an aggregate", "42803"),
             ("odd", "42000"),
         ] {
             assert_eq!(PgError::of_mistakes(&[found(message, 1, 1)], text).code, code, "{message}");
         }
         assert_eq!(character_at("a", 3, 1), None);
+    }
+
+    #[test]
+    fn a_reserved_word_is_no_table() {
+        let error = PgError::of_reserved("SELECT é FROM WHERE", 15).expect("a reserved word");
+        assert_eq!((error.code, error.position), ("42601", Some(15)));
+        assert!(error.message.contains("\"WHERE\""), "{}", error.message);
+        for (text, position) in [("SELECT FROM \"where\"", 13), ("SELECT FROM wheres", 13), ("SELECT", 9)] {
+            assert_eq!(PgError::of_reserved(text, position), None, "{text}");
+        }
     }
 
     #[test]

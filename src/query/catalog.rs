@@ -65,6 +65,7 @@ use self::system::Fill;
 pub use facts::{CatalogIndex, CatalogObject, SessionValues, SettingChange};
 pub use query::SessionQuery;
 pub(in crate::query) use query::parse_query;
+pub use rewrite::MAX_PARAMETERS;
 pub use session::{SERVER_VERSION, SERVER_VERSION_NUM};
 pub use types::{WireType, wire_type};
 
@@ -84,6 +85,11 @@ pub(in crate::query) fn is_system(name: &str) -> bool {
         Some((schema, _)) => matches!(schema, PG_CATALOG | INFORMATION_SCHEMA),
         None => relation(PG_CATALOG, name).is_some(),
     }
+}
+
+/// Tells whether a word is reserved in PostgreSQL's SQL, so that no table may be called by it without quotes.
+pub fn is_reserved(word: &str) -> bool {
+    values::is_reserved(&word.to_lowercase())
 }
 
 /// Column of an answer, as RowDescription tells it.
@@ -166,6 +172,10 @@ impl Catalogue {
         values: &[Option<String>],
     ) -> Result<LogicalPlan, DataFusionError> {
         let mut query = query.bound(values)?;
+        if let Some(name) = rewrite::hidden_table(&query) {
+            let told = format!("WITH {name} hides a table of the catalogue: give it another name");
+            return Err(DataFusionError::Plan(told));
+        }
         rewrite::rewrite(&mut query, &self.facts.session.database);
         let statement = EngineStatement::Statement(Box::new(Statement::Query(Box::new(query))));
         let plan = context.state().statement_to_plan(statement).await?;

@@ -63,6 +63,8 @@ struct QueryTable {
     /// Places of the columns of the key, if there is one.
     key: Option<Vec<usize>>,
     indexes: Vec<CatalogIndex>,
+    /// Query of a view, as written.
+    definition: Option<String>,
     rows: TableRows,
 }
 
@@ -94,7 +96,7 @@ impl QueryTable {
             indexes: self.indexes.clone(),
             comment: None,
             is_materialized: self.schema_name.is_none(),
-            definition: None,
+            definition: self.definition.clone(),
         }
     }
 
@@ -146,6 +148,7 @@ impl Tables {
                 schema,
                 key: entry.key.clone(),
                 indexes: indexes_of(&catalogue.entries, &entry.name),
+                definition: entry.facts.definition.clone(),
                 rows: TableRows::View(Arc::new(view)),
             });
         }
@@ -277,6 +280,7 @@ fn system_table(name: &str, schema: SchemaRef) -> QueryTable {
         schema,
         key: None,
         indexes: Vec::new(),
+        definition: None,
         rows: TableRows::Unread,
     }
 }

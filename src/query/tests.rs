@@ -30,7 +30,7 @@ fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> Catal
         key,
         retention: None,
         index: None,
-        facts: EntryFacts::default(),
+        facts: EntryFacts { definition: Some(format!("SELECT * FROM {name}s")), ..EntryFacts::default() },
     }
 }
 
@@ -162,7 +162,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
 /// Facts of an entry: its connector, the relation that it sends, its operator.
 fn facts(connector: Option<&str>, shows: Option<&str>, operator: Option<&str>) -> EntryFacts {
     let [connector, shows, operator] = [connector, shows, operator].map(|fact| fact.map(str::to_owned));
-    EntryFacts { connector, shows, operator }
+    EntryFacts { connector, shows, operator, definition: None }
 }
 
 /// An entry without columns.
@@ -243,6 +243,13 @@ fn nested_values_and_engine_types_are_json() -> Result<()> {
                named_struct('a', 1, 'b', 'x') AS s, 'NaN'::double AS d FROM champions ORDER BY n LIMIT 1";
     let json = ask(sql, OutputFormat::Json)?;
     assert_eq!(json, "[\n{\"n\":1,\"all_games\":[3,5],\"s\":{\"a\":1,\"b\":\"x\"},\"d\":\"NaN\"}\n]\n");
+    Ok(())
+}
+
+#[test]
+fn a_view_has_the_definition_that_the_state_keeps() -> Result<()> {
+    let sql = "SELECT definition FROM pg_matviews WHERE matviewname = 'champions'";
+    assert_eq!(ask(sql, OutputFormat::Csv)?, "definition\nSELECT * FROM championss;\n");
     Ok(())
 }
 

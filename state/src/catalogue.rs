@@ -77,6 +77,9 @@ pub struct EntryFacts {
     /// The operator whose state an arrangement is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// The query of a view, as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
 }
 
 impl EntryFacts {

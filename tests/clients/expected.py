@@ -54,7 +54,7 @@ VIEWS = {
         "columns": [
             ("player", "text"),
             ("wins", "bigint"),
-            ("points", "numeric(38,2)"),
+            ("points", "numeric(20,2)"),
             ("last_seen", "timestamp with time zone"),
         ],
         "indexes": {"totals_by_wins": ["wins"]},

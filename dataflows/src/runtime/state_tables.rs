@@ -107,6 +107,8 @@ impl StateTables {
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
             let (print, key) = (view_print(plan, view), (view.key.clone(), view.name.as_str()));
             let id = builder.add(StateTableKind::View, &view.name, print, schema, key);
+            let definition = Some(view.definition.clone());
+            builder.tell(EntryFacts { definition, ..EntryFacts::default() });
             self.views.push(id);
             if let Some(history) = view.history {
                 let limits = HistoryLimits { age_ms: history.age_us / 1_000, bytes: history.bytes };
@@ -373,6 +375,19 @@ mod tests {
         plan.views[0].history = None;
         let without = StateTables::of(&plan, Some(&held)).unwrap();
         assert_eq!((without.histories.len(), without.catalogue("t")), (0, held));
+    }
+
+    #[test]
+    fn a_view_that_is_only_written_in_another_way_keeps_its_state() {
+        let (first, second) = (plan("n > 0", ""), plan("n  >\n 0", ""));
+        let held = catalogue(&first, None);
+        let renewed = catalogue(&second, Some(&held));
+        let told = |of: &Catalogue| {
+            let view = of.find(StateTableKind::View, "v").unwrap();
+            (view.fingerprint.clone(), view.facts.definition.clone().unwrap())
+        };
+        assert_eq!(told(&held).1, "SELECT k, n, m FROM t WHERE n > 0");
+        assert_eq!(told(&renewed), (told(&held).0, "SELECT k, n, m FROM t WHERE n  >\n 0".to_owned()));
     }
 
     #[test]

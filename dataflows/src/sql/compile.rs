@@ -227,6 +227,7 @@ impl<'a> Compiler<'a> {
             let name = create.name.text.clone();
             self.plan.views.push(View {
                 name,
+                definition: definition_of(create),
                 rel,
                 key: None,
                 retention_us,
@@ -422,6 +423,12 @@ fn add_mistakes_of_parts(
 fn is_same_mistake(first: &Mistake, other: &Mistake, site: Site) -> bool {
     // The same mistake has its exact place in the part.
     other.message == first.message || (other.pos == first.pos && first.pos != site.pos)
+}
+
+/// The query of a view as its statement has it.
+fn definition_of(create: &CreateView) -> String {
+    let ending = if create.emit_on_close.is_some() { "\nEMIT ON WINDOW CLOSE" } else { "" };
+    format!("{}{ending}", create.text.trim())
 }
 
 /// Parses a view's retention to microseconds.

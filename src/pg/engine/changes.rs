@@ -90,14 +90,8 @@ impl FollowedView {
             column_place((name, &schema), &column.name)
                 .map_err(|error| PgError { code: codes::UNDEFINED_COLUMN, ..placed(&error, column) })?;
         }
-        let names: Option<Vec<&str>> = match &asked.columns {
-            Some(columns) => Some(columns.iter().map(|column| column.name.as_str()).collect()),
-            None => None,
-        };
-        let filter = match &asked.condition {
-            Some(condition) => Some(Question { text: &condition.text, values }),
-            None => None,
-        };
+        let names = asked.columns.as_deref().map(column_names);
+        let filter = asked.condition.as_ref().map(|condition| Question { text: &condition.text, values });
         let shape = Shape::new((name, &schema), (filter, names.as_deref()))
             .map_err(|error| shape_error(&error, asked))?;
         let mut fields = leading_fields(asked.progress);
@@ -167,6 +161,11 @@ impl FollowedView {
     }
 }
 
+/// The names of columns.
+fn column_names(columns: &[PlacedName]) -> Vec<&str> {
+    columns.iter().map(|column| column.name.as_str()).collect()
+}
+
 /// A mistake about a name, with its place.
 fn placed(error: &Error, name: &PlacedName) -> PgError {
     PgError { position: Some(name.position), ..PgError::of(error) }
@@ -233,7 +232,7 @@ impl ChangeWriter {
         let view = self.view.clone();
         let rows = EpochRows::new(stamp.epoch, self.most);
         let OpenEpoch { rows, written, .. } =
-            self.open.get_or_insert_with(|| OpenEpoch { stamp, rows, written: false });
+            self.open.get_or_insert(OpenEpoch { stamp, rows, written: false });
         let batches = &mut self.batches;
         let added = rows.add(&view.shape, &piece.changes, &mut |batch, diffs| {
             push_rows((&view, stamp), (batch, diffs), batches, written)

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use super::super::errors::{PgError, PgResult, codes};
 
 /// Key of a field's metadata with the name of a type that columns of views never have: `oid`, `name` or
-/// `char`.
+/// `char`, or an array of these.
 pub const TYPE_KEY: &str = "pg.type";
 /// OID of a value whose type the client does not tell.
 pub const UNKNOWN_OID: u32 = 705;
@@ -132,6 +132,9 @@ impl Kind {
             Some("oid") => return Kind::Oid,
             Some("name") => return Kind::Name,
             Some("char") => return Kind::Char,
+            Some("_oid") => return Kind::Array(Box::new(Kind::Oid)),
+            Some("_name") => return Kind::Array(Box::new(Kind::Name)),
+            Some("_char") => return Kind::Array(Box::new(Kind::Char)),
             _ => {}
         }
         if schemas::is_jsonb(field) {
@@ -403,6 +406,9 @@ mod tests {
         let named = Field::new("oid", DataType::Int64, true);
         let named = named.with_metadata([(TYPE_KEY.to_owned(), "oid".to_owned())].into());
         assert_eq!((Kind::of(&named).oid(), Kind::of(&named).size()), (26, 4));
+        let named = Field::new("oids", list(DataType::Int64), true);
+        let named = named.with_metadata([(TYPE_KEY.to_owned(), "_oid".to_owned())].into());
+        assert_eq!(Kind::of(&named).oid(), 1028);
     }
 
     #[test]

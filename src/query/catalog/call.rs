@@ -14,6 +14,9 @@ pub(super) const SUBSCRIPTS: &str = "pg_subscripts";
 /// Name of the function behind `information_schema._pg_expandarray`.
 pub(super) const EXPAND: &str = "pg_expand";
 
+/// Name of the function that gives the only item of an array.
+pub(super) const ONLY_ROW: &str = "pg_only_row";
+
 /// Function of the catalogue.
 pub(super) struct Entry {
     pub name: &'static str,

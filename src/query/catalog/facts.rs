@@ -45,8 +45,15 @@ pub struct CatalogObject {
     pub comment: Option<String>,
     /// True for a materialized view, false for a table.
     pub is_materialized: bool,
-    /// Query of a view.
+    /// Query of a view, as written.
     pub definition: Option<String>,
+}
+
+impl CatalogObject {
+    /// The query of a view as PostgreSQL shows it.
+    pub(super) fn shown_definition(&self) -> Option<String> {
+        self.definition.as_ref().map(|query| format!("{query};"))
+    }
 }
 
 /// Index that the catalogue lists.

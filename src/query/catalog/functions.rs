@@ -6,8 +6,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, ListArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, StructArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -16,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::call::{ANY, Call, EXPAND, Entry, int_of, items_of};
+use super::call::{ANY, Call, EXPAND, Entry, ONLY_ROW, failed, int_of, items_of};
 use super::facts::Facts;
 use super::relations::{Value, array_of};
 use super::types::label_field;
@@ -27,6 +28,7 @@ pub(super) fn all(facts: &Arc<Facts>) -> Vec<ScalarUDF> {
     let mut found: Vec<ScalarUDF> =
         entries().map(|entry| ScalarUDF::from(CatalogFunction::new(entry, Arc::clone(facts)))).collect();
     found.push(ScalarUDF::from(ExpandArray::new()));
+    found.push(ScalarUDF::from(OnlyRow::new()));
     found
 }
 
@@ -37,7 +39,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
 
 /// Tells whether the catalogue has a function of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    name == EXPAND || entries().any(|entry| entry.name == name)
+    name == EXPAND || name == ONLY_ROW || entries().any(|entry| entry.name == name)
 }
 
 /// Function of the catalogue as the query engine calls it.
@@ -187,5 +189,52 @@ impl ScalarUDFImpl for ExpandArray {
         let item = Arc::new(Field::new("item", DataType::Struct(ExpandArray::fields()), true));
         let lists = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(pairs), None)?;
         Ok(ColumnarValue::Array(Arc::new(lists)))
+    }
+}
+
+/// The value of a scalar subquery whose rows are an array: the only item, or NULL of none.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OnlyRow {
+    signature: Signature,
+}
+
+impl OnlyRow {
+    fn new() -> OnlyRow {
+        OnlyRow { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for OnlyRow {
+    fn name(&self) -> &str {
+        ONLY_ROW
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match types.first() {
+            Some(DataType::List(item)) => item.data_type().clone(),
+            _ => DataType::Null,
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let Some(lists) = arrays.first().and_then(|array| array.as_list_opt::<i32>()) else {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Null));
+        };
+        let mut places = Vec::with_capacity(lists.len());
+        for (at, bounds) in lists.value_offsets().windows(2).enumerate() {
+            let count = if lists.is_valid(at) { bounds[1] - bounds[0] } else { 0 };
+            if count > 1 {
+                let message = "more than one row returned by a subquery used as an expression";
+                return Err(failed(message.to_owned()));
+            }
+            places.push(if count == 1 { u32::try_from(bounds[0]).ok() } else { None });
+        }
+        let values = take(lists.values(), &UInt32Array::from(places), None)?;
+        Ok(ColumnarValue::Array(values))
     }
 }

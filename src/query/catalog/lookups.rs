@@ -12,6 +12,8 @@ use super::values::quote_name;
 pub(super) const REFERENCE_NAME: &str = "pg_reference_name";
 /// Name of the function that gives the names of an array of OIDs.
 pub(super) const REFERENCE_NAMES: &str = "pg_reference_names";
+/// Name of the function that gives no array of OIDs: NULL of its type.
+pub(super) const NO_OIDS: &str = "pg_no_oids";
 /// Beginning of the names of the functions that stand for casts, as `pg_as_regclass`.
 pub(super) const CAST: &str = "pg_as_";
 
@@ -60,6 +62,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry("to_regprocedure", [1, 1], "regprocedure", to_function),
     entry("to_regnamespace", [1, 1], "regnamespace", to_namespace),
     entry("to_regrole", [1, 1], "regrole", to_role),
+    entry(NO_OIDS, [0, 0], "_oid", nothing),
     entry("pg_as_oid", [1, 1], "oid", as_number),
     entry("pg_as_xid", [1, 1], "xid", as_number),
     entry("pg_as_regclass", [1, 1], "regclass", as_class),
@@ -227,7 +230,7 @@ fn constraint_definition(call: &Call<'_>) -> Result<Value> {
 
 fn view_definition(call: &Call<'_>) -> Result<Value> {
     let Some(Class::Object(found)) = class_of(call, 0) else { return Ok(Value::Null) };
-    Ok(found.object.definition.as_deref().into())
+    Ok(found.object.shown_definition().into())
 }
 
 fn function_arguments(call: &Call<'_>) -> Result<Value> {

@@ -4,10 +4,14 @@
 //! subqueries on the way up, when their parts are rewritten. Nothing is looked up but the lists of relations,
 //! types and functions, so that a rewritten statement may be kept and planned again.
 
+mod aggregates;
 mod build;
+mod dropped;
 mod expressions;
 mod outputs;
 mod parameters;
+mod rows;
+mod scopes;
 mod sources;
 mod subqueries;
 
@@ -21,11 +25,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use self::build::{called_name, folded};
-use self::sources::{Moved, catalogue_name};
+use self::scopes::{Scope, Scopes, tables_of};
+use self::sources::catalogue_name;
 use super::CATALOG;
 use super::functions::is_known;
+use super::relations::relation;
 
 pub(super) use outputs::{Origin, output_names, output_origins};
+pub use parameters::MAX_PARAMETERS;
 pub(super) use parameters::{bind, parameter_types};
 
 /// Functions that Herald's own planner has: a query over views may call them.
@@ -35,7 +42,8 @@ static OWN_FUNCTIONS: LazyLock<BTreeSet<String>> =
 /// Rewrites a query that the catalogue answers. `database` is the name by which the client calls its
 /// database.
 pub(super) fn rewrite(query: &mut Query, database: &str) {
-    let _ = walk_query(query, &mut Rewriter { database, moved: Vec::new() });
+    sources::order_columns(query);
+    let _ = walk_query(query, &mut Rewriter { database, scopes: Scopes::default(), lambdas: 0 });
 }
 
 /// Rewrites a query over views for Herald's own planner: only what is PostgreSQL's syntax goes, as
@@ -48,6 +56,33 @@ pub(super) fn simplify(query: &mut Query, database: &str) {
 /// Herald's own planner does not have, or in a session that `has_clock` asks for the time.
 pub(super) fn reads_catalogue(query: &Query, has_clock: bool) -> bool {
     walk_query(&mut query.clone(), &mut FindCatalogue { has_clock }).is_break()
+}
+
+/// The name of a WITH query that a table of `pg_catalog` has as well, if there is one: it would be taken for
+/// the table.
+pub(super) fn hidden_table(query: &Query) -> Option<String> {
+    let mut find = FindHidden { found: None };
+    let _ = walk_query(&mut query.clone(), &mut find);
+    find.found
+}
+
+/// Search for a WITH query with the name of a table of the catalogue.
+struct FindHidden {
+    found: Option<String>,
+}
+
+impl VisitorMut for FindHidden {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let named = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| folded(&cte.alias.name));
+        self.found = self.found.take().or(named.into_iter().find(|name| is_system_name(name)));
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_system_name(name: &str) -> bool {
+    relation("pg_catalog", name).is_some()
 }
 
 /// Removes the name of the database before that of a schema.
@@ -71,8 +106,9 @@ fn simplify_limit(query: &mut Query) {
 /// Walk that rewrites a query for the catalogue.
 struct Rewriter<'a> {
     database: &'a str,
-    /// Columns that moved into another table, by query: those of its SELECT, or of the last that was visited.
-    moved: Vec<Vec<Moved>>,
+    scopes: Scopes,
+    /// Number of lambdas that were made: each has a parameter of its own.
+    lambdas: usize,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -80,23 +116,26 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         simplify_limit(query);
-        self.moved.push(Vec::new());
+        self.scopes.all.push(Scope::default());
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.moved.pop();
+        self.scopes.all.pop();
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         outputs::name_outputs(select);
         subqueries::count_existing(select);
-        subqueries::drop_unasked(select);
+        // The scope stays for the ORDER BY that follows.
+        if let Some(last) = self.scopes.all.last_mut() {
+            *last = Scope { tables: tables_of(select), moved: Vec::new() };
+        }
+        dropped::drop_unasked(select, &self.scopes);
         let moved = sources::rewrite_sources(select);
-        // They stay for the ORDER BY that follows.
-        if let Some(last) = self.moved.last_mut() {
-            *last = moved;
+        if let Some(last) = self.scopes.all.last_mut() {
+            last.moved = moved;
         }
         ControlFlow::Continue(())
     }
@@ -107,18 +146,20 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        subqueries::drop_branches(expr);
+        dropped::drop_branches(expr, &self.scopes);
         expressions::join_names(expr);
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         drop_schema(expr);
-        if let Some(place) = self.moved.iter().rev().flatten().find_map(|moved| moved.follow(expr)) {
+        if let Some(place) = self.scopes.moved_column(expr) {
             *expr = place;
+        } else if let Some(value) = expressions::hidden_column(expr, &self.scopes) {
+            *expr = value;
         }
         expressions::rewrite_expr(expr);
-        subqueries::rewrite_subquery(expr);
+        subqueries::rewrite_subquery(expr, &mut self.lambdas);
         ControlFlow::Continue(())
     }
 }

@@ -29,6 +29,7 @@ pub(super) const VIEWS: &[(&str, Fill)] = &[
     ("table_constraints", fill_table_constraints),
     ("table_privileges", fill_table_privileges),
     ("tables", fill_tables),
+    ("views", fill_views),
 ];
 
 /// Column of a listed relation.
@@ -101,6 +102,23 @@ fn push_table(facts: &Facts, rows: &mut Rows, [schema, name, kind]: [&str; 3]) {
         ("is_insertable_into", "NO".into()),
         ("is_typed", "NO".into()),
     ]);
+}
+
+fn fill_views(facts: &Facts, rows: &mut Rows) {
+    for found in facts.listed.iter().filter(|found| found.object.is_materialized) {
+        rows.push([
+            ("table_catalog", database(facts)),
+            ("table_schema", found.object.schema.as_str().into()),
+            ("table_name", found.object.name.as_str().into()),
+            ("view_definition", found.object.shown_definition().into()),
+            ("check_option", "NONE".into()),
+            ("is_updatable", "NO".into()),
+            ("is_insertable_into", "NO".into()),
+            ("is_trigger_updatable", "NO".into()),
+            ("is_trigger_deletable", "NO".into()),
+            ("is_trigger_insertable_into", "NO".into()),
+        ]);
+    }
 }
 
 fn fill_columns(facts: &Facts, rows: &mut Rows) {

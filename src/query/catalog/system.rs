@@ -344,7 +344,7 @@ fn fill_matviews(facts: &Facts, rows: &mut Rows) {
             ("matviewowner", OWNER_NAME.into()),
             ("hasindexes", (!found.indexes.is_empty()).into()),
             ("ispopulated", true.into()),
-            ("definition", found.object.definition.as_deref().into()),
+            ("definition", found.object.shown_definition().into()),
         ]);
     }
 }

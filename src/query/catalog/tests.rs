@@ -24,6 +24,8 @@ use super::session::DEFAULT_SETTINGS;
 use super::types::{format_type, type_of};
 use super::*;
 
+mod views;
+
 /// Recorded statements that do not run, by their beginning, with the reason.
 const FAILING: &[(&str, &str)] = &[];
 
@@ -338,6 +340,16 @@ fn outputs_have_the_names_of_postgresql() {
     }
 }
 
+/// Each name is looked for once: with a search from the start for each of them, this takes minutes.
+#[test]
+fn many_outputs_have_names_of_their_own() {
+    let started = std::time::Instant::now();
+    let mut query = query_of(&format!("SELECT {} FROM pg_class", vec!["1"; 30_000].join(", ")));
+    super::rewrite::rewrite(&mut query, "herald");
+    assert!(query.to_string().contains("AS \"?column?_29999\""));
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[test]
 fn an_output_column_is_known_by_its_table_and_number() {
     let catalogue = catalogue();
@@ -418,9 +430,19 @@ fn a_query_over_views_loses_what_is_postgresql_s_alone() {
             "SELECT a FROM v ORDER BY a ASC NULLS LAST LIMIT 2::bigint",
             "SELECT a FROM v ORDER BY a ASC NULLS LAST LIMIT 2",
         ),
-        ("SELECT a FROM v WHERE a OPERATOR(pg_catalog.=) 1", "SELECT a FROM v WHERE a = 1"),
+        ("SELECT a FROM v WHERE a OPERATOR(pg_catalog.=) 1", "SELECT a FROM v WHERE (a = 1)"),
+        // It binds less than + and *, and more than =.
+        (
+            "SELECT a + b OPERATOR(pg_catalog.*) c, a OPERATOR(pg_catalog.-) (b - c) = 1 FROM v",
+            "SELECT ((a + b) * c), (a - (b - c)) = 1 FROM v",
+        ),
         ("SELECT pg_catalog.lower(a)::pg_catalog.int4 FROM v", "SELECT lower(a)::INTEGER FROM v"),
         ("SELECT a FROM v WHERE a = ANY('{1,2}')", "SELECT a FROM v WHERE a = ANY(ARRAY[1, 2])"),
+        (
+            "SELECT a FROM v WHERE a = ANY ('{1,NULL}'::integer[]) OR b = ANY('{}'::pg_catalog.text[])",
+            "SELECT a FROM v WHERE a = ANY(ARRAY[CAST('1' AS INTEGER), CAST(NULL AS INTEGER)]) \
+             OR b = ANY(CAST(ARRAY[] AS TEXT[]))",
+        ),
     ] {
         let mut query = query_of(sql);
         simplify(&mut query, "herald");
@@ -441,6 +463,8 @@ fn parameters_have_the_types_that_a_statement_tells() {
     ] {
         assert_eq!(parameter_types(&query_of(sql)), expected, "{sql}");
     }
+    // One more than a query may have.
+    assert_eq!(parameter_types(&query_of("SELECT $4000000000 FROM pg_class")).len(), MAX_PARAMETERS + 1);
 }
 
 /// Types as a session sends them, and text for what stands for a name.
@@ -449,12 +473,17 @@ fn outputs_have_the_types_of_postgresql() {
     let catalogue = catalogue();
     let context = context(&catalogue);
     let sql = "SELECT oid, relname, relkind, relnatts, oid::regclass, reloptions, relhasindex, oid::text, \
-               oid + 1 FROM pg_class WHERE relname = 'pg_class'";
+               oid + 1, (SELECT proallargtypes FROM pg_proc LIMIT 0), \
+               CASE WHEN relkind = 'r' THEN NULL ELSE relnatts END, \
+               (SELECT CASE WHEN typtype = 'c' THEN (SELECT array_agg(atttypid) FROM pg_attribute) END \
+                FROM pg_type LIMIT 1), \
+               (SELECT CASE WHEN typtype = 'd' THEN (SELECT b.typbasetype FROM pg_type b) END FROM pg_type LIMIT 1) \
+               FROM pg_class WHERE relname = 'pg_class'";
     let query = SessionQuery::read(sql, &catalogue.facts.session);
     let plan = runtime().block_on(catalogue.plan(&context, &query, &[])).expect("a plan");
     let types: Vec<WireType> = plan.schema().fields().iter().map(|field| wire_type(field)).collect();
     let oids: Vec<u32> = types.iter().map(|found| found.oid).collect();
-    assert_eq!(oids, [26, 19, 18, 21, 25, 1009, 16, 25, 20]);
+    assert_eq!(oids, [26, 19, 18, 21, 25, 1009, 16, 25, 20, 1028, 21, 1028, 26]);
     assert_eq!(types[0].length, 4);
 }
 

@@ -175,7 +175,7 @@ impl WireType {
 /// Types that Herald has only in its catalogue are `oid` (of BIGINT), `name` and `"char"` (of VARCHAR).
 pub fn wire_type(field: &Field) -> WireType {
     match labelled(field) {
-        Some(name @ ("oid" | "xid" | "name" | "char" | "json")) => {
+        Some(name @ ("oid" | "xid" | "name" | "char" | "json" | "_oid" | "_name" | "_char")) => {
             WireType::plain(type_named(name).map_or(TEXT, |found| found.oid))
         }
         _ => natural_type(field),

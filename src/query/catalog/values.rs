@@ -21,6 +21,12 @@ static RESERVED: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     lines.filter(|(_, kind)| !kind.starts_with('U')).map(|(word, _)| word).collect()
 });
 
+/// Tells whether a word in lower case is one that no table may be called by without quotes.
+pub(super) fn is_reserved(word: &str) -> bool {
+    let mut lines = include_str!("data/keywords.txt").lines().map(|line| line.split(' '));
+    lines.any(|mut words| words.next() == Some(word) && matches!(words.next(), Some("R" | "T")))
+}
+
 /// The functions of this module.
 pub(super) const ENTRIES: &[Entry] = &[
     entry("quote_ident", [1, 1], "text", quote_ident),

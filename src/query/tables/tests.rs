@@ -208,7 +208,8 @@ type ScanSender = tokio::sync::mpsc::Sender<datafusion::error::Result<RecordBatc
 fn ask_held(rows: &RecordBatch, sql: &str) -> Result<Answer> {
     let (name, held) = ("v".to_owned(), TableRows::Held(rows.clone()));
     let (key, indexes) = (None, Vec::new());
-    let table = QueryTable { schema_name: None, name, schema: rows.schema(), key, indexes, rows: held };
+    let (schema_name, schema, definition) = (None, rows.schema(), None);
+    let table = QueryTable { schema_name, name, schema, key, indexes, definition, rows: held };
     let finality = Finality::Never;
     let tables = Tables { epoch: 1, unknown: vec![], sources: vec![], finality, tables: vec![table] };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

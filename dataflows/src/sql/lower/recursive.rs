@@ -132,6 +132,7 @@ impl Lower<'_> {
         let served = None;
         let view = View {
             name,
+            definition: String::new(),
             rel,
             key: None,
             retention_us: None,

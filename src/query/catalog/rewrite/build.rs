@@ -1,7 +1,8 @@
 //! Parts of syntax trees: names, calls, literals and lambdas, built and taken apart.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
+    Array, ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
     LambdaFunctionParameter, LambdaSyntax, ObjectName, ObjectNamePart, OneOrManyWithParens, OrderByExpr,
     Query, Select, SelectItem, SetExpr, Value,
@@ -68,6 +69,23 @@ pub(super) fn text_literal(text: &str) -> Expr {
 /// A literal of a number.
 pub(super) fn number_literal(number: i64) -> Expr {
     Expr::value(Value::Number(number.to_string(), false))
+}
+
+/// TRUE or FALSE.
+pub(super) fn boolean_literal(value: bool) -> Expr {
+    Expr::value(Value::Boolean(value))
+}
+
+/// A CASE of conditions with their results, and the result without any.
+pub(super) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let conditions = branches.into_iter().map(|(condition, result)| CaseWhen { condition, result });
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: conditions.collect(),
+        else_result: Some(Box::new(otherwise)),
+    }
 }
 
 /// A column of a table.

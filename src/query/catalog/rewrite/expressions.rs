@@ -10,6 +10,7 @@ use super::build::{
     array, array_type, call, call_arguments, called_name, cast, column_name, folded, last_part, literal_text,
     number_literal, peeled, text_literal,
 };
+use super::scopes::{Scopes, is_hidden};
 use crate::query::catalog::call::{EXPAND, SUBSCRIPTS};
 use crate::query::catalog::functions::is_known;
 use crate::query::catalog::lookups::{CAST, REFERENCE_NAME, REFERENCE_NAMES};
@@ -22,11 +23,6 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
     *expr = match taken {
         Expr::Collate { expr, .. } => *expr,
         Expr::Identifier(ident) if is_bare_function(&ident) => call(&folded(&ident), Vec::new()),
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_)
-            if matches!(column_name(&taken).as_deref(), Some("xmin" | "xmax")) =>
-        {
-            call("pg_as_xid", vec![number_literal(1)])
-        }
         Expr::Cast { expr: inner, data_type, kind, array, format } => rewrite_cast(&inner, &data_type)
             .unwrap_or(Expr::Cast { kind, expr: inner, data_type, array, format }),
         Expr::TypedString(typed) if reference_name(&typed.data_type).is_some() => {
@@ -57,12 +53,31 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
     };
 }
 
+/// The value of a column that every table of the catalogue has, as `xmin`, if an expression is one.
+pub(super) fn hidden_column(expr: &Expr, scopes: &Scopes) -> Option<Expr> {
+    let name = match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+            column_name(expr).filter(|name| is_hidden(name))?
+        }
+        _ => return None,
+    };
+    let found = scopes.relation_of(expr)?;
+    Some(match name.as_str() {
+        "ctid" => text_literal("(0,1)"),
+        "tableoid" => call("pg_as_oid", vec![number_literal(i64::from(found.oid))]),
+        _ => call("pg_as_xid", vec![number_literal(1)]),
+    })
+}
+
 /// Rewrites an expression of a query over views: what is PostgreSQL's syntax alone goes.
 pub(super) fn simplify_expr(expr: &mut Expr) {
     let taken = std::mem::replace(expr, Expr::value(Value::Null));
     *expr = match taken {
         Expr::Collate { expr, .. } => *expr,
-        Expr::BinaryOp { left, op, right } => Expr::BinaryOp { left, op: plain_operator(op), right },
+        Expr::BinaryOp { left, op, right } if is_qualified(&op) => {
+            let (left, right) = (nested(*left), nested(*right));
+            Expr::Nested(Box::new(Expr::BinaryOp { left, op: plain_operator(op), right }))
+        }
         Expr::AnyOp { left, compare_op, right, is_some } => {
             let right = Box::new(array_operand(*right, &left));
             Expr::AnyOp { left, compare_op: plain_operator(compare_op), right, is_some }
@@ -70,6 +85,11 @@ pub(super) fn simplify_expr(expr: &mut Expr) {
         Expr::AllOp { left, compare_op, right } => {
             let right = Box::new(array_operand(*right, &left));
             Expr::AllOp { left, compare_op: plain_operator(compare_op), right }
+        }
+        Expr::Cast { expr, data_type: DataType::Array(item), .. }
+            if literal_text(&expr).and_then(array_items).is_some() =>
+        {
+            simplify_array(&expr, item)
         }
         Expr::Cast { kind, expr, data_type, array, format } => {
             let data_type = match &data_type {
@@ -90,6 +110,43 @@ pub(super) fn simplify_expr(expr: &mut Expr) {
         }
         other => other,
     };
+}
+
+/// An array that is written as text, as an array of items that are cast to their type.
+fn simplify_array(text: &Expr, item: ArrayElemTypeDef) -> Expr {
+    let items = literal_text(text).and_then(array_items).unwrap_or_default();
+    let (ArrayElemTypeDef::SquareBracket(data_type, _) | ArrayElemTypeDef::AngleBracket(data_type)) = item
+    else {
+        return cast(text.clone(), DataType::Array(item));
+    };
+    let plain = match data_type.as_ref() {
+        DataType::Custom(..) => builtin_name(&data_type).and_then(|name| engine_type(&name)),
+        _ => None,
+    };
+    let data_type = plain.unwrap_or(*data_type);
+    if items.is_empty() {
+        return cast(array(Vec::new()), array_type(data_type));
+    }
+    array(items.iter().map(|item| cast(item_literal(item), data_type.clone())).collect())
+}
+
+/// Tells whether an operator is written with its schema: it binds in another way than the plain one.
+fn is_qualified(op: &BinaryOperator) -> bool {
+    matches!(op, BinaryOperator::PGCustomBinaryOperator(_))
+}
+
+/// An operand in parentheses, unless it is one word, a call or in parentheses already.
+fn nested(operand: Expr) -> Box<Expr> {
+    Box::new(match operand {
+        Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Value(_)
+        | Expr::Function(_)
+        | Expr::Nested(_)
+        | Expr::Array(_)
+        | Expr::Subquery(_) => operand,
+        other => Expr::Nested(Box::new(other)),
+    })
 }
 
 /// Tells whether a type is one that only the catalogue has.
@@ -156,7 +213,7 @@ fn reference_name(data_type: &DataType) -> Option<String> {
 }
 
 /// The type of the engine for a builtin type's values; None for one that needs none of these.
-fn engine_type(name: &str) -> Option<DataType> {
+pub(super) fn engine_type(name: &str) -> Option<DataType> {
     Some(match name {
         "bool" => DataType::Boolean,
         "int2" => DataType::SmallInt(None),

@@ -5,7 +5,7 @@
 //! expression, and takes no two of one name, so that outputs without a name get theirs before a query is
 //! planned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, DataType, Expr, Ident, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::build::{folded, last_part, name_parts, quoted};
 use super::expressions::builtin_name;
+use super::scopes::is_hidden;
 
 /// Name of a column for which the rule has none.
 const UNNAMED: &str = "?column?";
@@ -147,30 +148,31 @@ fn expr_name(expr: &Expr) -> String {
 
 /// Gives the outputs of a SELECT names: those without one, and those whose name another has.
 pub(super) fn name_outputs(select: &mut Select) {
-    let mut taken = BTreeSet::new();
+    let mut taken = Taken::default();
     let wildcards: Vec<Option<String>> = select.projection.iter().filter_map(wildcard_table).collect();
     for item in &mut select.projection {
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 let name = expr_name(expr);
                 if wildcards.iter().any(|table| stands_for(table.as_deref(), expr)) {
-                    taken.insert(name.clone());
+                    taken.names.insert(name.clone());
                 }
-                let free = free_name(&taken, &name);
-                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let free = taken.free_name(&name);
+                let is_column =
+                    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) && !is_hidden(&name);
                 if !is_column || free != name {
                     let expr = std::mem::replace(expr, Expr::value(Value::Null));
                     *item = SelectItem::ExprWithAlias { expr, alias: quoted(&free) };
                 }
-                taken.insert(free);
+                taken.names.insert(free);
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = folded(alias);
-                let free = free_name(&taken, &name);
+                let free = taken.free_name(&name);
                 if free != name {
                     *alias = quoted(&free);
                 }
-                taken.insert(free);
+                taken.names.insert(free);
             }
             _ => {}
         }
@@ -200,15 +202,29 @@ fn stands_for(table: Option<&str>, expr: &Expr) -> bool {
     }
 }
 
-/// A name that is not taken: with a number behind it if it is.
-fn free_name(taken: &BTreeSet<String>, name: &str) -> String {
-    let mut free = name.to_owned();
-    let mut number = 0;
-    while taken.contains(&free) {
-        number += 1;
-        free = format!("{name}_{number}");
+/// Names that outputs of a SELECT have.
+#[derive(Default)]
+struct Taken {
+    names: BTreeSet<String>,
+    /// Numbers that were last put behind names.
+    numbers: BTreeMap<String, usize>,
+}
+
+impl Taken {
+    /// A name that is not taken: with a number behind it if it is.
+    fn free_name(&mut self, name: &str) -> String {
+        if !self.names.contains(name) {
+            return name.to_owned();
+        }
+        let number = self.numbers.entry(name.to_owned()).or_default();
+        loop {
+            *number += 1;
+            let free = format!("{name}_{number}");
+            if !self.names.contains(&free) {
+                return free;
+            }
+        }
     }
-    free
 }
 
 /// Name that an expression suggests.

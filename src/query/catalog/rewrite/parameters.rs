@@ -16,16 +16,20 @@ use super::expressions::builtin_name;
 use crate::query::catalog::relations::column_type;
 use crate::query::catalog::types::{TEXT, is_reference, type_named, type_of};
 
+/// Most parameters of a query.
+pub const MAX_PARAMETERS: usize = 32_767;
 /// OID of BIGINT, which LIMIT takes.
 const INT8: u32 = 20;
 
 /// OIDs of the types that a query gives to its parameters, `$1` first; 0 for one that the query does not
-/// tell.
+/// tell. Beyond [`MAX_PARAMETERS`] there is one more at most, so that the query can be refused.
 pub fn parameter_types(query: &Query) -> Vec<u32> {
     let mut find = FindTypes { types: BTreeMap::new() };
     let _ = walk_query(&mut query.clone(), &mut find);
     let count = find.types.keys().next_back().copied().unwrap_or_default();
-    (1..=count).map(|number| find.types.get(&number).copied().unwrap_or_default()).collect()
+    (1..=count.min(MAX_PARAMETERS + 1))
+        .map(|number| find.types.get(&number).copied().unwrap_or_default())
+        .collect()
 }
 
 /// Puts SQL of values in the places of a query's parameters. A parameter without a value stays.

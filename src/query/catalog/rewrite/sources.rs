@@ -2,15 +2,17 @@
 //! table.
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query,
-    Select, SelectItem, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins,
-    Value, WildcardAdditionalOptions,
+    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy,
+    OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectItem, TableAlias, TableAliasColumnDef,
+    TableFactor, TableFunctionArgs, TableWithJoins, Value, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::aggregates::{Effects, is_aggregated};
 use super::build::{
-    call, cast, column_of, folded, last_part, name_parts, number_literal, plain_select_mut, quoted,
+    call, cast, column_of, folded, item_expr, last_part, name_parts, number_literal, plain_select,
+    plain_select_mut, quoted,
 };
 use crate::query::catalog::call::SUBSCRIPTS;
 use crate::query::catalog::relations::relation;
@@ -87,6 +89,38 @@ pub(super) fn rewrite_sources(select: &mut Select) -> Vec<Moved> {
     moved
 }
 
+/// Orders the answer of a query that lists columns without ORDER BY as their tables have them, which
+/// PostgreSQL mostly does and tools rely on.
+pub(super) fn order_columns(query: &mut Query) {
+    let Some(select) = plain_select(query).filter(|_| query.order_by.is_none()) else { return };
+    let mut outputs = select.projection.iter().filter_map(item_expr);
+    if select.distinct.is_some() || is_aggregated(select) || !outputs.all(|item| Effects::of(item).is_plain())
+    {
+        return;
+    }
+    let factors = select.from.iter().flat_map(|source| {
+        std::iter::once(&source.relation).chain(source.joins.iter().map(|join| &join.relation))
+    });
+    let Some((table, keys)) = factors.filter_map(column_order).next() else { return };
+    let order = keys.iter().map(|key| OrderByExpr {
+        expr: column_of(&table, key),
+        options: OrderByOptions { asc: None, nulls_first: None },
+        with_fill: None,
+    });
+    query.order_by = Some(OrderBy { kind: OrderByKind::Expressions(order.collect()), interpolate: None });
+}
+
+/// The alias of a table that lists columns, with the names of those that its order follows.
+fn column_order(factor: &TableFactor) -> Option<(String, &'static [&'static str])> {
+    let TableFactor::Table { name, args: None, .. } = factor else { return None };
+    let keys: &[&str] = match catalogue_name(name)? {
+        ["pg_catalog", "pg_attribute"] => &["attrelid", "attnum"],
+        ["information_schema", "columns"] => &["table_schema", "table_name", "ordinal_position"],
+        _ => return None,
+    };
+    Some((alias_of(factor)?, keys))
+}
+
 /// Tells whether an unnested array on the right side of a join has the rows that it would have within its
 /// table.
 fn can_move(operator: &JoinOperator) -> bool {
@@ -140,7 +174,7 @@ fn rewrite_nested(nested: &mut TableWithJoins) {
     }
 }
 
-fn table_alias(name: &str, columns: Vec<&str>) -> TableAlias {
+pub(super) fn table_alias(name: &str, columns: Vec<&str>) -> TableAlias {
     let columns = columns.into_iter().map(|name| TableAliasColumnDef { name: quoted(name), data_type: None });
     TableAlias { explicit: true, name: quoted(name), columns: columns.collect(), at: None }
 }
@@ -232,7 +266,7 @@ fn plain_table(names: &[&str], alias: Option<TableAlias>) -> TableFactor {
 }
 
 /// A query of one row.
-fn select_of(items: Vec<SelectItem>) -> Option<Query> {
+pub(super) fn select_of(items: Vec<SelectItem>) -> Option<Query> {
     let mut query = *Parser::new(&PostgreSqlDialect {}).try_with_sql("SELECT 1").ok()?.parse_query().ok()?;
     plain_select_mut(&mut query)?.projection = items;
     Some(query)

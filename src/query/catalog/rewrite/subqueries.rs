@@ -7,154 +7,29 @@
 //!
 //! EXISTS is run in conditions alone: among the outputs of a SELECT it becomes a count of such an array.
 //!
-//! Some subqueries are never asked: those of a SELECT from a table that is always empty, and those in a
-//! branch of CASE for kinds of objects that Herald does not have. They are replaced by NULL, as what they
-//! hold is beyond the engine.
+//! A subquery whose meaning these forms would change stays as it is: the engine runs it, or refuses it.
 
 use std::ops::ControlFlow;
 
 use dataflows::sql::walk_expr;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArguments, GroupByExpr, JoinOperator, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator, Value, VisitorMut,
+    BinaryOperator, DataType, Distinct, Expr, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, VisitorMut,
 };
 
+use super::aggregates::{Effects, array_subquery, is_aggregated, is_grouped};
 use super::build::{
-    array_of, array_type, call, call_arguments, call_ordered, column_name, conjunction, folded, item_expr,
-    lambda, last_part, literal_text, null_of, number_literal, peeled, plain_select, plain_select_mut, quoted,
-    split_conjunction, text_literal,
+    array_of, boolean_literal, call, call_ordered, case, column_of, conjunction, item_expr, lambda, null_of,
+    number_literal, plain_select, plain_select_mut, quoted, split_conjunction,
 };
-use super::sources::{alias_of, catalogue_name};
-use crate::query::catalog::is_filled;
-use crate::query::catalog::relations::{column_type, relation};
+use super::rows::{Bounds, RowColumns, joins_read_outer, order_of, query_reads_outer, reads_outer};
+use super::scopes::{ScopeTable, tables_of};
+use super::sources::{catalogue_name, select_of, table_alias};
+use crate::query::catalog::call::ONLY_ROW;
 
-/// Parameter of the lambdas that are made.
-const ROW: &str = "__row";
-/// Aggregates that tools call.
-const AGGREGATES: [&str; 12] = [
-    "array_agg",
-    "avg",
-    "bool_and",
-    "bool_or",
-    "count",
-    "every",
-    "first_value",
-    "json_agg",
-    "max",
-    "min",
-    "string_agg",
-    "sum",
-];
-
-/// Kinds that no row of the catalogue has, by column: Herald has no foreign keys, domains or composite types.
-const MISSING_KINDS: [(&str, &[&str]); 2] =
-    [("contype", &["c", "f", "n", "t", "u", "x"]), ("typtype", &["c", "d", "e", "m", "r"])];
-
-/// Tells whether a condition holds of no row, as it asks for a kind that there is none of.
-fn is_never(condition: &Expr) -> bool {
-    match peeled(condition) {
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            let (Some(column), Some(kind)) = (column_name(left), literal_text(right)) else { return false };
-            MISSING_KINDS.iter().any(|(name, kinds)| *name == column && kinds.contains(&kind))
-        }
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => is_never(left) || is_never(right),
-        Expr::BinaryOp { left, op: BinaryOperator::Or, right } => is_never(left) && is_never(right),
-        _ => false,
-    }
-}
-
-/// Removes the branches of a CASE that no row takes.
-pub(super) fn drop_branches(expr: &mut Expr) {
-    let Expr::Case { operand: None, conditions, else_result, .. } = expr else { return };
-    let dropped = conditions.iter().find(|branch| is_never(&branch.condition));
-    let Some(kind) = dropped.map(|branch| result_type(&branch.result)) else { return };
-    conditions.retain(|branch| !is_never(&branch.condition));
-    if conditions.is_empty() {
-        let rest = else_result.take().map(|rest| *rest);
-        *expr = match rest {
-            Some(rest) if !matches!(&rest, Expr::Value(value) if value.value == Value::Null) => rest,
-            _ => null_of(kind),
-        };
-    }
-}
-
-/// Type of a subquery's value, as far as the catalogue's columns tell it; text if they do not.
-fn result_type(expr: &Expr) -> DataType {
-    match peeled(expr) {
-        Expr::Subquery(query) => first_output(query).map_or(DataType::Text, result_type),
-        Expr::Cast { data_type, .. } => data_type.clone(),
-        Expr::Function(function) => {
-            let first = call_arguments(function).first().map(|first| result_type(first));
-            match (last_part(&function.name).as_deref(), &function.args) {
-                (Some("array_agg"), _) => array_type(first.unwrap_or(DataType::Text)),
-                (Some("array"), FunctionArguments::Subquery(query)) => {
-                    array_type(first_output(query).map_or(DataType::Text, result_type))
-                }
-                _ => DataType::Text,
-            }
-        }
-        other => match column_name(other).as_deref().and_then(column_type) {
-            Some("oid" | "int8" | "xid") => DataType::BigInt(None),
-            Some("int2" | "int4") => DataType::Integer(None),
-            Some("bool") => DataType::Boolean,
-            _ => DataType::Text,
-        },
-    }
-}
-
-/// The expression of a query's first output.
-fn first_output(query: &Query) -> Option<&Expr> {
-    match query.body.as_ref() {
-        SetExpr::Select(select) => item_expr(select.projection.first()?),
-        _ => None,
-    }
-}
-
-/// Replaces the subqueries of a SELECT that has no rows: those among its outputs, and with them a condition
-/// that no row meets.
-pub(super) fn drop_unasked(select: &mut Select) {
-    if let Some(condition) = &mut select.selection
-        && is_never(condition)
-        && walk_expr(&mut condition.clone(), &mut FindSubquery).is_break()
-    {
-        *condition = Expr::value(Value::Boolean(false));
-    } else if !is_void(select) {
-        return;
-    }
-    if select.projection.iter().filter_map(item_expr).any(is_aggregate) {
-        return;
-    }
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _ = walk_expr(expr, &mut DropSubqueries);
-        }
-    }
-}
-
-/// Search for a subquery.
-struct FindSubquery;
-
-impl VisitorMut for FindSubquery {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        ControlFlow::Break(())
-    }
-}
-
-/// Replacement of subqueries by NULL.
-struct DropSubqueries;
-
-impl VisitorMut for DropSubqueries {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if matches!(expr, Expr::Subquery(_)) || array_subquery(expr).is_some() {
-            *expr = null_of(result_type(expr));
-        }
-        ControlFlow::Continue(())
-    }
-}
+/// Name of a table that is made of a subquery, and of its column.
+const ROWS: &str = "__rows";
+const VALUE: &str = "__value";
 
 /// Counts the rows of each EXISTS among the outputs of a SELECT.
 pub(super) fn count_existing(select: &mut Select) {
@@ -197,75 +72,56 @@ impl VisitorMut for CountExisting {
 /// EXISTS of a query, or NOT EXISTS, by the number of its rows; None for a query that is not one SELECT.
 fn counted_rows(query: &Query, negated: bool) -> Option<Expr> {
     let mut query = query.clone();
-    plain_select_mut(&mut query)?.projection = vec![SelectItem::UnnamedExpr(number_literal(1))];
+    query.order_by = None;
+    let is_part = !Bounds::of(&query)?.is_all();
+    let select = plain_select_mut(&mut query)?;
+    match select.distinct {
+        None => {}
+        // There are as many rows as without it, or fewer, but none only if there are none.
+        Some(Distinct::Distinct) if !is_part => select.distinct = None,
+        Some(_) => return None,
+    }
+    let outputs = select.projection.iter().filter_map(item_expr).map(Effects::of);
+    let (mut aggregates, mut sets) = (false, false);
+    for effects in outputs {
+        aggregates |= effects.aggregates;
+        sets |= effects.sets;
+    }
+    // Without its aggregates a SELECT that has nothing else of a group would have other rows.
+    let is_one_row = aggregates && !is_grouped(select) && select.having.is_none();
+    if sets || select.qualify.is_some() || is_one_row {
+        return None;
+    }
+    select.projection = vec![SelectItem::UnnamedExpr(number_literal(1))];
     let count = call("cardinality", vec![array_of(query)]);
     let op = if negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
     Some(Expr::BinaryOp { left: Box::new(count), op, right: Box::new(number_literal(0)) })
 }
 
-/// Tells whether a SELECT has no rows, whatever the catalogue holds.
-fn is_void(select: &Select) -> bool {
-    let aggregates = select.projection.iter().filter_map(item_expr).any(is_aggregate);
-    if aggregates {
-        return false;
-    }
-    select.selection.as_ref().is_some_and(is_never)
-        || select.from.iter().any(|source| {
-            let mut is_empty = is_always_empty(&source.relation);
-            for join in &source.joins {
-                match join.join_operator {
-                    JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => {}
-                    JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
-                        is_empty |= is_always_empty(&join.relation);
-                    }
-                    _ => return false,
-                }
-            }
-            is_empty
-        })
+/// Tells whether a query has rows, if its form tells it: one that aggregates all its rows has one.
+fn known_existence(query: &Query) -> Option<bool> {
+    let select = plain_select(query)?;
+    let is_one_row = is_aggregated(select) && !is_grouped(select) && select.having.is_none();
+    let is_plain = select.qualify.is_none() && select.projection.iter().filter_map(item_expr).all(has_no_set);
+    if is_one_row && is_plain { Some(Bounds::of(query)?.has_first()) } else { None }
 }
 
-/// Tells whether a table is one of the catalogue that nothing fills.
-fn is_always_empty(factor: &TableFactor) -> bool {
-    match factor {
-        TableFactor::Table { name, args: None, .. } => {
-            catalogue_name(name).is_some_and(|[schema, table]| !is_filled(schema, table))
-        }
-        _ => false,
-    }
+fn has_no_set(expr: &Expr) -> bool {
+    !Effects::of(expr).sets
 }
 
-fn is_aggregate(expr: &Expr) -> bool {
-    match peeled(expr) {
-        Expr::Function(Function { name, over: None, .. }) => {
-            last_part(name).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
-        }
-        Expr::Cast { expr, .. } => is_aggregate(expr),
-        Expr::BinaryOp { left, right, .. } => is_aggregate(left) || is_aggregate(right),
-        _ => false,
-    }
-}
-
-/// The subquery of `ARRAY(SELECT ..)`.
-fn array_subquery(expr: &Expr) -> Option<&Query> {
-    let Expr::Function(Function { name, args: FunctionArguments::Subquery(query), .. }) = expr else {
-        return None;
-    };
-    (last_part(name)? == "array").then_some(query)
-}
-
-/// Rewrites a scalar subquery, or ARRAY of one, whose parts are rewritten.
-pub(super) fn rewrite_subquery(expr: &mut Expr) {
+/// Rewrites a subquery in an expression whose parts are rewritten. `lambdas` counts those that are made.
+pub(super) fn rewrite_subquery(expr: &mut Expr, lambdas: &mut usize) {
     let rewritten = match &*expr {
-        Expr::InSubquery { expr, subquery, negated } => constant_rows(subquery).map(|rows| {
-            let found = call("array_has", vec![rows, expr.as_ref().clone()]);
-            if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
-        }),
-        Expr::Subquery(query) => {
-            correlated_rows(query).map(|rows| call("array_element", vec![rows, number_literal(1)]))
+        Expr::Exists { subquery, negated } => {
+            known_existence(subquery).map(|exists| boolean_literal(exists != *negated))
         }
+        Expr::InSubquery { expr, subquery, negated } => {
+            constant_rows(subquery).map(|rows| found_in(rows, expr, *negated, lambdas))
+        }
+        Expr::Subquery(query) => correlated_rows(query, lambdas).map(|rows| call(ONLY_ROW, vec![rows])),
         other => array_subquery(other).and_then(|query| {
-            let rows = correlated_rows(query).or_else(|| all_rows(query))?;
+            let rows = correlated_rows(query, lambdas).or_else(|| all_rows(query))?;
             Some(or_empty(rows))
         }),
     };
@@ -279,23 +135,48 @@ fn or_empty(rows: Expr) -> Expr {
     call("coalesce", vec![rows, call("make_array", Vec::new())])
 }
 
+/// A parameter for a lambda that no other has.
+fn new_parameter(lambdas: &mut usize) -> String {
+    *lambdas += 1;
+    format!("__row{lambdas}")
+}
+
+/// IN of an array, or NOT IN: NULL for a value that is not found beside a NULL, or is one.
+fn found_in(rows: Expr, value: &Expr, negated: bool, lambdas: &mut usize) -> Expr {
+    let item = new_parameter(lambdas);
+    let is_null = Expr::IsNull(Box::new(Expr::Identifier(quoted(&item))));
+    let nulls = call("array_filter", vec![rows.clone(), lambda(&item, is_null)]);
+    let count = |rows: Expr, op: BinaryOperator| {
+        let (left, right) = (Box::new(call("cardinality", vec![rows])), Box::new(number_literal(0)));
+        Expr::BinaryOp { left, op, right }
+    };
+    let unknown = Expr::BinaryOp {
+        left: Box::new(Expr::IsNull(Box::new(Expr::Nested(Box::new(value.clone()))))),
+        op: BinaryOperator::Or,
+        right: Box::new(count(nulls, BinaryOperator::Gt)),
+    };
+    let no_rows = count(rows.clone(), BinaryOperator::Eq);
+    let found = call("array_has", vec![rows, value.clone()]);
+    case(
+        vec![
+            (no_rows, boolean_literal(negated)),
+            (found, boolean_literal(!negated)),
+            (unknown, null_of(DataType::Boolean)),
+        ],
+        boolean_literal(negated),
+    )
+}
+
 /// The output of the subquery of IN as an array, if the subquery reads only the catalogue and nothing of the
 /// outer query: the engine runs IN with a subquery in conditions alone.
 fn constant_rows(query: &Query) -> Option<Expr> {
     let select = plain_select(query)?;
-    let [item] = select.projection.as_slice() else { return None };
-    let output = item_expr(item)?;
-    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-    if is_grouped || select.having.is_some() || is_aggregate(output) {
-        return None;
-    }
-    let tables = inner_tables(select)?;
-    let mut parts = select.selection.iter().chain([output]);
+    let tables = named_tables(select)?;
     let reads_views = select
         .from
         .iter()
         .any(|source| is_view(&source.relation) || source.joins.iter().any(|join| is_view(&join.relation)));
-    if reads_views || parts.any(|part| reads_outer(part, &tables)) {
+    if reads_views || query_reads_outer(query, &tables) {
         return None;
     }
     all_rows(query).map(or_empty)
@@ -306,54 +187,113 @@ fn is_view(factor: &TableFactor) -> bool {
     matches!(factor, TableFactor::Table { name, args: None, .. } if catalogue_name(name).is_none())
 }
 
+/// The tables of a SELECT; None if it has none, or one without a name.
+fn named_tables(select: &Select) -> Option<Vec<ScopeTable>> {
+    let tables = tables_of(select);
+    let is_named = !tables.is_empty() && tables.iter().all(|table| !table.alias.is_empty());
+    is_named.then_some(tables)
+}
+
+/// The output of a SELECT that has one row for each that it reads, in any number.
+fn plain_output(select: &Select) -> Option<&Expr> {
+    let [item] = select.projection.as_slice() else { return None };
+    let output = item_expr(item)?;
+    let is_plain = !is_aggregated(select) && select.qualify.is_none() && Effects::of(output).is_plain();
+    is_plain.then_some(output)
+}
+
 /// The output of a subquery without columns of the outer query, as an array.
 fn all_rows(query: &Query) -> Option<Expr> {
+    let Some(select) = plain_select(query) else { return wrapped_rows(query) };
+    let is_whole = select.distinct.is_none() && Bounds::of(query).is_some_and(Bounds::is_all);
+    let Some(output) = plain_output(select).filter(|_| is_whole).cloned() else { return wrapped_rows(query) };
+    let order = order_of(query)?;
     let mut query = query.clone();
-    let order = take_order(&mut query)?;
-    let select = plain_select_mut(&mut query)?;
-    let [item] = select.projection.as_mut_slice() else { return None };
-    let output = item_expr(item)?.clone();
-    let order = resolve_order(order, &output);
-    *item = SelectItem::UnnamedExpr(call_ordered("array_agg", output, order));
+    query.order_by = None;
+    let packed = call_ordered("array_agg", output, order);
+    plain_select_mut(&mut query)?.projection = vec![SelectItem::UnnamedExpr(packed)];
     Some(Expr::Subquery(Box::new(query)))
 }
 
-/// Takes the ORDER BY of a query; None if it has a LIMIT, or more than these.
-fn take_order(query: &mut Query) -> Option<Vec<OrderByExpr>> {
-    if query.limit_clause.is_some() || query.fetch.is_some() {
-        return None;
-    }
-    match query.order_by.take().map(|order| order.kind) {
-        None => Some(Vec::new()),
-        Some(OrderByKind::Expressions(order)) => Some(order),
-        Some(OrderByKind::All(_)) => None,
-    }
-}
-
-/// An ORDER BY of which each number stands for the output.
-fn resolve_order(mut order: Vec<OrderByExpr>, output: &Expr) -> Vec<OrderByExpr> {
+/// The output of any subquery as an array: an aggregate over the subquery as a table, which has its order as
+/// further columns.
+fn wrapped_rows(query: &Query) -> Option<Expr> {
+    let mut inner = query.clone();
+    let mut columns = vec![VALUE.to_owned()];
+    let mut order = order_of(query)?;
     for by in &mut order {
-        if matches!(&by.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
-            by.expr = output.clone();
+        let SetExpr::Select(select) = inner.body.as_mut() else { return None };
+        let output = item_expr(select.projection.first()?)?;
+        if by.expr == *output {
+            by.expr = column_of(ROWS, VALUE);
+            continue;
         }
+        if select.distinct.is_some() {
+            return None;
+        }
+        let name = format!("__order{}", columns.len());
+        let key = std::mem::replace(&mut by.expr, column_of(ROWS, &name));
+        select.projection.push(SelectItem::ExprWithAlias { expr: key, alias: quoted(&name) });
+        columns.push(name);
     }
-    order
+    let packed = call_ordered("array_agg", column_of(ROWS, VALUE), order);
+    let mut outer = select_of(vec![SelectItem::UnnamedExpr(packed)])?;
+    let alias = Some(table_alias(ROWS, columns.iter().map(String::as_str).collect()));
+    let relation = TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias, sample: None };
+    plain_select_mut(&mut outer)?.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    Some(Expr::Subquery(Box::new(outer)))
 }
 
 /// The output of a subquery with columns of the outer query, as an array for each outer row. None if it has
 /// none, or a form that the engine runs, or one that neither can.
-fn correlated_rows(query: &Query) -> Option<Expr> {
+fn correlated_rows(query: &Query, lambdas: &mut usize) -> Option<Expr> {
     let select = plain_select(query)?;
-    let [item] = select.projection.as_slice() else { return None };
-    let output = item_expr(item)?.clone();
-    let is_simple = select.distinct.is_none() && select.having.is_none() && !is_aggregate(&output);
-    if !is_simple {
+    let output = plain_output(select)?.clone();
+    let bounds = Bounds::of(query)?;
+    let order = order_of(query)?;
+    let is_distinct = match select.distinct {
+        None => false,
+        Some(Distinct::Distinct) => true,
+        Some(_) => return None,
+    };
+    let is_orderly = |by: &Expr| Effects::of(by).is_plain() && (!is_distinct || *by == output);
+    if bounds.is_nothing() || !order.iter().all(|by| is_orderly(&by.expr)) {
         return None;
     }
-    if let Some((array, alias)) = only_array(select) {
-        return Some(items_of_array(array, &alias, select.selection.clone(), output));
+    let row = new_parameter(lambdas);
+    let (kept, output) = match only_array(select) {
+        Some(array) if order.is_empty() => {
+            let mut columns = RowColumns::of_item(tables_of(select), &row);
+            let condition = select.selection.clone().map(|condition| columns.replace(condition)).transpose();
+            (filtered(array, &row, condition.ok()?), columns.replace(output).ok()?)
+        }
+        _ => fitting_rows(query, output, &row)?,
+    };
+    let kept = if is_distinct { kept } else { bounds.part_of(kept) };
+    let values = match &output {
+        Expr::Identifier(name) if name.value == row => kept,
+        _ => call("array_transform", vec![kept, lambda(&row, output)]),
+    };
+    Some(if is_distinct { bounds.part_of(call("array_distinct", vec![values])) } else { values })
+}
+
+/// The items of an array that fit a condition.
+fn filtered(array: Expr, item: &str, condition: Option<Expr>) -> Expr {
+    match condition {
+        Some(condition) => call("array_filter", vec![array, lambda(item, condition)]),
+        None => array,
     }
-    let tables = inner_tables(select)?;
+}
+
+/// The rows of a subquery that fit an outer row, as structs in their order, and its output over such a row.
+fn fitting_rows(query: &Query, output: Expr, row: &str) -> Option<(Expr, Expr)> {
+    let select = plain_select(query)?;
+    let tables = named_tables(select)?;
+    let order = order_of(query)?;
+    let is_ordered_by_outer = order.iter().any(|by| reads_outer(&by.expr, &tables));
+    if is_ordered_by_outer || joins_read_outer(select, &tables) {
+        return None;
+    }
     let mut parts = Vec::new();
     if let Some(condition) = select.selection.clone() {
         split_conjunction(condition, &mut parts);
@@ -363,174 +303,27 @@ fn correlated_rows(query: &Query) -> Option<Expr> {
     if mixed.is_empty() && !reads_outer(&output, &tables) {
         return None;
     }
-    let mut needed = NeededColumns { tables: &tables, found: Vec::new() };
-    let mixed = conjunction(mixed.into_iter().map(|part| needed.replace(part)).collect());
-    let output = needed.replace(output);
-    let found = needed.found;
+    let mut columns = RowColumns::of_rows(tables, row);
+    let mixed: Result<Vec<Expr>, _> = mixed.into_iter().map(|part| columns.replace(part)).collect();
+    let mixed = conjunction(mixed.ok()?);
+    let output = columns.replace(output).ok()?;
     let mut rows = query.clone();
-    rows.limit_clause = None;
-    let order = take_order(&mut rows)?;
+    (rows.order_by, rows.limit_clause) = (None, None);
     let inner_select = plain_select_mut(&mut rows)?;
     inner_select.selection = conjunction(inner);
-    let order = order.into_iter().filter(|by| !matches!(by.expr, Expr::Value(_))).collect();
-    let packed = call_ordered("array_agg", pack_columns(found), order);
+    inner_select.distinct = None;
+    let packed = call_ordered("array_agg", columns.packed(), order);
     inner_select.projection = vec![SelectItem::UnnamedExpr(packed)];
-    let rows = Expr::Subquery(Box::new(rows));
-    let kept = match mixed {
-        Some(mixed) => call("array_filter", vec![rows, lambda(ROW, mixed)]),
-        None => rows,
-    };
-    Some(call("array_transform", vec![kept, lambda(ROW, output)]))
+    Some((filtered(Expr::Subquery(Box::new(rows)), row, mixed), output))
 }
 
-/// The columns of a row as a struct, with a constant so that it is never empty.
-fn pack_columns(found: Vec<Expr>) -> Expr {
-    let mut fields = vec![text_literal("here"), number_literal(1)];
-    for (at, column) in found.into_iter().enumerate() {
-        fields.extend([text_literal(&field_name(at)), column]);
-    }
-    call("named_struct", fields)
-}
-
-fn field_name(at: usize) -> String {
-    format!("c{at}")
-}
-
-/// The array, and its alias, of a SELECT from an unnested array alone.
-fn only_array(select: &Select) -> Option<(Expr, String)> {
+/// The array of a SELECT from an unnested array alone.
+fn only_array(select: &Select) -> Option<Expr> {
     let [source] = select.from.as_slice() else { return None };
-    let TableFactor::UNNEST { array_exprs, alias: Some(alias), .. } = &source.relation else { return None };
-    let [array] = array_exprs.as_slice() else { return None };
-    let column = alias.columns.first().map_or(&alias.name, |column| &column.name);
-    source.joins.is_empty().then(|| (array.clone(), folded(column)))
-}
-
-/// The items of an array that fit a condition, each as the output makes it.
-fn items_of_array(array: Expr, item: &str, condition: Option<Expr>, output: Expr) -> Expr {
-    let kept = match condition {
-        Some(condition) => call("array_filter", vec![array, lambda(item, condition)]),
-        None => array,
+    let TableFactor::UNNEST { array_exprs, alias: Some(_), with_ordinality: false, .. } = &source.relation
+    else {
+        return None;
     };
-    if column_name(&output).as_deref() == Some(item) {
-        return kept;
-    }
-    call("array_transform", vec![kept, lambda(item, output)])
-}
-
-/// Table of a subquery: its alias, and its columns if they are known.
-struct InnerTable {
-    alias: String,
-    columns: Option<Vec<String>>,
-}
-
-impl InnerTable {
-    fn of(factor: &TableFactor) -> Option<InnerTable> {
-        let alias = alias_of(factor)?;
-        let columns = match factor {
-            TableFactor::Table { name, args: None, .. } => catalogue_name(name)
-                .and_then(|[schema, table]| relation(schema, table))
-                .map(|found| found.columns.iter().map(|column| column.name.to_owned()).collect()),
-            TableFactor::Table { alias: Some(alias), .. } => {
-                Some(alias.columns.iter().map(|column| folded(&column.name)).collect())
-            }
-            _ => None,
-        };
-        Some(InnerTable { alias, columns })
-    }
-
-    /// Tells whether this table has a column, or may have it.
-    fn has(&self, column: &str) -> bool {
-        self.columns.as_ref().is_none_or(|columns| columns.iter().any(|known| known == column))
-    }
-}
-
-/// The tables of a subquery; None if one has no name, or a condition of a join reads the outer query.
-fn inner_tables(select: &Select) -> Option<Vec<InnerTable>> {
-    let mut tables = Vec::new();
-    for source in &select.from {
-        tables.push(InnerTable::of(&source.relation)?);
-        for join in &source.joins {
-            tables.push(InnerTable::of(&join.relation)?);
-        }
-    }
-    (!tables.is_empty()).then_some(tables)
-}
-
-/// Tells whether a column is one of these tables.
-fn is_inner(column: &Expr, tables: &[InnerTable]) -> bool {
-    match column {
-        Expr::Identifier(ident) => tables.iter().any(|table| table.has(&folded(ident))),
-        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-            [.., table, _] => tables.iter().any(|inner| inner.alias == folded(table)),
-            _ => false,
-        },
-        _ => true,
-    }
-}
-
-/// Tells whether an expression reads a column that is none of these tables.
-fn reads_outer(expr: &Expr, tables: &[InnerTable]) -> bool {
-    let mut find = FindOuter { tables, found: false, depth: 0 };
-    let _ = walk_expr(&mut expr.clone(), &mut find);
-    find.found
-}
-
-struct FindOuter<'a> {
-    tables: &'a [InnerTable],
-    found: bool,
-    /// Depth of queries within the expression, which have columns of their own.
-    depth: usize,
-}
-
-impl VisitorMut for FindOuter<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0 && !is_inner(expr, self.tables) {
-            self.found = true;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Columns of a subquery that an expression over a row of it needs.
-struct NeededColumns<'a> {
-    tables: &'a [InnerTable],
-    found: Vec<Expr>,
-}
-
-impl NeededColumns<'_> {
-    /// The expression over a row: columns of the subquery become fields of it.
-    fn replace(&mut self, mut expr: Expr) -> Expr {
-        let _ = walk_expr(&mut expr, self);
-        expr
-    }
-}
-
-impl VisitorMut for NeededColumns<'_> {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-        if is_column && is_inner(expr, self.tables) {
-            let known = self.found.iter().position(|found| found == expr);
-            let at = known.unwrap_or_else(|| {
-                self.found.push(expr.clone());
-                self.found.len() - 1
-            });
-            let row = Expr::Identifier(quoted(ROW));
-            *expr = call("get_field", vec![row, text_literal(&field_name(at))]);
-        }
-        ControlFlow::Continue(())
-    }
+    let [array] = array_exprs.as_slice() else { return None };
+    source.joins.is_empty().then(|| array.clone())
 }
