@@ -6,6 +6,7 @@
 //! memory than it may.
 
 mod http;
+mod pg;
 mod report;
 
 use std::fs;
@@ -20,6 +21,7 @@ use crate::options::Options;
 use crate::paths::Paths;
 use crate::spine::herald;
 use http::Http;
+use pg::Pg;
 use report::Line;
 pub use report::Report;
 
@@ -63,9 +65,10 @@ pub fn measure(paths: &Paths, options: &Options) -> Result<Report> {
     let (name, topology) = ("view", paths.work_path("view.sql"));
     fs::write(&topology, TOPOLOGY)?;
     eprintln!("a view of {rows} rows");
-    let port = child::free_port()?;
+    let (port, pg_port) = (child::free_port()?, child::free_port()?);
     let mut command = herald(paths, options, &topology, name);
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--query-time", "600s", "--query-memory"]);
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--query-time", "600s"]);
+    command.args(["--listen-pg", &format!("127.0.0.1:{pg_port}"), "--query-memory"]);
     command.arg(format!("{QUERY_MIB}MiB")).env("ROWS", rows.to_string());
     let begun = Instant::now();
     let mut running = Running::start(&mut command, &paths.work_path("view.log"), port)?;
@@ -76,8 +79,10 @@ pub fn measure(paths: &Paths, options: &Options) -> Result<Report> {
     let mut connection = Http::connect(port)?;
     let by_key = look_up(&asked, |player| connection.get(&format!("/v1/views/scores/{player}")))?;
     let mut lines = vec![Line::new("one row by its key", "`/v1/views/VIEW/KEY`", by_key).reading("1 entry")];
-    // Another way to ask, such as a connection of the PostgreSQL protocol, is another closure here.
     lines.extend(asked.measure("`/v1/query`", &mut |sql| connection.query(sql))?);
+    drop(connection);
+    let mut connection = Pg::connect(pg_port)?;
+    lines.extend(asked.measure("PostgreSQL's protocol", &mut |sql| connection.query(sql))?);
     drop(running);
     fs::remove_dir_all(paths.work_path(name))?;
     Ok(Report::new(rows, QUERY_MIB, lines))
