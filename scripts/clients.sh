@@ -41,7 +41,8 @@ fetch() {
   fetched "$(python_named)" environment "$VERSIONS/light.txt" >/dev/null
   fetched "$(jdbc_named)" jdbc >/dev/null
   if command -v npm >/dev/null; then
-    fetched "$(node_named)" node_modules >/dev/null
+    (fetched "$(node_named)" node_modules >/dev/null) ||
+      say "node-postgres cannot be fetched: it is left out"
   else
     say "npm is missing: node-postgres is left out"
   fi

@@ -2,33 +2,29 @@
 //!
 //! The thread has a deep stack, as planning recurses, and a runtime of its own, so that a query that computes
 //! for long keeps nobody from answering the client. Each running query is a task that sends batches through a
-//! bounded channel and waits when two are not taken yet. A channel that ends without [`Produced::End`] has
+//! bounded channel and waits when two are not taken yet. A channel that ends without [`running::Produced::End`] has
 //! lost rows, and is an error.
 
 pub mod changes;
 pub mod follow;
+mod produce;
 pub mod running;
-
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields};
 use dataflows::sql::SqlError;
 use dataflows::sql::question::{self, Question};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect, execute_stream};
-use datafusion::prelude::{DataFrame, SessionContext};
-use futures_util::StreamExt;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::follow::{FollowRequest, Follower};
-use self::running::{BATCHES_AHEAD, Produced, RunningRows};
+use self::produce::{Ending, Produce, send_batches, yielding};
+use self::running::{BATCHES_AHEAD, RunningRows};
 use super::errors::{PgError, PgResult, codes};
 use super::reader::EpochReader;
 use super::sql::subscription::Subscription;
@@ -119,7 +115,9 @@ impl Engine {
             .name("herald-engine".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                runtime.block_on(Thread { reader, limits, running: JoinSet::new() }.serve(received))
+                runtime.block_on(
+                    Thread { reader, limits, running: JoinSet::new(), shared: None }.serve(received),
+                )
             })
             .context("cannot start the query engine")?;
         Ok(Engine { jobs })
@@ -182,6 +180,8 @@ struct Thread {
     reader: EpochReader,
     limits: Limits,
     running: JoinSet<()>,
+    /// Context of the queries that read views alone.
+    shared: Option<SessionContext>,
 }
 
 impl Thread {
@@ -230,12 +230,13 @@ impl Thread {
     ) -> PgResult<Described> {
         let statement = Statement::of(text);
         let tables = self.load_tables(&statement.text)?;
-        let context = self.create_context()?;
         if !query::is_select(&statement.text) {
+            let context = self.create_context()?;
             let fields = other_fields(&plan_other(&tables, &statement.text, session, &context).await?);
             return Ok(Described { parameters: Vec::new(), columns: own_columns(&fields)? });
         }
         let asked = SessionQuery::read(&statement.text, session);
+        let context = self.context_of(&asked)?;
         let parameters = parameter_kinds(&tables, (&statement.text, &asked), given)?;
         let values: Vec<Option<String>> = parameters.iter().map(|kind| Some(unknown_value(kind))).collect();
         let columns = match statement.wanted {
@@ -253,17 +254,31 @@ impl Thread {
         query::create_session(*memory, spill.as_ref()).map_err(|error| PgError::of(&error))
     }
 
+    /// A context for a query. Those of views alone share one, in which nothing is registered: to make it costs as
+    /// much as to find a row.
+    fn context_of(&mut self, asked: &SessionQuery<'_>) -> PgResult<SessionContext> {
+        if asked.reads_catalogue() {
+            return self.create_context();
+        }
+        let shared = match self.shared.take() {
+            Some(shared) => shared,
+            None => self.create_context()?,
+        };
+        Ok(self.shared.insert(shared).clone())
+    }
+
     /// Starts a query.
     async fn run(&mut self, query: &EngineQuery) -> PgResult<RunningRows> {
         let statement = Statement::of(&query.text);
         let tables = self.load_tables(&statement.text)?;
-        let context = self.create_context()?;
         let Started { fields, columns, rows, catalogue } = if query::is_select(&statement.text) {
             let asked = SessionQuery::read(&statement.text, &query.session);
+            let context = self.context_of(&asked)?;
             let (values, session) = (query.values.as_slice(), &query.session);
             let select = Select { text: &statement.text, asked: &asked, values, session };
             select.start(&tables, statement.wanted, &context).await?
         } else {
+            let context = self.create_context()?;
             other_rows(&tables, &statement.text, &query.session, &context).await?
         };
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
@@ -295,76 +310,6 @@ struct Started {
     columns: Columns,
     rows: Produce,
     catalogue: Option<Catalogue>,
-}
-
-/// Facts on which the end of a query's rows depends.
-struct Ending {
-    spill: Option<Spill>,
-    /// Has the settings that the query changes.
-    catalogue: Option<Catalogue>,
-}
-
-/// Rows of a query as they come, or all of them.
-enum Produce {
-    Stream(SendableRecordBatchStream),
-    Batches(Vec<RecordBatch>),
-    /// The figures of a plan, which runs for them alone.
-    Measured(Arc<dyn ExecutionPlan>, Arc<TaskContext>),
-    /// All rows of a statement; true for those of EXPLAIN.
-    Collected(Box<DataFrame>, bool),
-}
-
-/// Sends the rows of a query, and their end.
-async fn send_batches(rows: Produce, sender: mpsc::Sender<Produced>, ending: Ending) {
-    match rows {
-        Produce::Stream(mut stream) => {
-            while let Some(batch) = stream.next().await {
-                let produced = match batch {
-                    Ok(batch) => Produced::Batch(batch),
-                    Err(error) => Produced::Failed(PgError::of_running(error, ending.spill.as_ref())),
-                };
-                let failed = matches!(produced, Produced::Failed(_));
-                if sender.send(produced).await.is_err() || failed {
-                    return;
-                }
-            }
-        }
-        rows => {
-            let batches = match whole_rows(rows, ending.spill.as_ref()).await {
-                Ok(batches) => batches,
-                Err(error) => return drop(sender.send(Produced::Failed(error)).await),
-            };
-            for batch in batches {
-                if sender.send(Produced::Batch(batch)).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-    let changes = ending.catalogue.map(|catalogue| catalogue.take_changes()).unwrap_or_default();
-    let _ = sender.send(Produced::End(changes)).await;
-}
-
-/// Rows that are known as a whole only.
-async fn whole_rows(rows: Produce, spill: Option<&Spill>) -> PgResult<Vec<RecordBatch>> {
-    match rows {
-        Produce::Stream(_) => Ok(Vec::new()),
-        Produce::Batches(batches) => Ok(batches),
-        Produce::Measured(plan, context) => {
-            let ran = collect(Arc::clone(&plan), context).await;
-            ran.map_err(|error| PgError::of_running(error, spill))?;
-            let figures = explain::measured_rows(plan.as_ref());
-            figures.map(|batch| vec![batch]).map_err(|error| PgError::of(&error))
-        }
-        Produce::Collected(frame, explains) => {
-            let batches = frame.collect().await.map_err(|error| PgError::of_running(error, spill))?;
-            if !explains {
-                return Ok(batches);
-            }
-            let spelt: Result<Vec<RecordBatch>> = batches.iter().map(explain::spell_plan).collect();
-            spelt.map_err(|error| PgError::of(&error))
-        }
-    }
 }
 
 /// Columns under the names that they have.
@@ -533,19 +478,6 @@ fn unknown_or(tables: &Tables, error: DataFusionError) -> PgError {
         }
         _ => PgError::of(&told),
     }
-}
-
-/// A plan whose joins let the thread go now and then. Scans do so by themselves, but a join can make much of
-/// little: a filter above it that no row passes would keep the thread, and the query could not be stopped.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-    let wrapped = plan.transform_up(|node| {
-        if node.children().len() < 2 {
-            return Ok(Transformed::no(node));
-        }
-        let node: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
-        Ok(Transformed::yes(node))
-    });
-    wrapped.map(|done| done.data)
 }
 
 /// Rows that are known already.

@@ -25,6 +25,8 @@ pub struct SessionQuery<'a> {
     text: Cow<'a, str>,
     /// The query, if the catalogue answers it.
     asked: Option<Box<Query>>,
+    /// The query that the text is, if it is one, and the catalogue does not answer it.
+    simple: Option<Box<Query>>,
 }
 
 impl<'a> SessionQuery<'a> {
@@ -34,7 +36,7 @@ impl<'a> SessionQuery<'a> {
     }
 
     fn read_parsed(text: &'a str, session: &SessionValues) -> SessionQuery<'a> {
-        let unchanged = SessionQuery { text: Cow::Borrowed(text), asked: None };
+        let unchanged = SessionQuery { text: Cow::Borrowed(text), asked: None, simple: None };
         let Some(query) = parse_query(text) else { return unchanged };
         if rewrite::reads_catalogue(&query, session.has_clock()) {
             return SessionQuery { asked: Some(query), ..unchanged };
@@ -42,9 +44,9 @@ impl<'a> SessionQuery<'a> {
         let mut simple = query.clone();
         rewrite::simplify(&mut simple, &session.database);
         if simple == query {
-            return unchanged;
+            return SessionQuery { simple: Some(query), ..unchanged };
         }
-        SessionQuery { text: Cow::Owned(simple.to_string()), asked: None }
+        SessionQuery { text: Cow::Owned(simple.to_string()), asked: None, simple: Some(simple) }
     }
 
     /// Tells whether the catalogue answers it, by [`super::Catalogue::plan`]; if not, Herald's planner does,
@@ -83,18 +85,12 @@ impl<'a> SessionQuery<'a> {
     /// are the columns of the plan.
     pub(super) fn outputs(&self, fields: &Fields) -> Vec<(String, Option<Origin>)> {
         let planned: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-        on_deep_stack(|| {
-            let parsed = match &self.asked {
-                Some(_) => None,
-                None => parse_query(&self.text),
-            };
-            match self.asked.as_ref().or(parsed.as_ref()) {
-                Some(query) => {
-                    let origins = rewrite::output_origins(query, &planned);
-                    rewrite::output_names(query, &planned).into_iter().zip(origins).collect()
-                }
-                None => planned.into_iter().map(|name| (name, None)).collect(),
+        on_deep_stack(|| match self.asked.as_ref().or(self.simple.as_ref()) {
+            Some(query) => {
+                let origins = rewrite::output_origins(query, &planned);
+                rewrite::output_names(query, &planned).into_iter().zip(origins).collect()
             }
+            None => planned.into_iter().map(|name| (name, None)).collect(),
         })
     }
 }
