@@ -211,14 +211,14 @@ struct Reads {
 }
 
 impl Reads {
-    /// What a query reads, by EXPLAIN ANALYZE.
+    /// The entries and places that a query reads, by EXPLAIN ANALYZE.
     fn of(ask: &mut Ask<'_>, sql: &str) -> Result<Reads> {
         let plan = ask(&format!("EXPLAIN ANALYZE {sql}"))?;
         std::thread::sleep(GAP);
         Reads::in_plan(&plan).with_context(|| format!("no scan of a view in the plan of {sql}: {plan}"))
     }
 
-    /// What a plan tells of its only scan.
+    /// The figures that a plan tells of its only scan.
     fn in_plan(plan: &str) -> Option<Reads> {
         let (_, scan) = plan.split_once("ViewScan")?;
         let entries = Amount::behind(scan, "entries_read=")?;

@@ -95,7 +95,7 @@ impl Served {
     }
 }
 
-/// What a client said: its output and, behind it, its errors.
+/// The output of a client and, behind it, its errors.
 fn told(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{out}{err}")

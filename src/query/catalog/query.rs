@@ -141,7 +141,7 @@ fn without_lateral(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 mod tests {
     use super::*;
 
-    /// What only Herald's dialect has stays as it is written, and so does a query without PostgreSQL's forms.
+    /// Forms of Herald's dialect alone stay as they are written, and so does a query without PostgreSQL's forms.
     #[test]
     fn a_text_is_changed_only_where_it_must_be() {
         for text in [

@@ -525,6 +525,26 @@ mod tests {
         Ok(())
     }
 
+    /// An epoch that is held for too long is let go, and its process sees the end of its connection.
+    #[test]
+    fn an_epoch_is_not_held_for_ever() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Arc::new(Store::open(&dir.path().join("state"), &options)?);
+        let held = store.clone();
+        let mut lender = Lender::new(move || Some(held.clone()));
+        Arc::get_mut(&mut lender).context("nobody else has it")?.held_at_most = Duration::from_millis(10);
+        let (mut ours, theirs) = UnixStream::pair()?;
+        lender.serve(ToProcess::of(theirs))?;
+        write_message(&mut ours, None, &serde_json::to_vec(&ReadRequest::Hold)?)?;
+        let reply =
+            read_message(&mut ours, super::super::messages::MAX_REPLY_BYTES)?.context("it is held")?;
+        assert_eq!(reply.first(), Some(&(Kind::Reply as u8)));
+        // It asks for nothing more.
+        assert_eq!(read_message(&mut ours, super::super::messages::MAX_REPLY_BYTES)?, None);
+        Ok(())
+    }
+
     /// The end of a topology waits for the reads of its queries, and serves no others.
     #[test]
     fn nothing_is_read_after_the_end() -> Result<()> {

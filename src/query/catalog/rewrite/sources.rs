@@ -1,4 +1,4 @@
-//! What stands in FROM: names of catalogue tables, functions, and arrays that are unnested beside their
+//! Relations in FROM: names of catalogue tables, functions, and arrays that are unnested beside their
 //! table.
 
 use datafusion::sql::sqlparser::ast::{
