@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::servers;
 
+/// A number from the environment, which makes a test longer or draws another one, or the one of CI.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// The result of a command: exit code and output.
 #[derive(Debug)]
 pub struct Ended {

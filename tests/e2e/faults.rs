@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::broker::Broker;
-use crate::child::Herald;
+use crate::child::{Herald, number};
 use crate::exactly::Stream;
 use crate::proxy::Proxy;
 use crate::servers;
@@ -42,10 +42,6 @@ const KINDS: [&str; 13] = [
     "no connection can be made",
     "a partition is added",
 ];
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn signal(name: &str, pid: u32) {
     let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs");

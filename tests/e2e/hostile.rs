@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::child::number;
 use crate::servers;
 use crate::steady::{SOON, Steady, resident};
 
@@ -356,8 +357,8 @@ fn connections_that_say_nothing_hold_up_nobody() {
 }
 
 /// The number of cuts of each kind, from HERALD_CUTS.
-fn cut_count() -> usize {
-    std::env::var("HERALD_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+fn cut_count() -> u64 {
+    number("HERALD_CUTS", 10)
 }
 
 #[test]
@@ -368,7 +369,7 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
     let (url, dir) = (format!("http://{}", steady.listen), steady.dir().to_owned());
     let running = |at: &Steady| at.metric("herald_queries_number{state=\"running\"");
     for n in 0..cut_count() {
-        let pause = Duration::from_millis(40 + (n as u64 * 37) % 400);
+        let pause = Duration::from_millis(40 + (n * 37) % 400);
         // Kills a client in the middle of its query.
         let mut client = Command::new(env!("CARGO_BIN_EXE_herald"))
             .args(["query", LONG, "--url", &url])

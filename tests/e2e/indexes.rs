@@ -89,7 +89,7 @@ fn an_index_follows_its_view_through_updates_deletions_expiry_and_kills() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
     write_topology(dir, &[SCORES, INDEXES].concat());
-    let seed = std::env::var("HERALD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let seed = child::number("HERALD_SEED", 5);
     println!("HERALD_SEED={seed}");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut clock, mut held) = (0, BTreeMap::new());

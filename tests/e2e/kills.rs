@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::child::number;
 use crate::exactly::Stream;
 use crate::{broker, servers};
 
@@ -22,10 +23,6 @@ const KILLS: usize = 24;
 const ROUNDS: usize = 10;
 /// Longest time until a failpoint is passed.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// All failpoints in the sources.
 fn all_failpoints() -> Vec<String> {

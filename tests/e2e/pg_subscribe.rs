@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::child::Herald;
+use crate::child::{Herald, number};
 use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -137,10 +137,10 @@ fn a_subscriber_sees_no_money_made_or_lost_through_kills() {
     let mut bank = Bank::new();
     let stop = bank.dir.path().join("stop");
     let mut client = bank.client(Some(&stop));
-    let rounds = 5;
+    let rounds = number("HERALD_KILLS", 5);
     for round in 0..rounds {
         let herald = bank.start(1 + round % 3);
-        bank.transfer_for(Duration::from_millis(3000 + 137 * round), &mut client);
+        bank.transfer_for(Duration::from_millis(3000 + 137 * round % 700), &mut client);
         assert!(client.try_wait().expect("a status").is_none(), "the client ended early in round {round}");
         herald.kill();
         bank.add_transfers(20);

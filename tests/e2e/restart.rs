@@ -116,7 +116,7 @@ fn crash(topology: &Topology, workers: usize, records: &[Record], mut random: u6
 
 /// Random numbers (SplitMix64): the same in every run, unless HERALD_SEED is set.
 fn randoms() -> impl Iterator<Item = u64> {
-    let seed = std::env::var("HERALD_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1_u64);
+    let seed = child::number("HERALD_SEED", 1);
     (1..).map(move |n: u64| {
         let mut z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -376,7 +376,7 @@ fn subscribers_have_the_rows_of_the_view_through_kills() {
     for (path, sql) in followed() {
         followers.push((Follower::begin(&listen, &path), path, sql));
     }
-    for round in 0..4 {
+    for round in 0..child::number("HERALD_KILLS", 4) {
         for _ in 0..6 {
             input.add_kills(7);
             for (follower, _, sql) in &mut followers {
@@ -386,7 +386,7 @@ fn subscribers_have_the_rows_of_the_view_through_kills() {
         topology.committed(input.kills);
         // The next kills are committed while the process dies, or are not.
         input.add_kills(50);
-        std::thread::sleep(Duration::from_millis(10 * round));
+        std::thread::sleep(Duration::from_millis(10 * round % 90));
         topology.herald.kill();
         topology = Topology::start(input.dir.path(), &listen, &[]);
         let mut again = Vec::new();
