@@ -230,7 +230,7 @@ FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;
         let begun = std::time::Instant::now();
         assert!(layout(&format!("SELECT {}1", "a + ".repeat(50_000))).is_ok());
         assert!(layout(&format!("SELECT {}{}", "CASE ".repeat(50_000), ") ".repeat(50_000))).is_err());
-        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! process ends with exit code 1 and the reason. Queries that a run's end meets are told of it.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::steady::Steady;
 use crate::{child, servers};
@@ -39,8 +39,8 @@ fn whatever_thread_panics_the_run_ends_with_the_reason() {
                 Steady::start(&["--workers", workers], &[("HERALD_FAILPOINTS", armed.as_str())], false);
             if *thread == "HTTP server" {
                 // The failpoint needs a few connections to be passed; others may have made some of them.
-                let mut connected = false;
-                for _ in 0..200 {
+                let (mut connected, begun) = (false, Instant::now());
+                while begun.elapsed() < PATIENCE {
                     match std::net::TcpStream::connect(steady.listen) {
                         Ok(_) => connected = true,
                         Err(_) if connected => break,
@@ -65,8 +65,8 @@ fn whatever_thread_panics_the_run_ends_with_the_reason() {
 fn a_restart_tells_the_committed_epoch_before_it_is_ready() {
     let steady = Steady::start(&[], &[], true);
     let before = steady.epoch();
-    // The delay keeps the workers from being ready.
-    let mut steady = steady.restart(&[], &[("HERALD_FAILPOINTS", "recover.restore.before=sleep(6000)")]);
+    // The delay keeps the workers from being ready, for longer than a slow machine takes to tell.
+    let mut steady = steady.restart(&[], &[("HERALD_FAILPOINTS", "recover.restore.before=sleep(20000)")]);
     steady.wait_until("it answers", |at| at.get("/healthz").is_ok_and(|(status, _)| status == 200));
     steady.wait_until("it tells the epoch", |at| at.epoch() >= before);
     let topology = |at: &Steady| {
@@ -92,7 +92,7 @@ const LONG: &str = "SELECT count(*) AS n FROM wide a CROSS JOIN wide b CROSS JOI
 /// topology's own end is none of an error.
 #[test]
 fn queries_end_with_their_topology_and_say_so() {
-    for delay in [0, 3000] {
+    for delay in [0, 15_000] {
         let armed = format!("serve.ended=sleep({delay})");
         let env = if delay > 0 { vec![("HERALD_FAILPOINTS", armed.as_str())] } else { vec![] };
         let mut steady = Steady::start(&["--max-queries", "1", "--query-time", "50s"], &env, true);

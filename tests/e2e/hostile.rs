@@ -134,7 +134,7 @@ fn a_query_without_a_running_process_has_the_same_bounds() {
     let dir = steady.dir().to_owned();
     let ask = |sql: &str| {
         let args = ["query", sql, "--state", "state", "--format", "json"];
-        crate::child::herald(&dir, &[&args[..], &LIMITS].concat(), &[], TIME + SOON)
+        crate::child::herald(&dir, &[&args[..], &LIMITS].concat(), &[], TIME + SOON + SOON)
     };
     for (sql, code, said) in [
         ("SELECT count(*) AS n FROM totals", 0, ""),
@@ -289,6 +289,17 @@ fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     ]
 }
 
+/// Statuses of many requests of one address, from several threads: one alone may ask too slowly for the limit.
+fn flood_of_requests(steady: &Steady) -> Vec<u16> {
+    let ask = || -> Vec<u16> {
+        (0..100).filter_map(|_| steady.get("/v1/topology").ok().map(|(status, _)| status)).collect()
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().flat_map(|asked| asked.join().expect("a thread")).collect()
+    })
+}
+
 #[test]
 fn hostile_requests_are_refused_and_the_topology_goes_on() {
     let mut steady = Steady::start(&LIMITS, &[], true);
@@ -299,8 +310,12 @@ fn hostile_requests_are_refused_and_the_topology_goes_on() {
         steady.assert_alive(name);
     }
     // One address has a limited rate of requests; health and metrics do not count.
-    let flood: Vec<u16> = (0..300).filter_map(|_| Some(steady.get("/v1/topology").ok()?.0)).collect();
-    assert!(flood.contains(&429) && flood.contains(&200), "{flood:?}");
+    let mut flood = Vec::new();
+    steady.wait_until("a request is one too many", |at| {
+        flood.extend(flood_of_requests(at));
+        flood.contains(&429)
+    });
+    assert!(flood.contains(&200), "{flood:?}");
     for _ in 0..300 {
         assert_eq!(steady.get("/metrics").map(|(status, _)| status).ok(), Some(200));
         assert_eq!(steady.get("/healthz").map(|(status, _)| status).ok(), Some(200));
@@ -312,7 +327,8 @@ fn hostile_requests_are_refused_and_the_topology_goes_on() {
 
 #[test]
 fn connections_that_say_nothing_hold_up_nobody() {
-    let args = [&LIMITS[..], &["--max-connections", "64"]].concat();
+    // Enough time for each of the large answers below, two of which are made at once.
+    let args = ["--query-time", "50s", "--query-memory", "256MiB", "--max-connections", "64"];
     let mut steady = Steady::start(&args, &[], true);
     let halves: Vec<TcpStream> = (0..400)
         .map(|n| {
@@ -325,7 +341,9 @@ fn connections_that_say_nothing_hold_up_nobody() {
         .collect();
     steady.assert_alive("400 connections that say nothing");
     assert!(steady.metric("herald_http_connections_number{kind=\"open\"") <= Some(96.0));
-    assert!(steady.metric("herald_http_connections_ended_total{reason=\"idle_for_another\"") >= Some(300.0));
+    steady.wait_until("those that say nothing make room", |at| {
+        at.metric("herald_http_connections_ended_total{reason=\"idle_for_another\"") >= Some(300.0)
+    });
     let (status, body) = steady.query("SELECT 1 AS one").expect("an answer");
     assert_eq!(status, 200, "{body}");
     drop(halves);
@@ -391,6 +409,10 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
         let _ =
             half.write_all(b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nSEL");
         std::thread::sleep(pause);
+        if n % 2 == 0 {
+            // On a busy machine it may not run yet.
+            steady.wait_until("a query runs", |at| running(at) >= Some(1.0));
+        }
         drop((query, half));
         steady.wait_until("both are gone", |at| at.children().is_empty() && running(at) == Some(0.0));
         // Kills a query's process; its client gets an error.
@@ -414,7 +436,8 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
         steady.assert_alive(&format!("cut {n}"));
     }
     println!("{} clients, queries and connections were cut, each", cut_count());
-    assert!(steady.metric("herald_queries_total{outcome=\"left\"") >= Some(cut_count() as f64));
+    let ran = cut_count().div_ceil(2);
+    assert!(steady.metric("herald_queries_total{outcome=\"left\"") >= Some(ran as f64));
     steady.stop();
     let left = std::fs::read_dir(scratch.path()).expect("a directory").count();
     assert_eq!(left, 0, "directories of queries are left");

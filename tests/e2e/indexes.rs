@@ -200,10 +200,10 @@ CREATE MATERIALIZED VIEW kept AS SELECT player, note, points FROM notes;
 #[cfg(feature = "failpoints")]
 const NOTES_INDEX: &str = "CREATE INDEX kept_by_points ON kept (points);";
 
-/// Starts a topology that takes a second for each piece of an index, waits until it fills one, and stops it.
+/// Starts a topology that takes seconds for each piece of an index, waits until it fills one, and stops it.
 #[cfg(feature = "failpoints")]
 fn stop_while_filling(dir: &Path, args: &[&str]) -> child::Ended {
-    let slow = [("HERALD_FAILPOINTS", "state.index.piece=sleep(1000)")];
+    let slow = [("HERALD_FAILPOINTS", "state.index.piece=sleep(4000)")];
     let args = [&["run", "scores.sql", "--state", "state", "--listen", "off"], args].concat();
     let mut herald = Herald::start(dir, &args, &slow);
     let until = Instant::now() + PATIENCE;

@@ -274,7 +274,14 @@ fn endpoints_answer_and_sigterm_ends_in_order() {
 #[test]
 fn demo_off_a_terminal_prints_and_ends() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ended = child::succeed(dir.path(), &["demo", "--for", "3s"], &[], PATIENCE);
-    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-    assert!(ended.stdout.contains("champion"), "no results in:\n{}", ended.stdout);
+    // A busy machine may need longer for the first results.
+    for time in ["3s", "10s", "40s"] {
+        let ended = child::succeed(dir.path(), &["demo", "--for", time], &[], 2 * PATIENCE);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        if ended.stdout.contains("champion") {
+            return;
+        }
+        println!("no results in {time}:\n{}", ended.stdout);
+    }
+    panic!("the demo gives no results");
 }

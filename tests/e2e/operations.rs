@@ -486,12 +486,12 @@ fn who_has_no_token_reads_nothing() {
         assert!(started.elapsed() < PATIENCE, "not ready:\n{}", herald.said());
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Handshakes that never complete delay nobody; each has a timeout of 5 s.
+    // Handshakes that never complete delay nobody. Each has a timeout of 5 s: in turn they would take 500 s.
     let silent: Vec<_> =
         (0..100).map(|_| std::net::TcpStream::connect(&listen).expect("it accepts")).collect();
     let asked = Instant::now();
     assert_eq!(ask(None, &["/healthz"]).0, "200");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
     drop(silent);
     assert_eq!(ask(None, &["--tls-max", "1.1", "/healthz"]).0, "000", "TLS before 1.2");
     assert_eq!(ask(None, &["--tls-max", "1.2", "/healthz"]).0, "200");

@@ -3,9 +3,9 @@
 //! progress, through kills.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,13 +99,25 @@ impl Bank {
             .expect("the script runs")
     }
 
-    /// Adds transfers until a time is over or the client has ended.
-    fn transfer_for(&mut self, time: Duration, client: &mut Child) {
+    /// Adds transfers for a time, and until enough is done or the client has ended.
+    fn transfer_for(&mut self, time: Duration, client: &mut Child, enough: impl Fn(&Bank) -> bool) {
         let begun = Instant::now();
-        while begun.elapsed() < time && client.try_wait().expect("a status").is_none() {
+        while client.try_wait().expect("a status").is_none() && (begun.elapsed() < time || !enough(self)) {
+            assert!(begun.elapsed() < 4 * PATIENCE, "the client does not come along: {:?}", self.told());
             self.add_transfers(5);
             std::thread::sleep(Duration::from_millis(25));
         }
+    }
+
+    /// The file at whose appearance the client that follows the bank stops.
+    fn stop(&self) -> PathBuf {
+        self.dir.path().join("stop")
+    }
+
+    /// What that client tells: numbers of marks, of sessions, of comparisons and of amounts.
+    fn told(&self) -> [u64; 4] {
+        let told = fs::read_to_string(self.stop().with_extension("marks")).unwrap_or_default();
+        numbers(&told).try_into().unwrap_or_default()
     }
 
     /// The value of the first metric line with this prefix.
@@ -115,6 +127,11 @@ impl Bank {
         let line = text.lines().find(|line| line.starts_with(start));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(-1.0)
     }
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> Vec<u64> {
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 /// Waits until a client has ended.
@@ -135,23 +152,26 @@ fn finish(mut client: Child, herald: &Herald) -> Output {
 #[test]
 fn a_subscriber_sees_no_money_made_or_lost_through_kills() {
     let mut bank = Bank::new();
-    let stop = bank.dir.path().join("stop");
-    let mut client = bank.client(Some(&stop));
+    let mut client = bank.client(Some(&bank.stop()));
     let rounds = number("HERALD_KILLS", 5);
     for round in 0..rounds {
         let herald = bank.start(1 + round % 3);
-        bank.transfer_for(Duration::from_millis(3000 + 137 * round % 700), &mut client);
+        let [before, ..] = bank.told();
+        let time = Duration::from_millis(3000 + 137 * round % 700);
+        bank.transfer_for(time, &mut client, |bank| bank.told()[0] >= before + 12);
         assert!(client.try_wait().expect("a status").is_none(), "the client ended early in round {round}");
         herald.kill();
         bank.add_transfers(20);
     }
     let herald = bank.start(2);
-    bank.transfer_for(Duration::from_secs(3), &mut client);
-    fs::write(&stop, "").expect("a file");
+    bank.transfer_for(Duration::ZERO, &mut client, |bank| {
+        let [marks, sessions, comparisons, amounts] = bank.told();
+        marks > 50 && sessions > rounds && comparisons >= 5 && amounts > 20
+    });
+    fs::write(bank.stop(), "").expect("a file");
     let output = finish(client, &herald);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [marks, sessions, comparisons, amounts] = numbers[..] else { panic!("{said}") };
+    let [marks, sessions, comparisons, amounts] = numbers(&said)[..] else { panic!("{said}") };
     assert!(marks > 50 && sessions > rounds && comparisons >= 5 && amounts > 20, "{said}");
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -162,12 +182,18 @@ fn statements_of_subscribers_are_answered() {
     let mut bank = Bank::new();
     let herald = bank.start(2);
     let mut client = bank.client(None);
-    bank.transfer_for(PATIENCE + PATIENCE, &mut client);
+    bank.transfer_for(3 * PATIENCE, &mut client, |_| true);
     let output = finish(client, &herald);
     assert!(String::from_utf8_lossy(&output.stdout).contains("fine"));
-    assert!(bank.metric("herald_pg_statements_total{outcome=\"cancelled\"") >= 1.0);
-    assert!(bank.metric("herald_pg_statements_total{outcome=\"time\"") >= 1.0);
-    let psql = Command::new("psql")
+    // Sessions tell of their statements beside what they send to clients.
+    let begun = Instant::now();
+    for outcome in ["cancelled", "time"] {
+        while bank.metric(&format!("herald_pg_statements_total{{outcome=\"{outcome}\"")) < 1.0 {
+            assert!(begun.elapsed() < PATIENCE, "{outcome}: {}", herald.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let mut psql = Command::new("psql")
         .arg(bank.conninfo())
         .args(["-X", "-c", "COPY (SUBSCRIBE TO brief WITH (progress)) TO STDOUT (FORMAT csv)"])
         .env_remove("PGPASSWORD")
@@ -175,17 +201,30 @@ fn statements_of_subscribers_are_answered() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("psql runs");
+    // psql writes to a pipe when it has some thousands of bytes: changes go on until a mark of progress is there.
+    let mut rows = BufReader::new(psql.stdout.take().expect("a pipe"));
     let begun = Instant::now();
-    while bank.metric("herald_pg_sessions_number{state=\"active\"") < 1.0 {
+    let reading = std::thread::spawn(move || {
+        let mut said = String::new();
+        while !said.ends_with(",,t,,\n") && rows.read_line(&mut said).expect("a row") > 0 {}
+        (said, rows)
+    });
+    while !reading.is_finished() {
         assert!(begun.elapsed() < PATIENCE, "{}", herald.said());
-        std::thread::sleep(Duration::from_millis(50));
+        bank.add_transfers(50);
+        std::thread::sleep(Duration::from_millis(25));
     }
-    std::thread::sleep(Duration::from_secs(1));
-    // The end of the topology is the end of the subscription. A pipe gets rows of psql by then at the latest.
+    let (mut said, mut rows) = reading.join().expect("a reader");
+    // The end of the topology is the end of the subscription.
+    let rest = std::thread::spawn(move || {
+        let mut said = String::new();
+        rows.read_to_string(&mut said).map(|_| said)
+    });
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let output = psql.wait_with_output().expect("an output");
-    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    said.push_str(&rest.join().expect("a reader").expect("the rest"));
+    let why = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && why.contains("terminating connection"), "{why}");
     let first = said.lines().next().expect("a row");
     assert_eq!(first.split(',').skip(2).take(2).collect::<Vec<_>>(), ["1", "f"], "{said}");

@@ -90,6 +90,19 @@ impl Place {
         read
     }
 
+    /// Waits until a reader sees so many records that were sent again: the broker shows a commit a moment after it
+    /// has taken it. Returns all that it sees.
+    fn wait_for_replayed(&self, count: usize) -> Vec<Read> {
+        let started = Instant::now();
+        loop {
+            let replayed = self.replayed();
+            if replayed.len() >= count || started.elapsed() > PATIENCE {
+                return replayed;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The digest of the marker of the record at this place.
     fn marker_digest(&self, place: &str) -> String {
         let held = broker::shared().read_committed(&self.topic("rejected"));
@@ -99,7 +112,8 @@ impl Place {
 
     /// Asserts that each rejected record was sent again once, with its bytes, to its partition.
     fn assert_once(&self) {
-        let (all, replayed) = (broker::shared().read_committed(&self.topic("plays")), self.replayed());
+        let replayed = self.wait_for_replayed(REJECTED);
+        let all = broker::shared().read_committed(&self.topic("plays"));
         assert_eq!(replayed.len(), REJECTED);
         let places: BTreeSet<&String> = replayed.iter().map(|read| &read.headers["herald.replay"]).collect();
         assert_eq!(places.len(), REJECTED, "each once");
@@ -263,10 +277,6 @@ fn transactions_that_are_open_where_a_replay_sends_are_looked_at() {
         open.abort_transaction(PATIENCE).expect("the abort");
     }
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
-    let started = Instant::now();
-    while place.replayed().len() < REJECTED && started.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
-    }
     place.assert_once();
 }
 
@@ -293,11 +303,7 @@ fn a_record_of_a_committed_replay_that_hangs_is_sent_again() {
     assert_counts(&place.replay(&["--dry-run"]), "to_replay", [REJECTED, 1, REJECTED - 1]);
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, 1, REJECTED - 1]);
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
-    let started = Instant::now();
-    while place.replayed().len() <= REJECTED && started.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let replayed = place.replayed();
+    let replayed = place.wait_for_replayed(REJECTED + 1);
     assert_eq!(replayed.len(), REJECTED + 1);
     assert_eq!(replayed.iter().filter(|read| read.headers["herald.replay"] == sent_for).count(), 2);
 }
@@ -310,12 +316,7 @@ fn a_replay_that_is_killed_is_continued_by_the_next() {
     for (armed, committed) in [("replay.commit.before=kill@2", 1000), ("replay.commit.after=kill@1", 2000)] {
         let ended = place.start(&[], armed).wait(PATIENCE);
         assert_eq!(ended.code, None, "it is not killed:\n{}\n{}", ended.stdout, ended.stderr);
-        let started = Instant::now();
-        // The broker shows a commit a moment after it has taken it.
-        while place.replayed().len() < committed && started.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        assert_eq!(place.replayed().len(), committed, "{armed}");
+        assert_eq!(place.wait_for_replayed(committed).len(), committed, "{armed}");
     }
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, 500, 2000]);
     assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Longest time for which an answer over HTTP is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The project's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -170,7 +173,7 @@ pub fn http(method: &str, url: &str, body: Option<&str>) -> std::io::Result<(u16
     let rest = url.strip_prefix("http://").expect("an http URL");
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let body = body.unwrap_or_default();
     write!(
         stream,

@@ -11,8 +11,9 @@ use crate::servers;
 
 /// Longest time for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Longest time for an epoch, and for the answers of health and metrics, under load.
-pub const SOON: Duration = Duration::from_secs(10);
+/// Longest time for an answer of a server that is held up by nobody, on a machine that is busy with other tests. Whoever
+/// holds it up does so for longer: until a query of minutes ends, or hundreds of connections time out in turn.
+pub const SOON: Duration = Duration::from_secs(30);
 
 const SQL: &str = "
 CREATE SOURCE events (id BIGINT NOT NULL, k VARCHAR NOT NULL, n BIGINT NOT NULL) WITH (

@@ -43,15 +43,23 @@ fn append(dir: &Path, from: u64, rows: u64) {
     file.write_all(text.as_bytes()).expect("rows");
 }
 
-/// Asserts that the last value of each key of the sink is that of `rows` input rows.
-fn assert_sums(dir: &Path, rows: u64) {
-    let text = fs::read_to_string(dir.join("out/sums.jsonl")).expect("the sink");
+/// Finds a key of the sink whose last value is not that of `rows` input rows.
+fn wrong_sum(dir: &Path, rows: u64) -> Option<String> {
+    let text = fs::read_to_string(dir.join("out/sums.jsonl")).unwrap_or_default();
     for d in 0..10 {
         let key = format!("{{\"key\":{{\"d\":{d}}}");
-        let last = text.lines().rfind(|line| line.starts_with(&key)).expect("a row");
+        let last = text.lines().rfind(|line| line.starts_with(&key)).unwrap_or_default();
         let (n, s) = (rows / 10, (0..rows).filter(|id| id % 10 == d).sum::<u64>());
-        assert!(last.contains(&format!("\"n\":{n},\"s\":{s}")), "{last}");
+        if !last.contains(&format!("\"n\":{n},\"s\":{s}")) {
+            return Some(format!("of {key}: {last:?}"));
+        }
     }
+    None
+}
+
+/// Asserts that the last value of each key of the sink is that of `rows` input rows.
+fn assert_sums(dir: &Path, rows: u64) {
+    assert_eq!(wrong_sum(dir, rows), None);
 }
 
 fn herald() -> &'static str {
@@ -177,7 +185,11 @@ fn a_log_cut_short_is_found_by_what_the_sink_holds() {
     fs::remove_dir_all(dir.path().join("state")).expect("it is nobody's");
     fs::rename(dir.path().join("saved"), dir.path().join("state")).expect("the copy");
     let again = Herald::start(dir.path(), &args, &[]);
-    std::thread::sleep(Duration::from_secs(2));
+    let started = std::time::Instant::now();
+    while let Some(wrong) = wrong_sum(dir.path(), 2_040) {
+        assert!(started.elapsed() < PATIENCE, "{wrong}\n{}", again.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let ended = again.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_sums(dir.path(), 2_040);

@@ -23,7 +23,7 @@ pub const READER: &str = "reads-and-no-more";
 /// Notes that outrun a slow reader.
 pub const NOTES: usize = 50_000;
 /// Longest time between two events of a busy view.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = PATIENCE;
 
 const KILLS: &str = "
 CREATE SOURCE kills (team VARCHAR NOT NULL, gold BIGINT, note VARCHAR)

@@ -230,7 +230,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
     let published = publisher.publish(2, &chunks("out", &["b"]), 0, &stop);
     let heard = stopper.join().unwrap().elapsed();
     assert!(matches!(published, Err(ConnectorError::Stopped)), "{published:?}");
-    assert!(heard < Duration::from_secs(3), "it took {heard:?}");
+    assert!(heard < Duration::from_secs(20), "it took {heard:?}");
     drop(status);
     mock.set_up(true).unwrap();
     publisher.publish(2, &chunks("out", &["b"]), 0, &AtomicBool::new(false)).unwrap();

@@ -91,6 +91,6 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60));
         let start = Instant::now();
         assert!(!backoff.wait(&AtomicBool::new(true)));
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 }

@@ -347,7 +347,7 @@ fn many_outputs_have_names_of_their_own() {
     let mut query = query_of(&format!("SELECT {} FROM pg_class", vec!["1"; 30_000].join(", ")));
     super::rewrite::rewrite(&mut query, "herald");
     assert!(query.to_string().contains("AS \"?column?_29999\""));
-    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[test]

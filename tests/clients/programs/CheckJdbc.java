@@ -662,7 +662,7 @@ public class CheckJdbc {
             connection.commit();
             for (int turn = 0; one(connection, total).equals(first); turn++) {
                 connection.commit();
-                holds(turn < 100, "ticks does not change");
+                holds(turn < 600, "ticks does not change");
                 Thread.sleep(100);
             }
             connection.rollback();
@@ -688,7 +688,7 @@ public class CheckJdbc {
                 statement.setQueryTimeout(1);
                 long begun = System.nanoTime();
                 fails("57014", "setQueryTimeout", () -> statement.executeQuery(ENDLESS));
-                holds(System.nanoTime() - begun < 20e9, "a time limit takes its time");
+                holds(System.nanoTime() - begun < 60e9, "a time limit takes its time");
                 statement.setQueryTimeout(0);
                 Thread cancels = new Thread(() -> cancel(statement));
                 cancels.start();

@@ -201,7 +201,7 @@ async def errors_of(expected):
     begun = time.monotonic()
     error = await raised(connection.fetch(ENDLESS, timeout=0.5))
     same(type(error), asyncio.TimeoutError, "a time limit of the client")
-    same(time.monotonic() - begun < 15, True, "the query is cancelled in time")
+    same(time.monotonic() - begun < 60, True, "the query is cancelled in time")
     same(await connection.fetchval("SELECT 1"), 1, "after a cancel")
     await connection.execute("SET statement_timeout = 300")
     same(getattr(await raised(connection.fetch(ENDLESS)), "sqlstate", None), "57014", "statement_timeout")

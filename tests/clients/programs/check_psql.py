@@ -228,7 +228,7 @@ EXPLAIN SELECT * FROM big WHERE id = 5;
             ],
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=120,
             text=True,
         )
     for part in (
@@ -276,11 +276,14 @@ def watches(expected):
             True,
             f"\\watch of a view that grows: {seen}",
         )
-    endless = ["-c", "SELECT count(*) FROM big a, big b, big c WHERE a.v + b.v + c.v < 0"]
+    # Its first answer, which it writes out at once, tells that it has a connection and hears Ctrl-C.
+    endless = ["-c", "SELECT 'it runs'", "-c", "SELECT count(*) FROM big a, big b, big c WHERE a.v + b.v + c.v < 0"]
     with subprocess.Popen(options + endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        first = process.stdout.readline()
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
+    same(first.strip(), "it runs", "the answer before an endless query")
     same("canceling statement" in errors, True, f"after Ctrl-C: {errors}")
 
 

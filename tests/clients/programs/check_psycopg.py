@@ -11,6 +11,8 @@ from psycopg.types import TypeInfo
 
 from views import Difference, fails, form, native, run, same, same_rows, same_value, values
 
+# Longest time for something that must happen, in seconds.
+PATIENCE = 60
 # No row comes of either, and each takes minutes.
 ENDLESS = "SELECT count(*) AS n FROM big AS a CROSS JOIN big AS b CROSS JOIN big AS c WHERE a.v + b.v + c.v < 0"
 OIDS = {
@@ -288,7 +290,7 @@ def transactions(expected):
             begun = time.monotonic()
             while connection.execute(total).fetchone() <= first:
                 connection.commit()
-                if time.monotonic() - begun > 30:
+                if time.monotonic() - begun > PATIENCE:
                     raise Difference("ticks does not change")
                 time.sleep(0.1)
     with connect(expected) as connection:
@@ -351,6 +353,14 @@ def errors(expected):
         same(connection.execute("-- nothing").pgresult.status, pq.ExecStatus.EMPTY_QUERY, "a comment")
 
 
+def answered(connection, what):
+    """A statement is answered; a cancel request that is slow on its way may end one before it, here as in PostgreSQL."""
+    try:
+        same(connection.execute("SELECT 2").fetchone(), (2,), what)
+    except psycopg.errors.QueryCanceled:
+        same(connection.execute("SELECT 2").fetchone(), (2,), what)
+
+
 def stops(expected):
     """Cancel requests and time limits end what runs, and nothing else."""
     with connect(expected, autocommit=True) as connection:
@@ -364,11 +374,11 @@ def stops(expected):
             same(connection.execute("SELECT 1").fetchone(), (1,), "after a cancel")
         connection.cancel_safe()
         time.sleep(0.2)
-        same(connection.execute("SELECT 2").fetchone(), (2,), "after a cancel of nothing")
+        answered(connection, "after a cancel of nothing")
         connection.execute("SET statement_timeout = '300ms'")
         begun = time.monotonic()
         fails(psycopg.errors.QueryCanceled, "57014", "statement_timeout", lambda: connection.execute(ENDLESS))
-        same(time.monotonic() - begun < 15, True, "the time limit holds")
+        same(time.monotonic() - begun < PATIENCE, True, "the time limit holds")
         connection.execute("RESET statement_timeout")
         same(connection.execute("SELECT count(*) FROM big").fetchone(), (20_000,), "after a time limit")
         with connection.transaction():

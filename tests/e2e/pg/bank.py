@@ -1,6 +1,7 @@
 """A client of the bank: reads its views in transactions, over and over, while the topology is killed and started again.
 
-Arguments: the connection string, and a file at whose appearance it stops. Prints the numbers of transactions and of
+Arguments: the connection string, and a file at whose appearance it stops; beside it, with the extension `amounts`, it
+tells how many different amounts it has seen so far. Prints the numbers of transactions and of
 sessions. A transaction in which the views disagree, or the epoch moves, ends it with exit code 1.
 """
 
@@ -34,6 +35,7 @@ def transaction(connection):
 
 def main(conninfo, stop):
     transactions, sessions, amounts = 0, 0, set()
+    told = stop.with_suffix(".amounts")
     while not stop.exists():
         try:
             with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -41,6 +43,9 @@ def main(conninfo, stop):
                 while not stop.exists():
                     amounts.add(transaction(connection))
                     transactions += 1
+                    # Put in place at once: the test reads it while it changes.
+                    told.with_suffix(".new").write_text(str(len(amounts)))
+                    told.with_suffix(".new").rename(told)
         except psycopg.Error as error:
             # A connection that broke has no code.
             if error.sqlstate is not None and error.sqlstate not in AWAY:

@@ -1,7 +1,8 @@
 """A client that follows views by SUBSCRIBE.
 
 Arguments: the connection string, and for a client that follows the bank a file at whose appearance it stops; it then
-prints the numbers of marks of progress, of sessions, and of comparisons with the view. Without a file it checks the
+prints the numbers of marks of progress, of sessions, of comparisons with the view, and of amounts of money that it has
+seen. Beside that file, with the extension `marks`, it tells these numbers at each mark. Without a file it checks the
 statements, and prints "fine". A wrong row ends it with exit code 1.
 
 The bank is followed while the topology is killed and started again. At each mark of progress the money must add up, and
@@ -21,6 +22,8 @@ AWAY = {"57P01", "57P03", "57014"}
 FOLLOW = "SUBSCRIBE TO balance WITH (progress{})"
 VIEW = "SELECT payee, payer, amount FROM balance"
 TYPES = ["int8", "timestamptz", "int8", "bool", "int8", "int8", "numeric"]
+# Longest time for something that must happen, in seconds.
+PATIENCE = 60
 # Marks after which a session ends by itself, so that all ways of following are gone.
 MARKS = 40
 
@@ -80,6 +83,14 @@ class Follower:
         check(self.states[at] == rows, f"at epoch {epoch}: {self.states[at]} is not {rows}")
 
 
+def wait_for(done, what):
+    """Waits until something holds, on however busy a machine."""
+    begun = time.monotonic()
+    while not done():
+        check(time.monotonic() - begun < PATIENCE, f"{what} does not come")
+        time.sleep(0.05)
+
+
 def read_view(conninfo, query):
     """An epoch, and the rows of a view at it with their numbers."""
     with psycopg.connect(conninfo) as connection:
@@ -136,8 +147,18 @@ class Bank:
                 if pending is not None and pending[0] <= follower.last:
                     follower.compare(*pending)
                     pending, self.compared = None, self.compared + 1
+                self.tell()
                 if follower.marks >= end and pending is None:
                     return
+
+    def numbers(self):
+        return [self.follower.marks, self.sessions, self.compared, len(self.follower.money)]
+
+    def tell(self):
+        """Puts the numbers in place at once: the test reads them while they change."""
+        told = self.stop.with_suffix(".marks")
+        told.with_suffix(".new").write_text(" ".join(map(str, self.numbers())))
+        told.with_suffix(".new").rename(told)
 
     def run(self):
         while not self.stop.exists():
@@ -154,8 +175,7 @@ class Bank:
                     raise
                 time.sleep(0.02)
         check(self.follower.resets == 0, "all changes were kept, and rows were void")
-        print(f"{self.follower.marks} marks, {self.sessions} sessions, {self.compared} comparisons, "
-              f"{len(self.follower.money)} amounts")
+        print("{} marks, {} sessions, {} comparisons, {} amounts".format(*self.numbers()))
 
     def cancel(self, connection):
         """Cancels a statement that waits for changes when the file appears."""
@@ -212,7 +232,7 @@ def fetches(connection):
         found, begun = first, time.monotonic()
         while not found[-1][3]:
             found += connection.execute("FETCH ALL c WITH (timeout = '5s')").fetchall()
-        check(time.monotonic() - begun < 30, "a snapshot comes at once")
+            check(time.monotonic() - begun < PATIENCE, "a snapshot comes at once")
         snapshot = found[:[row[3] for row in found].index(True) + 1]
         same({row[0] for row in snapshot}, {found[0][0]}, "the epoch of a snapshot")
         connection.execute("DECLARE none CURSOR FOR SUBSCRIBE TO (SELECT n FROM brief WHERE n < 0)")
@@ -220,7 +240,7 @@ def fetches(connection):
             begun = time.monotonic()
             rows = connection.execute(f"FETCH ALL none WITH (timeout = '{timeout}')").fetchall()
             same(rows, [], "rows of a view without any")
-            check(time.monotonic() - begun < 5, f"FETCH waits for {time.monotonic() - begun} s")
+            check(time.monotonic() - begun < PATIENCE, f"FETCH waits for {time.monotonic() - begun} s")
         connection.execute("CLOSE none")
     # A server-side cursor of the client, with a parameter, and rows in binary.
     for binary in (False, True):
@@ -232,17 +252,31 @@ def fetches(connection):
             same(row[1].tzinfo is not None, True, "the time of the commit")
 
 
-def limits(connection):
+def runs(connection, query):
+    """Tells whether some session runs this statement."""
+    counted = "SELECT count(*) FROM herald.sessions WHERE state = 'active' AND query = %s"
+    return connection.execute(counted, (query,)).fetchone()[0] > 0
+
+
+def cancel_when_it_runs(connection, conninfo, query):
+    """Cancels a statement once it runs: a request that comes before it has no effect."""
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        wait_for(lambda: runs(other, query), f"{query} among the sessions")
+    connection.cancel_safe()
+
+
+def limits(connection, conninfo):
     # The server's limit does not hold for subscriptions, a client's own does.
     connection.execute("SET statement_timeout = '700ms'")
     begun = time.monotonic()
     fails(connection, "57014", "SUBSCRIBE TO brief")
-    check(0.5 < time.monotonic() - begun < 10, "a time limit takes its time")
+    check(0.5 < time.monotonic() - begun < PATIENCE, "a time limit takes its time")
     connection.execute("RESET statement_timeout")
-    timer = threading.Timer(0.5, connection.cancel_safe)
-    timer.start()
-    fails(connection, "57014", "SUBSCRIBE TO brief")
-    timer.join()
+    query = "SUBSCRIBE TO brief"
+    canceller = threading.Thread(target=cancel_when_it_runs, args=(connection, conninfo, query), daemon=True)
+    canceller.start()
+    fails(connection, "57014", query)
+    canceller.join()
     same(connection.execute("SELECT 1").fetchone(), (1,), "after a cancel")
 
 
@@ -250,9 +284,8 @@ def listed(connection, conninfo):
     """The statement is among the sessions while it runs."""
     rows = connection.cursor().stream("SUBSCRIBE TO brief")
     next(rows)
-    query = "SELECT count(*) FROM herald.sessions WHERE state = 'active' AND query = 'SUBSCRIBE TO brief'"
-    with psycopg.connect(conninfo) as other:
-        same(other.execute(query).fetchone(), (1,), "sessions that follow a view")
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        wait_for(lambda: runs(other, "SUBSCRIBE TO brief"), "a session that follows a view")
     with contextlib.suppress(psycopg.Error):
         rows.close()
 
@@ -265,7 +298,7 @@ def late(conninfo):
         early = connection.execute("SELECT max(epoch) FROM herald.views").fetchone()[0]
         begun = time.monotonic()
         while True:
-            check(time.monotonic() - begun < 60, "the changes of a second are kept for a minute")
+            check(time.monotonic() - begun < PATIENCE, "the changes of a second are kept for a minute")
             try:
                 with connection.transaction():
                     connection.execute(
@@ -289,8 +322,9 @@ def late(conninfo):
 
 def statements(conninfo):
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for part in (mistakes, fetches, limits):
+        for part in (mistakes, fetches):
             part(connection)
+        limits(connection, conninfo)
         listed(connection, conninfo)
     late(conninfo)
     print("fine")
