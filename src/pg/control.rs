@@ -8,11 +8,67 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result, anyhow};
+use pgwire::api::auth::sasl::scram::{ScramSecret, gen_salted_password};
+use rand::TryRng;
+use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
 use crate::query::process::reads::ToProcess;
 use crate::query::process::remote::Connection;
 use crate::serve::tls::TlsIdentity;
+
+/// Rounds of hashing of a token.
+const ITERATIONS: usize = 4096;
+/// Bytes of the salt of a token.
+const SALT_BYTES: usize = 16;
+
+/// Proof that a client has a token, by SCRAM-SHA-256 (RFC 5802), which is no token itself.
+///
+/// The topology's process makes one of each token when it starts, and gives sessions nothing else: the process that
+/// speaks with clients who have not logged in holds nothing to log in with.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Verifier {
+    salt: Vec<u8>,
+    iterations: usize,
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
+}
+
+impl Verifier {
+    /// Makes the verifier of a token, with a salt of its own.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn of(token: &str) -> Result<Verifier> {
+        let mut salt = vec![0; SALT_BYTES];
+        SysRng.try_fill_bytes(&mut salt).context("there are no random numbers")?;
+        let salted = gen_salted_password(token, &salt, ITERATIONS);
+        match ScramSecret::verifier_from_salted_password(salt, salted, ITERATIONS) {
+            ScramSecret::Verifier { salt, iterations, stored_key, server_key } => {
+                Ok(Verifier { salt, iterations, stored_key, server_key })
+            }
+            ScramSecret::SaltedPassword { .. } => Err(anyhow!("a token has no verifier")),
+        }
+    }
+
+    /// The verifier as a log-in takes it.
+    pub fn secret(&self) -> ScramSecret {
+        ScramSecret::Verifier {
+            salt: self.salt.clone(),
+            iterations: self.iterations,
+            stored_key: self.stored_key.clone(),
+            server_key: self.server_key.clone(),
+        }
+    }
+}
+
+/// Without the keys, so that no log has them.
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
 
 /// Configuration of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,10 +81,10 @@ pub struct SessionConfig {
     pub memory: u64,
     /// Longest time of a statement, unless the session sets another.
     pub time: Duration,
-    /// The token that reading needs.
-    pub read_token: Option<String>,
-    /// The token that administering needs.
-    pub admin_token: Option<String>,
+    /// Proves who shows the token that reading needs.
+    pub reader: Option<Verifier>,
+    /// Proves who shows the token that administering needs.
+    pub admin: Option<Verifier>,
     /// Certificate chain and key, both PEM.
     pub tls: Option<TlsIdentity>,
     /// The number that clients know the process by.
@@ -140,5 +196,27 @@ impl Parent {
 pub fn order(process: &ToProcess, order: &ToSession) {
     if let Ok(order) = serde_json::to_vec(order) {
         let _ = process.send(&order);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither the token nor the salted one, with which a client would prove that it has it.
+    #[test]
+    fn a_verifier_holds_no_token() -> Result<()> {
+        let (made, again) = (Verifier::of("the reader's token")?, Verifier::of("the reader's token")?);
+        assert_ne!(made.salt, again.salt);
+        assert_ne!(made.stored_key, again.stored_key, "equal tokens do not look equal");
+        let salted = gen_salted_password("the reader's token", &made.salt, ITERATIONS);
+        assert!(![&made.salt, &made.stored_key, &made.server_key].contains(&&salted));
+        let told = serde_json::to_string(&made)?;
+        assert!(!told.contains("reader") && !told.contains(&serde_json::to_string(&salted)?), "{told}");
+        let read: Verifier = serde_json::from_str(&told)?;
+        let again = ScramSecret::verifier_from_salted_password(made.salt.clone(), salted, ITERATIONS);
+        let ScramSecret::Verifier { stored_key, server_key, .. } = again else { panic!("no verifier") };
+        assert_eq!((read.stored_key, read.server_key), (stored_key, server_key));
+        Ok(())
     }
 }

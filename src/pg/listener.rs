@@ -17,7 +17,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::net::TcpSocket;
 
-use super::control::{Closed, FromSession, SessionConfig, ToSession, order};
+use super::control::{Closed, FromSession, SessionConfig, ToSession, Verifier, order};
 use super::errors::{PgError, codes};
 use super::sessions::{Place, Sessions, Told};
 use crate::cli::{SERVE_CLIENT, ServeArgs};
@@ -42,11 +42,11 @@ const MAX_TOLD_CHARS: usize = 1000;
 /// Bytes of the key of a session.
 const SECRET_BYTES: usize = 32;
 
-/// A bound address with its tokens, TLS identity and connection limit.
+/// A bound address with what proves tokens, TLS identity and connection limit.
 pub struct PgListener {
     listener: TcpListener,
-    read_token: Option<String>,
-    admin_token: Option<String>,
+    reader: Option<Verifier>,
+    admin: Option<Verifier>,
     tls: Option<TlsIdentity>,
     most: usize,
 }
@@ -90,7 +90,9 @@ pub fn bind(args: &ServeArgs) -> Result<Option<PgListener>> {
         }
     }
     let most = args.pg_connections.unwrap_or(DEFAULT_LIMIT);
-    Ok(Some(PgListener { listener, read_token, admin_token, tls, most }))
+    let verifier = |token: Option<String>| token.map(|token| Verifier::of(&token)).transpose();
+    let (reader, admin) = (verifier(read_token)?, verifier(admin_token)?);
+    Ok(Some(PgListener { listener, reader, admin, tls, most }))
 }
 
 /// Serves until the runtime ends.
@@ -214,8 +216,8 @@ impl Connection {
             disk: self.sessions.limits().query_disk,
             memory: self.sessions.limits().query_memory,
             time: self.sessions.limits().query_time,
-            read_token: self.pg.read_token.clone(),
-            admin_token: self.pg.admin_token.clone(),
+            reader: self.pg.reader.clone(),
+            admin: self.pg.admin.clone(),
             tls: self.pg.tls.clone(),
             pid,
             client: self.address.ip().to_string(),

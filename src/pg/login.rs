@@ -8,18 +8,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pgwire::api::auth::sasl::scram::{ScramSecret, ScramServerAuth, gen_salted_password};
+use pgwire::api::auth::sasl::scram::ScramServerAuth;
 use pgwire::messages::response::{GssEncResponse, SslResponse};
 use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, PasswordMessageFamily,
     SecretKey, Startup,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use tokio_rustls::TlsAcceptor;
 
-use super::control::{Closed, SessionConfig};
+use super::control::{Closed, SessionConfig, Verifier};
 use super::errors::{PgError, PgResult, codes};
 use super::sql::settings::Settings;
 use super::wire::{Received, Wire, gone};
@@ -33,8 +31,6 @@ const GSS_REQUEST: i32 = 80_877_104;
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Name of the protocol within TLS.
 const ALPN: &[u8] = b"postgresql";
-/// Rounds of hashing of a password.
-const ITERATIONS: usize = 4096;
 /// The user that logs in with the token to administer.
 const ADMIN: &str = "admin";
 /// SCRAM without and with binding to the TLS connection.
@@ -265,6 +261,14 @@ fn command_line_options(text: &str) -> Vec<(String, String)> {
     options
 }
 
+/// The proof that a user must give; None if everybody gets in.
+fn verifier_for<'c>(user: &str, config: &'c SessionConfig) -> Option<&'c Verifier> {
+    match (user, &config.admin, &config.reader) {
+        (ADMIN, Some(admin), _) => Some(admin),
+        (_, admin, reader) => reader.as_ref().or(admin.as_ref()),
+    }
+}
+
 /// Has the client prove that it knows the token of its role.
 async fn authenticate(
     wire: &mut Wire,
@@ -272,12 +276,7 @@ async fn authenticate(
     user: &str,
     secure: Option<&TlsIdentity>,
 ) -> PgResult<()> {
-    let token = match (user, &config.admin_token, &config.read_token) {
-        (_, None, None) => return Ok(()),
-        (ADMIN, Some(admin), _) => admin,
-        (_, _, Some(read)) => read,
-        (_, Some(admin), None) => admin,
-    };
+    let Some(verifier) = verifier_for(user, config) else { return Ok(()) };
     let wrong = || {
         let message = format!("password authentication failed for user \"{user}\"");
         PgError::fatal(codes::INVALID_PASSWORD, message).hint(
@@ -285,7 +284,6 @@ async fn authenticate(
         )
     };
     let mut scram = ScramServerAuth::new();
-    scram.set_iterations(ITERATIONS);
     let mut mechanisms = vec![SCRAM.to_owned()];
     // A certificate whose signature has no hash is without a binding.
     if let Some(identity) = secure
@@ -299,25 +297,13 @@ async fn authenticate(
         let message = "client selected an invalid SASL authentication mechanism";
         return Err(PgError::fatal(codes::PROTOCOL_VIOLATION, message));
     };
-    let salt = salt()?;
-    let salted_password = gen_salted_password(token, &salt, ITERATIONS);
-    let secret = ScramSecret::verifier_from_salted_password(salt, salted_password, ITERATIONS);
     let (challenge, waiting) =
-        scram.on_client_first_message_with_secret(&data, secret).map_err(|_| wrong())?;
+        scram.on_client_first_message_with_secret(&data, verifier.secret()).map_err(|_| wrong())?;
     wire.send(PgWireBackendMessage::Authentication(Authentication::SASLContinue(challenge.into())));
     let proof = receive_password(wire).await?.into_sasl_response().map_err(|_| wrong())?;
     let signature = waiting.on_client_final_message(&proof.data).map_err(|_| wrong())?;
     wire.send(PgWireBackendMessage::Authentication(Authentication::SASLFinal(signature.into())));
     Ok(())
-}
-
-/// Sixteen random bytes.
-fn salt() -> PgResult<Vec<u8>> {
-    let mut salt = vec![0; 16];
-    SysRng
-        .try_fill_bytes(&mut salt)
-        .map_err(|error| PgError::fatal(codes::INTERNAL_ERROR, format!("no random numbers: {error}")))?;
-    Ok(salt)
 }
 
 /// Sends the output, and waits for a message with a password.
