@@ -49,6 +49,7 @@ use client::{query_over_http, wait_for};
 use explain::{Statement, Wanted};
 use mistakes::sql_mistakes;
 pub(crate) use mistakes::{query_mistake, refuse_writing, unknown_view};
+use process::scratch::Scratch;
 use process::{QueryProcess, ReadFrom, Running};
 use tables::Tables;
 use tables::epoch::EpochReads;
@@ -248,16 +249,13 @@ pub fn state_dir(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
 /// A state opened for reading in this process, with the scratch directory that this takes.
 struct OpenedState {
     reader: Reader,
-    _scratch: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 impl OpenedState {
     /// Opens the state in `dir`, which may be in use by a running process.
     fn open(dir: &Path) -> Result<OpenedState> {
-        let scratch = tempfile::Builder::new()
-            .prefix("herald-query-")
-            .tempdir()
-            .context("cannot create a temporary directory for the query")?;
+        let scratch = Scratch::new()?;
         let reader = Store::open_secondary(dir, scratch.path())?;
         Ok(OpenedState { reader, _scratch: scratch })
     }

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::pg;
 use crate::pg::sessions::Sessions;
 use crate::query::process::reads::Lender;
+use crate::query::process::scratch::remove_abandoned;
 use crate::serve::{self, Served, descriptors};
 use crate::{query, topology};
 
@@ -102,6 +103,7 @@ fn supervise(
     fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
     let answering = listeners.http.as_ref().map(serve::HttpListener::answering).unwrap_or_default();
     let mut subscriptions = None;
+    remove_abandoned();
     if let Some(http) = listeners.http {
         let served = Served::new(&config, args, (handle.clone(), lender.clone()), metrics.clone());
         subscriptions = Some(served.subscriptions());

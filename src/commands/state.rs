@@ -19,6 +19,7 @@ use state::{FilesChecked, Reader, Snapshot, SourceProgress, StateTableKind, Stor
 
 use crate::cli::{StateCommand, StatusFormat};
 use crate::exit::mistake;
+use crate::query::process::scratch::Scratch;
 use crate::serve::access;
 use crate::{driver, query, topology};
 
@@ -62,8 +63,7 @@ pub fn epoch_of(dir: &Path) -> Result<u64> {
 
 /// Reads a state as a secondary, without its lock.
 fn read_unlocked<T>(dir: &Path, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
-    let scratch = tempfile::Builder::new().prefix("herald-state-").tempdir();
-    let scratch = scratch.context("cannot create a temporary directory")?;
+    let scratch = Scratch::new()?;
     let reader = Store::open_secondary(dir, scratch.path())?;
     read(&reader)
 }

@@ -24,6 +24,7 @@ use crate::cli::{SERVE_CLIENT, ServeArgs};
 use crate::driver::DriverHandle;
 use crate::exit::mistake;
 use crate::query::process::reads::{Lender, ToProcess};
+use crate::query::process::scratch::Scratch;
 use crate::query::process::{cause_of_death, limited_command, session_bytes};
 use crate::serve::access::read_token;
 use crate::serve::tls::TlsIdentity;
@@ -173,10 +174,7 @@ impl Connection {
 
     /// Starts the process, and hears it until it ends.
     fn serve(&self, stream: TcpStream, place: &mut Place) -> Result<()> {
-        let scratch = tempfile::Builder::new()
-            .prefix("herald-query-")
-            .tempdir()
-            .context("cannot create a temporary directory for the session")?;
+        let scratch = Scratch::new()?;
         let (ours, theirs) = UnixStream::pair().context("there are no sockets")?;
         let mut child = self.start_process(stream, theirs)?;
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);

@@ -10,6 +10,7 @@ pub mod answer;
 mod messages;
 pub mod reads;
 pub mod remote;
+pub mod scratch;
 
 use std::fs::DirEntry;
 use std::io::{BufRead, BufReader, Read};
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{COMMAND, OutputFormat, QueryLimits};
 use crate::exit::{RelayedFailure, Stopped};
 use reads::{Lender, ToProcess};
+use scratch::Scratch;
 
 /// Seconds of CPU beyond those of the queries' time: the kernel's limit, should this process fail to end one.
 const SPARE_CPU_SECONDS: u64 = 10;
@@ -97,7 +99,7 @@ pub struct QueryProcess {
     stderr: Option<ChildStderr>,
     state: Option<PathBuf>,
     limits: QueryLimits,
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
     /// Time that its queries took.
     used: Duration,
     /// Time of its start, or of the end of its last query.
@@ -110,10 +112,7 @@ impl QueryProcess {
     /// # Errors
     /// When it cannot be started.
     pub fn start(from: ReadFrom<'_>, limits: &QueryLimits) -> Result<QueryProcess> {
-        let scratch = tempfile::Builder::new()
-            .prefix("herald-query-")
-            .tempdir()
-            .context("cannot create a temporary directory for the query")?;
+        let scratch = Scratch::new()?;
         let (requests, theirs) = UnixStream::pair().context("cannot connect to the query's process")?;
         let requests = ToProcess::of(requests);
         let (state, logs) = match &from {

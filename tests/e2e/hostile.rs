@@ -191,10 +191,13 @@ fn a_process_answers_after_a_mistake() {
     steady.stop();
 }
 
-/// A query does not outlive a topology that is killed, whatever it is doing.
+/// A query does not outlive a topology that is killed, whatever it is doing, and its directory not the next start.
 #[test]
 fn a_query_ends_with_a_topology_that_is_killed() {
-    let mut steady = Steady::start(&["--query-time", "50m"], &[], true);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let left = || fs::read_dir(scratch.path()).expect("a directory").count();
+    let env = [("TMPDIR", scratch.path().to_str().expect("text"))];
+    let mut steady = Steady::start(&["--query-time", "50m"], &env, true);
     let mut asked = steady.connect();
     let request = "POST /v1/query HTTP/1.0\r\nHost: localhost\r\nContent-Length: ";
     write!(asked, "{request}{}\r\n\r\n{LONG}", LONG.len()).expect("a request");
@@ -212,6 +215,10 @@ fn a_query_ends_with_a_topology_that_is_killed() {
         assert!(begun.elapsed() < SOON, "the query of a topology that is gone still runs");
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(left() > 0, "nobody was there to remove it");
+    let next = Steady::start(&[], &env, true);
+    assert_eq!(left(), 0, "directories of queries are left:\n{}", next.said());
+    next.stop();
 }
 
 /// Requests, malformed ones included, with their expected statuses; 0 is a connection closed without a
