@@ -30,9 +30,9 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
                 .unwrap_or(Expr::TypedString(typed))
         }
         Expr::BinaryOp { left, op, right } => rewrite_operation(*left, op, *right),
-        Expr::AnyOp { left, compare_op, right, is_some } => {
-            let right = Box::new(array_operand(*right, &left));
-            Expr::AnyOp { left, compare_op: plain_operator(compare_op), right, is_some }
+        Expr::AnyOp { left, compare_op, right, .. } => {
+            let right = array_operand(*right, &left);
+            rewrite_any(left, plain_operator(compare_op), right)
         }
         Expr::AllOp { left, compare_op, right } => {
             let right = Box::new(array_operand(*right, &left));
@@ -364,6 +364,46 @@ fn array_operand(right: Expr, left: &Expr) -> Expr {
     let Some(items) = literal_text(&right).and_then(array_items) else { return right };
     let column = column_name(left).and_then(|column| column_type(&column));
     array_of_items(&items, !column.is_some_and(|name| matches!(name, "text" | "name" | "char" | "varchar")))
+}
+
+/// A comparison with any item of an array. Where an item may be NULL it is written as the opposite of one with all
+/// items, which is the same: the query engine takes a NULL into account with ALL, but not with ANY.
+fn rewrite_any(left: Box<Expr>, op: BinaryOperator, right: Expr) -> Expr {
+    let opposite = match op {
+        BinaryOperator::Eq => Some(BinaryOperator::NotEq),
+        BinaryOperator::NotEq => Some(BinaryOperator::Eq),
+        BinaryOperator::Lt => Some(BinaryOperator::GtEq),
+        BinaryOperator::LtEq => Some(BinaryOperator::Gt),
+        BinaryOperator::Gt => Some(BinaryOperator::LtEq),
+        BinaryOperator::GtEq => Some(BinaryOperator::Lt),
+        _ => None,
+    };
+    let holds_null = may_hold_null(&right);
+    let right = Box::new(right);
+    match opposite {
+        Some(compare_op) if holds_null => {
+            negate(Expr::Nested(Box::new(Expr::AllOp { left, compare_op, right })), true)
+        }
+        _ => Expr::AnyOp { left, compare_op: op, right, is_some: false },
+    }
+}
+
+/// Tells whether an array has items that may be NULL. Those of the catalogue's columns never are.
+fn may_hold_null(array: &Expr) -> bool {
+    match peeled(array) {
+        Expr::Cast { expr, .. } => may_hold_null(expr),
+        Expr::Array(array) => !array.elem.iter().all(is_no_null),
+        _ => false,
+    }
+}
+
+/// Tells whether an expression is a literal other than NULL.
+fn is_no_null(expr: &Expr) -> bool {
+    match peeled(expr) {
+        Expr::Cast { expr, .. } => is_no_null(expr),
+        Expr::Value(value) => value.value != Value::Null,
+        _ => false,
+    }
 }
 
 /// An array of literals: of numbers, if all are and `may_be_numbers`.
