@@ -2,16 +2,12 @@
 //! return sets.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
-use dataflows::sql::walk_expr;
 use datafusion::functions_aggregate::all_default_aggregate_functions;
-use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, GroupByExpr, Query, Select, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArguments, GroupByExpr, Query, Select};
 
-use super::build::{item_expr, last_part};
+use super::build::{item_expr, last_part, visit_outside_queries};
 
 /// Aggregates of the engine, and of PostgreSQL what it has not.
 static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -50,46 +46,25 @@ pub(super) struct Effects {
 impl Effects {
     /// The effects of the calls in an expression.
     pub fn of(expr: &Expr) -> Effects {
-        let mut find = FindEffects { found: Effects::default(), depth: 0 };
-        let _ = walk_expr(&mut expr.clone(), &mut find);
-        find.found
+        let mut found = Effects::default();
+        visit_outside_queries(&mut expr.clone(), |part| found.note_call(part));
+        found
+    }
+
+    /// Notes the effects of a call, not of its arguments.
+    fn note_call(&mut self, expr: &Expr) {
+        if let Expr::Function(Function { name, over, .. }) = expr
+            && let Some(name) = last_part(name)
+        {
+            self.windows |= over.is_some();
+            self.aggregates |= over.is_none() && AGGREGATES.contains(&name);
+            self.sets |= SETS.contains(&name.as_str());
+        }
     }
 
     /// Tells whether the expression has one value for each row.
     pub fn is_plain(self) -> bool {
         !(self.aggregates || self.windows || self.sets)
-    }
-}
-
-struct FindEffects {
-    found: Effects,
-    /// Depth of queries within the expression.
-    depth: usize,
-}
-
-impl VisitorMut for FindEffects {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Function(Function { name, over, .. }) = &*expr
-            && let Some(name) = last_part(name)
-        {
-            self.found.windows |= over.is_some();
-            self.found.aggregates |= over.is_none() && AGGREGATES.contains(&name);
-            self.found.sets |= SETS.contains(&name.as_str());
-        }
-        ControlFlow::Continue(())
     }
 }
 

@@ -1,11 +1,14 @@
 //! Parts of syntax trees: names, calls, literals and lambdas, built and taken apart.
 
+use std::ops::ControlFlow;
+
+use dataflows::sql::{walk_expr, walk_query};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
     LambdaFunctionParameter, LambdaSyntax, ObjectName, ObjectNamePart, OneOrManyWithParens, OrderByExpr,
-    Query, Select, SelectItem, SetExpr, Value,
+    Query, Select, SelectItem, SetExpr, Value, VisitorMut,
 };
 
 /// A name in double quotes, so that its case stays.
@@ -46,6 +49,44 @@ pub(super) fn peeled(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(inner) => peeled(inner),
         other => other,
+    }
+}
+
+/// Visits an expression and its parts, each after its own parts, but not those of queries within it.
+pub(super) fn visit_outside_queries(expr: &mut Expr, visit: impl FnMut(&mut Expr)) {
+    let _ = walk_expr(expr, &mut OutsideQueries { depth: 0, visit });
+}
+
+/// Visits the expressions of a query, each after its parts, but not those of queries within it.
+pub(super) fn visit_own_expressions(query: &mut Query, visit: impl FnMut(&mut Expr)) {
+    let _ = walk_query(query, &mut OutsideQueries { depth: -1, visit });
+}
+
+/// Walk that leaves queries aside.
+struct OutsideQueries<F> {
+    /// Depth of queries within what is visited.
+    depth: i32,
+    visit: F,
+}
+
+impl<F: FnMut(&mut Expr)> VisitorMut for OutsideQueries<F> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0 {
+            (self.visit)(expr);
+        }
+        ControlFlow::Continue(())
     }
 }
 

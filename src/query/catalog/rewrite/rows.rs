@@ -2,13 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use dataflows::sql::{walk_expr, walk_query};
+use dataflows::sql::walk_expr;
 use datafusion::sql::sqlparser::ast::{
     Expr, JoinConstraint, JoinOperator, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
     SetExpr, Value, VisitorMut,
 };
 
-use super::build::{call, column_name, folded, item_expr, number_literal, quoted, text_literal};
+use super::build::{
+    call, column_name, folded, item_expr, number_literal, quoted, text_literal, visit_outside_queries,
+    visit_own_expressions,
+};
 use super::scopes::{ScopeTable, tables_of};
 
 /// Beginning of the names of parameters of lambdas, which are no columns.
@@ -124,16 +127,16 @@ fn is_inner(column: &Expr, tables: &[ScopeTable]) -> bool {
 
 /// Tells whether an expression reads a column that is none of these tables.
 pub(super) fn reads_outer(expr: &Expr, tables: &[ScopeTable]) -> bool {
-    let mut find = FindOuter { tables, found: false, depth: 0 };
-    let _ = walk_expr(&mut expr.clone(), &mut find);
-    find.found
+    let mut found = false;
+    visit_outside_queries(&mut expr.clone(), |part| found |= !is_inner(part, tables));
+    found
 }
 
 /// Tells whether a query reads a column that is none of its tables, which these are.
 pub(super) fn query_reads_outer(query: &Query, tables: &[ScopeTable]) -> bool {
-    let mut find = FindOuter { tables, found: false, depth: -1 };
-    let _ = walk_query(&mut query.clone(), &mut find);
-    find.found
+    let mut found = false;
+    visit_own_expressions(&mut query.clone(), |part| found |= !is_inner(part, tables));
+    found
 }
 
 /// Tells whether a condition of a join reads a column that is none of these tables.
@@ -149,34 +152,6 @@ pub(super) fn joins_read_outer(select: &Select, tables: &[ScopeTable]) -> bool {
         | JoinOperator::FullOuter(JoinConstraint::On(condition)) => reads_outer(condition, tables),
         _ => false,
     })
-}
-
-struct FindOuter<'a> {
-    tables: &'a [ScopeTable],
-    found: bool,
-    /// Depth of queries within what is searched, which have columns of their own.
-    depth: i32,
-}
-
-impl VisitorMut for FindOuter<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0 && !is_inner(expr, self.tables) {
-            self.found = true;
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 /// Error of a name in a subquery that may be of several tables.

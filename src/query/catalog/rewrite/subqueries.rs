@@ -9,18 +9,14 @@
 //!
 //! A subquery whose meaning these forms would change stays as it is: the engine runs it, or refuses it.
 
-use std::ops::ControlFlow;
-
-use dataflows::sql::walk_expr;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Distinct, Expr, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, VisitorMut,
+    BinaryOperator, DataType, Distinct, Expr, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
 };
 
 use super::aggregates::{Effects, array_subquery, is_aggregated, is_grouped};
 use super::build::{
     array_of, boolean_literal, call, call_ordered, case, column_of, conjunction, item_expr, lambda, null_of,
-    number_literal, plain_select, plain_select_mut, quoted, split_conjunction,
+    number_literal, plain_select, plain_select_mut, quoted, split_conjunction, visit_outside_queries,
 };
 use super::rows::{Bounds, RowColumns, joins_read_outer, order_of, query_reads_outer, reads_outer};
 use super::scopes::{ScopeTable, tables_of};
@@ -35,37 +31,17 @@ const VALUE: &str = "__value";
 pub(super) fn count_existing(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _ = walk_expr(expr, &mut CountExisting { depth: 0 });
+            visit_outside_queries(expr, count_if_existing);
         }
     }
 }
 
-/// Replacement of EXISTS outside of subqueries.
-struct CountExisting {
-    depth: usize,
-}
-
-impl VisitorMut for CountExisting {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Exists { subquery, negated } = &*expr
-            && let Some(counted) = counted_rows(subquery, *negated)
-        {
-            *expr = counted;
-        }
-        ControlFlow::Continue(())
+/// Replaces EXISTS by the number of its rows.
+fn count_if_existing(expr: &mut Expr) {
+    if let Expr::Exists { subquery, negated } = &*expr
+        && let Some(counted) = counted_rows(subquery, *negated)
+    {
+        *expr = counted;
     }
 }
 
