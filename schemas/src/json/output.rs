@@ -154,15 +154,18 @@ fn write_plain(out: &mut Vec<u8>, values: &Values<'_>, row: usize) {
     // Writing to a Vec cannot fail.
     let _ = match values {
         Values::Bool(v) => write!(out, "{}", v.value(row)),
-        Values::I8(v) => write!(out, "{}", v[row]),
-        Values::I16(v) => write!(out, "{}", v[row]),
-        Values::I32(v) => write!(out, "{}", v[row]),
-        Values::I64(v) => write!(out, "{}", v[row]),
-        Values::I128(v) => write!(out, "{}", v[row]),
-        Values::U8(v) => write!(out, "{}", v[row]),
-        Values::U16(v) => write!(out, "{}", v[row]),
-        Values::U32(v) => write!(out, "{}", v[row]),
-        Values::U64(v) => write!(out, "{}", v[row]),
+        Values::I8(_)
+        | Values::I16(_)
+        | Values::I32(_)
+        | Values::I64(_)
+        | Values::I128(_)
+        | Values::U8(_)
+        | Values::U16(_)
+        | Values::U32(_)
+        | Values::U64(_) => {
+            values.write_integer(out, row);
+            Ok(())
+        }
         // Debug writes the shortest text that parses to the same number.
         Values::F32(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
         Values::F64(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),

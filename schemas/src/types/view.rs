@@ -4,6 +4,8 @@
 //! [`Values`], so that the row codec and the encoders each have one `match` and no downcasts in
 //! their inner loops. Slices of arrays are supported; columns of types that Herald lacks are refused.
 
+use std::io::Write;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{
@@ -61,6 +63,34 @@ pub enum Values<'a> {
     List(&'a [i32], Box<View<'a>>),
     /// Structs: one view per field.
     Struct(Vec<View<'a>>),
+}
+
+impl Values<'_> {
+    /// Appends the whole number at `row` in decimal digits; nothing for values of another kind.
+    #[inline]
+    pub fn write_integer(&self, out: &mut Vec<u8>, row: usize) {
+        // Writing to a Vec cannot fail.
+        let _ = match self {
+            Values::I8(v) => write!(out, "{}", v[row]),
+            Values::I16(v) => write!(out, "{}", v[row]),
+            Values::I32(v) => write!(out, "{}", v[row]),
+            Values::I64(v) => write!(out, "{}", v[row]),
+            Values::I128(v) => write!(out, "{}", v[row]),
+            Values::U8(v) => write!(out, "{}", v[row]),
+            Values::U16(v) => write!(out, "{}", v[row]),
+            Values::U32(v) => write!(out, "{}", v[row]),
+            Values::U64(v) => write!(out, "{}", v[row]),
+            Values::Null
+            | Values::Bool(_)
+            | Values::F32(_)
+            | Values::F64(_)
+            | Values::Span(_)
+            | Values::Uuid(_)
+            | Values::Bytes(_)
+            | Values::List(..)
+            | Values::Struct(_) => Ok(()),
+        };
+    }
 }
 
 /// Byte strings in one buffer.

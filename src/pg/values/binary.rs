@@ -6,8 +6,8 @@ use schemas::types::span::Span;
 use schemas::types::view::{Values, View};
 
 use super::super::errors::{PgError, PgResult, codes};
+use super::json;
 use super::kind::Kind;
-use super::{json, spelling};
 
 /// Days from 1970 to 2000.
 pub const DAYS_TO_2000: i32 = 10_957;
@@ -75,7 +75,7 @@ fn write_integer(out: &mut Vec<u8>, kind: &Kind, values: &Values<'_>, row: usize
         Kind::Oid => out.extend_from_slice(&(value as u32).to_be_bytes()),
         Kind::Text | Kind::Name => {
             let mut digits = Vec::new();
-            spelling::write_integer(&mut digits, values, row);
+            values.write_integer(&mut digits, row);
             out.extend_from_slice(&digits);
         }
         _ => out.extend_from_slice(&value.to_be_bytes()),

@@ -70,7 +70,7 @@ fn write_scalar(out: &mut Vec<u8>, kind: &Kind, view: &View<'_>, row: usize) {
         }
         (Values::Span(v), _) => quoted(out, |out| Span::from(v[row]).write(out)),
         (Values::Uuid(v), _) => quoted(out, |out| uuid::write(out, &v[row])),
-        (values, _) => spelling::write_integer(out, values, row),
+        (values, _) => values.write_integer(out, row),
     }
 }
 

@@ -3,29 +3,11 @@
 use std::io::Write;
 
 use schemas::types::time::civil_of_days;
-use schemas::types::view::Values;
 
 use super::super::sql::zone::Zone;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
-
-/// Appends a whole number.
-pub fn write_integer(out: &mut Vec<u8>, values: &Values<'_>, row: usize) {
-    // Writing to a Vec cannot fail.
-    let _ = match values {
-        Values::I8(v) => write!(out, "{}", v[row]),
-        Values::I16(v) => write!(out, "{}", v[row]),
-        Values::I32(v) => write!(out, "{}", v[row]),
-        Values::I64(v) => write!(out, "{}", v[row]),
-        Values::I128(v) => write!(out, "{}", v[row]),
-        Values::U8(v) => write!(out, "{}", v[row]),
-        Values::U16(v) => write!(out, "{}", v[row]),
-        Values::U32(v) => write!(out, "{}", v[row]),
-        Values::U64(v) => write!(out, "{}", v[row]),
-        _ => Ok(()),
-    };
-}
 
 /// Appends bytes as `\x` and hexadecimal digits.
 pub fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -8,9 +8,7 @@ use schemas::types::{decimal, uuid};
 use super::super::sql::zone::Zone;
 use super::json;
 use super::kind::Kind;
-use super::spelling::{
-    write_clock, write_date, write_hex, write_integer, write_timestamp, write_timestamptz,
-};
+use super::spelling::{write_clock, write_date, write_hex, write_timestamp, write_timestamptz};
 
 /// Appends the value of a row, which is not NULL.
 pub fn write_value(out: &mut Vec<u8>, kind: &Kind, zone: Zone, view: &View<'_>, row: usize) {
@@ -29,7 +27,7 @@ pub fn write_value(out: &mut Vec<u8>, kind: &Kind, zone: Zone, view: &View<'_>, 
         (Values::Uuid(v), _) => uuid::write(out, &v[row]),
         (Values::Bytes(v), Kind::Bytea) => write_hex(out, v.get(row)),
         (Values::Bytes(v), _) => out.extend_from_slice(v.get(row)),
-        (values, _) => write_integer(out, values, row),
+        (values, _) => values.write_integer(out, row),
     }
 }
 
