@@ -7,6 +7,7 @@
 //! | `herald_progress`, if it is wanted | false | true | false |
 //! | those of the view | the values | NULL | NULL |
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ use super::super::sql::subscription::{PlacedName, Subscription};
 use super::super::values::rows::Columns;
 use crate::exit::{SqlMistakes, mistake};
 use crate::query::tables::epoch::{EpochReads, Stamp};
-use crate::query::tables::shape::{CONDITION_FAILS, EpochRows, Shape, TooManyRows, column_place, find_view};
+use crate::query::tables::shape::{
+    AddedRows, CONDITION_FAILS, EpochRows, Shape, TooManyRows, column_place, find_view,
+};
 
 /// Bytes of rows after which no more are joined.
 const JOINED_BYTES: usize = 1 << 20;
@@ -200,10 +203,18 @@ pub struct ChangeWriter {
     most: usize,
     /// The epoch whose changes are coming.
     open: Option<OpenEpoch>,
-    /// Rows that are written.
-    batches: Vec<RecordBatch>,
+    /// Rows that are written, or are when they are taken.
+    ready: VecDeque<Ready>,
     /// The last epoch that was marked, and the time of that; None if a mark is due.
     marked: (u64, Option<Instant>),
+}
+
+/// Rows for the client.
+enum Ready {
+    /// As they are sent.
+    Rows(RecordBatch),
+    /// Those of an epoch that were added up.
+    Added(Stamp, AddedRows),
 }
 
 /// An epoch whose changes are coming.
@@ -217,7 +228,7 @@ struct OpenEpoch {
 impl ChangeWriter {
     /// A writer of the changes of a view; the last mark of progress is given.
     pub fn new(view: Arc<FollowedView>, marked: (u64, Option<Instant>), most: usize) -> ChangeWriter {
-        ChangeWriter { view, most, open: None, batches: Vec::new(), marked }
+        ChangeWriter { view, most, open: None, ready: VecDeque::new(), marked }
     }
 
     /// Takes a stored piece of the view's history.
@@ -233,9 +244,13 @@ impl ChangeWriter {
         let rows = EpochRows::new(stamp.epoch, self.most);
         let OpenEpoch { rows, written, .. } =
             self.open.get_or_insert(OpenEpoch { stamp, rows, written: false });
-        let batches = &mut self.batches;
-        let added = rows.add(&view.shape, &piece.changes, &mut |batch, diffs| {
-            push_rows((&view, stamp), (batch, diffs), batches, written)
+        let ready = &mut self.ready;
+        let added = rows.add(&view.shape, &piece.changes, &mut |batch, diffs| -> Result<()> {
+            if !diffs.is_empty() {
+                ready.push_back(Ready::Rows(view.rows(stamp, batch, diffs)?));
+                *written = true;
+            }
+            Ok(())
         });
         added.map_err(|error| failure(&error))
     }
@@ -246,13 +261,13 @@ impl ChangeWriter {
     /// When its rows cannot be sent.
     pub fn finish_before(&mut self, epoch: u64) -> PgResult<()> {
         let Some(open) = self.open.take_if(|open| open.stamp.epoch < epoch) else { return Ok(()) };
-        let OpenEpoch { stamp, rows, mut written } = open;
-        let (view, batches) = (self.view.clone(), &mut self.batches);
-        let finished = rows.finish(&view.shape, &mut |batch, diffs| {
-            push_rows((&view, stamp), (batch, diffs), batches, &mut written)
-        });
-        finished.map_err(|error| failure(&error))?;
-        if written { self.mark(stamp) } else { Ok(()) }
+        let OpenEpoch { stamp, rows, written } = open;
+        let added = rows.end();
+        let is_changed = added.left() > 0;
+        if is_changed {
+            self.ready.push_back(Ready::Added(stamp, added));
+        }
+        if written || is_changed { self.mark(stamp) } else { Ok(()) }
     }
 
     /// Marks an epoch up to which there are no other changes, unless another was marked just before.
@@ -268,7 +283,7 @@ impl ChangeWriter {
     fn mark(&mut self, stamp: Stamp) -> PgResult<()> {
         self.marked = (stamp.epoch, Some(Instant::now()));
         let mark = self.view.mark(stamp).map_err(|error| PgError::of(&error))?;
-        self.batches.extend(mark);
+        self.ready.extend(mark.map(Ready::Rows));
         Ok(())
     }
 
@@ -278,32 +293,41 @@ impl ChangeWriter {
     /// # Errors
     /// When they do not go together.
     pub fn take_rows(&mut self) -> PgResult<Option<RecordBatch>> {
-        let (mut taken, mut bytes) = (0, 0);
-        while let Some(batch) = self.batches.get(taken).filter(|_| bytes < JOINED_BYTES) {
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while bytes < JOINED_BYTES
+            && let Some(batch) = self.next_batch()?
+        {
             bytes += batch.get_array_memory_size();
-            taken += 1;
+            batches.push(batch);
         }
-        let mut batches: Vec<RecordBatch> = self.batches.drain(..taken).collect();
         if batches.len() < 2 {
             return Ok(batches.pop());
         }
         let joined = concat_batches(&self.view.schema, &batches);
         joined.map(Some).map_err(|error| PgError::new(codes::INTERNAL_ERROR, error.to_string()))
     }
-}
 
-/// Adds rows of an epoch to those that are written.
-fn push_rows(
-    (view, stamp): (&FollowedView, Stamp),
-    (batch, diffs): (&RecordBatch, &[i64]),
-    batches: &mut Vec<RecordBatch>,
-    written: &mut bool,
-) -> Result<()> {
-    if !diffs.is_empty() {
-        batches.push(view.rows(stamp, batch, diffs)?);
-        *written = true;
+    /// The next rows that are ready: rows that were added up are unpacked here, some thousand at a time.
+    fn next_batch(&mut self) -> PgResult<Option<RecordBatch>> {
+        loop {
+            match self.ready.front_mut() {
+                None => return Ok(None),
+                Some(Ready::Added(stamp, rows)) => {
+                    let next = rows.next_rows(&self.view.shape).map_err(|error| failure(&error))?;
+                    if let Some((batch, diffs)) = next {
+                        let rows = self.view.rows(*stamp, &batch, &diffs);
+                        return rows.map(Some).map_err(|error| failure(&error));
+                    }
+                    self.ready.pop_front();
+                }
+                Some(Ready::Rows(_)) => {
+                    if let Some(Ready::Rows(batch)) = self.ready.pop_front() {
+                        return Ok(Some(batch));
+                    }
+                }
+            }
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -419,7 +443,7 @@ mod tests {
         Ok(())
     }
 
-    /// However many rows were added up, some of them at a time are joined to be sent.
+    /// However many rows were added up, some of them at a time are unpacked to be sent.
     #[test]
     fn a_large_epoch_is_taken_in_parts() -> Result<()> {
         let mut writer = ChangeWriter::new(followed(Some(&["player"]), None)?, (1, None), 16 << 20);
@@ -427,9 +451,16 @@ mod tests {
         let changes: Vec<(&str, i64, i64)> = names.iter().map(|name| (name.as_str(), 1, 1)).collect();
         assert_eq!(take(&mut writer, 2, &changes)?, Ok(()));
         assert_eq!(writer.finish_before(3), Ok(()));
+        let packed = |writer: &ChangeWriter| match writer.ready.front() {
+            Some(Ready::Added(_, rows)) => rows.left(),
+            _ => 0,
+        };
+        assert_eq!(packed(&writer), names.len(), "none is unpacked before it is taken");
         let mut parts = Vec::new();
         while let Some(batch) = writer.take_rows().map_err(|error| anyhow::anyhow!(error.message))? {
             parts.push(batch.num_rows());
+            let left = names.len().saturating_sub(parts.iter().sum());
+            assert_eq!(packed(&writer), left, "no more than those that are sent");
         }
         assert_eq!(parts.iter().sum::<usize>(), names.len() + 1, "all of them, and a mark");
         assert!(parts.len() > 1 && parts.iter().all(|rows| *rows < 20_000), "{parts:?}");

@@ -119,14 +119,6 @@ impl Columns {
         let codec = RowCodec::of(&schema)?;
         Ok(Columns { places, schema: SchemaRef::new(schema), codec })
     }
-
-    /// Unpacks rows of these columns, and hands them on.
-    fn hand_on<E: From<Error>>(&self, rows: &[RowChange<'_>], out: &mut ShapedRows<'_, E>) -> Result<(), E> {
-        let columns = self.codec.decode(rows.iter().map(|change| change.row)).map_err(Error::from)?;
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(Error::from)?;
-        let diffs: Vec<i64> = rows.iter().map(|change| change.diff).collect();
-        out(&batch, &diffs)
-    }
 }
 
 /// The place of a column of a view.
@@ -220,29 +212,48 @@ impl EpochRows {
         }
     }
 
-    /// Ends the epoch: hands on the rows that were added up, some thousand at a time.
+    /// Ends the epoch; returns the rows that were added up. Rows that go are before rows that come, as the views'
+    /// changes have them.
+    pub fn end(self) -> AddedRows {
+        let (mut rows, come): (Vec<_>, Vec<_>) = self.merged.into_iter().partition(|(_, diff)| *diff < 0);
+        rows.extend(come);
+        AddedRows { rows: rows.into_iter() }
+    }
+}
+
+/// Rows of an epoch that were added up. They are packed until they are taken.
+#[derive(Debug)]
+pub struct AddedRows {
+    rows: std::vec::IntoIter<(Vec<u8>, i64)>,
+}
+
+impl AddedRows {
+    /// The number of those that are left.
+    pub fn left(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Unpacks the next rows of a shape, some thousand at most, with the changes of their numbers; None after the last.
     ///
     /// # Errors
-    /// When the rows are none of the view, or `out` fails.
-    pub fn finish<E: From<Error>>(self, shape: &Shape, out: &mut ShapedRows<'_, E>) -> Result<(), E> {
-        let Some(columns) = &shape.columns else { return Ok(()) };
-        // Rows that go before rows that come, as the views' changes have them.
-        for gone in [true, false] {
-            let (mut changes, mut bytes) = (Vec::new(), 0);
-            for (row, diff) in self.merged.iter().filter(|(_, diff)| (**diff < 0) == gone) {
-                changes.push(RowChange { diff: *diff, row });
-                bytes += row.len();
-                if changes.len() >= BATCH_ROWS || bytes >= BATCH_BYTES {
-                    columns.hand_on(&changes, out)?;
-                    changes.clear();
-                    bytes = 0;
-                }
-            }
-            if !changes.is_empty() {
-                columns.hand_on(&changes, out)?;
-            }
+    /// When they are none of the view.
+    pub fn next_rows(&mut self, shape: &Shape) -> Result<Option<(RecordBatch, Vec<i64>)>> {
+        let (mut packed, mut diffs, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while diffs.len() < BATCH_ROWS
+            && bytes < BATCH_BYTES
+            && let Some((row, diff)) = self.rows.next()
+        {
+            bytes += row.len();
+            packed.push(row);
+            diffs.push(diff);
         }
-        Ok(())
+        match &shape.columns {
+            Some(columns) if !diffs.is_empty() => {
+                let unpacked = columns.codec.decode(packed.iter().map(Vec::as_slice))?;
+                Ok(Some((RecordBatch::try_new(columns.schema.clone(), unpacked)?, diffs)))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -109,10 +109,11 @@ impl<'s> EpochEvents<'s> {
     pub fn finish<E: From<Error>>(self, last: &str, out: &mut FrameOutput<'_, E>) -> Result<bool, E> {
         let EpochEvents { shape, rows, mut written } = self;
         let epoch = written.stamp.epoch;
-        rows.finish(shape, &mut |batch, diffs| {
-            written.add(batch, diffs, out)?;
-            out(epoch, None)
-        })?;
+        let mut added = rows.end();
+        while let Some((batch, diffs)) = added.next_rows(shape)? {
+            written.add(&batch, &diffs, out)?;
+            out(epoch, None)?;
+        }
         let ends = written.rows > 0 || written.kind == RowKind::Snapshot;
         if ends {
             written.frames.push_text(last);
