@@ -47,7 +47,7 @@ use super::lookup::views_of;
 use super::queries::Refusal;
 use super::{STARTING, Served, Shared, failure};
 use crate::exit::mistake;
-use crate::query::tables::shape::{gone_text, without_history};
+use crate::query::tables::shape::{epoch_of_id, gone_text, without_history};
 
 /// Frames that wait until the client takes them.
 const FRAMES_AHEAD: usize = 2;
@@ -213,7 +213,7 @@ fn prepare(
     let shape = asked_shape((view, found.schema()), (filter, columns)).map_err(refuse)?;
     let state_id = store.state_id().to_owned();
     let asked = match &last_id {
-        Some(id) => Some(events::epoch_of_id(id, &state_id).ok_or_else(|| {
+        Some(id) => Some(epoch_of_id(id, &state_id).ok_or_else(|| {
             refuse(mistake(format!(
                 "{id:?} is no id of an event progress: send that as Last-Event-ID or from_id, or none"
             )))

@@ -5,6 +5,7 @@
 //! | `herald_epoch`, `herald_commit` | the epoch with its time | the same | the same |
 //! | `herald_diff` | the copies that came, or went if negative | NULL | NULL |
 //! | `herald_progress`, if it is wanted | false | true | false |
+//! | `herald_id`, if it is wanted | NULL | the id of the mark, which names the state as well | NULL |
 //! | those of the view | the values | NULL | NULL |
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -26,7 +27,7 @@ use super::super::values::rows::Columns;
 use crate::exit::{SqlMistakes, mistake};
 use crate::query::tables::epoch::{EpochReads, Stamp};
 use crate::query::tables::shape::{
-    AddedRows, CONDITION_FAILS, EpochRows, Shape, TooManyRows, column_place, find_view,
+    AddedRows, CONDITION_FAILS, EpochRows, Shape, TooManyRows, column_place, find_view, progress_id,
 };
 
 /// Bytes of rows after which no more are joined.
@@ -35,7 +36,7 @@ const JOINED_BYTES: usize = 1 << 20;
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
 
 /// The columns in front of those of the view.
-fn leading_fields(progress: bool) -> Vec<Field> {
+fn leading_fields(progress: bool, ids: bool) -> Vec<Field> {
     let mut fields = vec![
         Field::new("herald_epoch", DataType::Int64, false),
         Field::new("herald_commit", schemas::timestamptz(), false),
@@ -44,6 +45,9 @@ fn leading_fields(progress: bool) -> Vec<Field> {
     if progress {
         fields.push(Field::new("herald_progress", DataType::Boolean, false));
     }
+    if ids {
+        fields.push(Field::new("herald_id", DataType::Utf8, true));
+    }
     fields
 }
 
@@ -51,8 +55,8 @@ fn leading_fields(progress: bool) -> Vec<Field> {
 ///
 /// # Errors
 /// When there are too many.
-pub fn described_columns(rows: Columns, progress: bool) -> PgResult<Columns> {
-    let fields = Fields::from(leading_fields(progress));
+pub fn described_columns(rows: Columns, asked: &Subscription) -> PgResult<Columns> {
+    let fields = Fields::from(leading_fields(asked.progress, asked.ids));
     let names = fields.iter().map(|field| field.name().clone()).collect();
     let mut columns = Columns::new(&fields, names)?;
     columns.names.extend(rows.names);
@@ -75,6 +79,8 @@ pub struct FollowedView {
     schema: SchemaRef,
     /// Set for marks of progress.
     progress: bool,
+    /// The id of the state, for ids of the marks.
+    state_id: Option<String>,
 }
 
 impl FollowedView {
@@ -97,7 +103,7 @@ impl FollowedView {
         let filter = asked.condition.as_ref().map(|condition| Question { text: &condition.text, values });
         let shape = Shape::new((name, &schema), (filter, names.as_deref()))
             .map_err(|error| shape_error(&error, asked))?;
-        let mut fields = leading_fields(asked.progress);
+        let mut fields = leading_fields(asked.progress, asked.ids);
         fields.extend(shape.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
         Ok(FollowedView {
             name: name.to_owned(),
@@ -106,6 +112,7 @@ impl FollowedView {
             shape,
             schema: Arc::new(Schema::new(fields)),
             progress: asked.progress,
+            state_id: asked.ids.then(|| epoch.state_id().to_owned()),
         })
     }
 
@@ -159,6 +166,10 @@ impl FollowedView {
             vec![Arc::new(Int64Array::from_value(stamp.epoch.cast_signed(), rows)), Arc::new(commits), diffs];
         if self.progress {
             columns.push(Arc::new(BooleanArray::from(vec![progress; rows])));
+        }
+        if let Some(state_id) = &self.state_id {
+            let id = progress.then(|| progress_id(stamp.epoch, state_id));
+            columns.push(Arc::new(StringArray::from(vec![id; rows])));
         }
         columns
     }
@@ -332,10 +343,11 @@ impl ChangeWriter {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray, StringArray};
+    use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
     use schemas::RowCodec;
 
+    use super::super::super::sql::words::Words;
     use super::*;
 
     fn schema() -> SchemaRef {
@@ -347,7 +359,7 @@ mod tests {
     fn followed(columns: Option<&[&str]>, condition: Option<&str>) -> Result<Arc<FollowedView>> {
         let filter = condition.map(|text| Question { text, values: &[] });
         let shape = Shape::new(("scores", &schema()), (filter, columns))?;
-        let mut fields = leading_fields(true);
+        let mut fields = leading_fields(true, false);
         fields.extend(shape.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
         let schema = Arc::new(Schema::new(fields));
         Ok(Arc::new(FollowedView {
@@ -357,6 +369,7 @@ mod tests {
             shape,
             schema,
             progress: true,
+            state_id: None,
         }))
     }
 
@@ -467,12 +480,42 @@ mod tests {
         Ok(())
     }
 
+    fn subscription(text: &str) -> Result<Subscription> {
+        let mut words = Words::new(text);
+        let read = words.expect("subscribe").and_then(|_| Subscription::read(&mut words, 0));
+        read.map_err(|error| anyhow::anyhow!(error.message))
+    }
+
+    #[test]
+    fn marks_have_ids_of_their_state() -> Result<()> {
+        let asked = subscription("SUBSCRIBE TO scores WITH (ids)")?;
+        let fields = leading_fields(asked.progress, asked.ids);
+        let shape = Shape::new(("scores", &schema()), (None, Some(&["player"][..])))?;
+        let player = Field::new("player", DataType::Utf8, true);
+        let schema = Arc::new(Schema::new([&fields[..], &[player]].concat()));
+        let view = FollowedView {
+            name: "scores".into(),
+            id: 1,
+            keyed: false,
+            shape,
+            schema,
+            progress: asked.progress,
+            state_id: Some("0123456789abcdef".to_owned()),
+        };
+        let stamp = Stamp { epoch: 7, commit_ms: 1 };
+        let mark = view.mark(stamp)?.context("a mark")?;
+        assert_eq!(mark.column(4).as_string::<i32>().value(0), "7-01234567");
+        assert!(mark.column(5).is_null(0) && view.reset(stamp)?.column(4).is_null(0));
+        Ok(())
+    }
+
     #[test]
     fn columns_are_described_as_they_are_sent() -> Result<()> {
         let view = followed(None, None)?;
         let own = Columns::new(schema().fields(), vec!["player".into(), "points".into()])
             .map_err(|error| anyhow::anyhow!(error.message))?;
-        let described = described_columns(own, true).map_err(|error| anyhow::anyhow!(error.message))?;
+        let asked = subscription("SUBSCRIBE TO scores WITH (progress)")?;
+        let described = described_columns(own, &asked).map_err(|error| anyhow::anyhow!(error.message))?;
         let sent = Columns::new(view.fields(), described.names.clone());
         assert_eq!(sent.as_ref().map(|sent| &sent.kinds), Ok(&described.kinds));
         assert_eq!(described.names[..4], ["herald_epoch", "herald_commit", "herald_diff", "herald_progress"]);

@@ -20,7 +20,7 @@ use super::changes::{ChangeWriter, FollowedView, failure};
 use super::running::Produced;
 use crate::query::process::remote::Connection;
 use crate::query::tables::epoch::{ChangesRead, EpochReads, Stamp};
-use crate::query::tables::shape::{gone_text, read_rows, select_rows, without_history};
+use crate::query::tables::shape::{epoch_of_id, gone_text, read_rows, select_rows, without_history};
 
 /// Shortest pause between two requests for changes.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
@@ -72,7 +72,8 @@ impl FollowRequest {
 
     /// Looks in the view's history for the place to start at.
     fn find_start(&self, epoch: &dyn EpochReads, view: &FollowedView) -> PgResult<Start> {
-        let Subscription { as_of, snapshot, .. } = *self.subscription;
+        let Subscription { as_of, snapshot, ref from_id, .. } = *self.subscription;
+        let as_of = from_id.as_ref().and_then(|id| epoch_of_id(id, epoch.state_id())).or(as_of);
         let after = as_of.unwrap_or(epoch.committed().epoch);
         let held = epoch.changes_from(view.id, HistoryPlace::after(after), &mut |_| Ok(false));
         match held.map_err(|error| PgError::of(&error))? {

@@ -352,7 +352,7 @@ impl Session {
             Some(select) => super::placed(error, select),
             None => PgError { position: Some(subscription.view.position), ..error },
         })?;
-        Ok(Described { parameters, columns: described_columns(columns, subscription.progress)? })
+        Ok(Described { parameters, columns: described_columns(columns, subscription)? })
     }
 
     /// The columns of a statement that are known without planning it.

@@ -3,12 +3,14 @@
 //! ```sql
 //! SUBSCRIBE TO view WITH (progress)
 //! SUBSCRIBE TO (SELECT a, b FROM view WHERE a > 0) WITH (snapshot = false, as_of = 12, progress = true)
+//! SUBSCRIBE TO view WITH (from_id = '12-3f2a9c01', ids)
 //! ```
 //!
 //! The query in parentheses is read here: it has the names of columns or `*`, one view, and a condition.
 
 use super::super::errors::{PgError, PgResult};
 use super::words::{QueryText, Word, Words};
+use crate::query::tables::shape::epoch_of_id;
 
 /// Remedy for a query of other forms.
 const OWN_VIEW: &str =
@@ -47,8 +49,12 @@ pub struct Subscription {
     pub snapshot: bool,
     /// The epoch after which the changes are wanted.
     pub as_of: Option<u64>,
+    /// The id of the mark of progress after which the changes are wanted; it goes before `as_of`.
+    pub from_id: Option<String>,
     /// Set for marks of epochs that are whole.
     pub progress: bool,
+    /// Set for ids of the marks.
+    pub ids: bool,
 }
 
 impl Subscription {
@@ -62,15 +68,7 @@ impl Subscription {
             query(words, before)?
         } else {
             let view = view_name(words, before)?;
-            Subscription {
-                view,
-                columns: None,
-                condition: None,
-                select: None,
-                snapshot: true,
-                as_of: None,
-                progress: false,
-            }
+            Subscription::of(view)
         };
         if words.takes("with") {
             words.expect_symbol('(')?;
@@ -82,7 +80,24 @@ impl Subscription {
             }
             words.expect_symbol(')')?;
         }
+        // An id is that of a mark.
+        found.progress |= found.ids;
         Ok(found)
+    }
+
+    /// All of a view, without options.
+    fn of(view: PlacedName) -> Subscription {
+        Subscription {
+            view,
+            columns: None,
+            condition: None,
+            select: None,
+            snapshot: true,
+            as_of: None,
+            from_id: None,
+            progress: false,
+            ids: false,
+        }
     }
 
     /// The query for the rows of the view that are wanted.
@@ -106,11 +121,16 @@ impl Subscription {
                 words.takes_symbol('=');
                 self.as_of = Some(epoch(words)?);
             }
+            "from_id" => {
+                words.takes_symbol('=');
+                self.from_id = Some(progress_id(words)?);
+            }
+            "ids" => self.ids = flag(words)?,
             other => {
                 let error = at.unexpected();
                 return Err(PgError {
                     message: format!("SUBSCRIBE has no option \"{other}\""),
-                    hint: Some("there are snapshot, as_of and progress".to_owned()),
+                    hint: Some("there are snapshot, as_of, from_id, progress and ids".to_owned()),
                     ..error
                 });
             }
@@ -138,15 +158,7 @@ fn query(words: &mut Words<'_>, before: usize) -> PgResult<Subscription> {
         (length, None)
     };
     let select = QueryText { text: whole[..length].trim_end().to_owned(), before: start };
-    Ok(Subscription {
-        view,
-        columns,
-        condition,
-        select: Some(select),
-        snapshot: true,
-        as_of: None,
-        progress: false,
-    })
+    Ok(Subscription { columns, condition, select: Some(select), ..Subscription::of(view) })
 }
 
 /// The error for a query that has more than a subscription takes.
@@ -218,6 +230,17 @@ fn epoch(words: &mut Words<'_>) -> PgResult<u64> {
     Err(words.unexpected().hint("as_of is an epoch: the herald_epoch of the last mark of progress"))
 }
 
+/// The id of a mark of progress. Whether it is one of this state is seen when it is asked for.
+fn progress_id(words: &mut Words<'_>) -> PgResult<String> {
+    if let Some(Word::Number(id) | Word::Text(id)) = words.peek()
+        && epoch_of_id(&id, "").is_some()
+    {
+        words.take();
+        return Ok(id);
+    }
+    Err(words.unexpected().hint("from_id is the herald_id of the last mark of progress, as '12-3f2a9c01'"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +276,10 @@ mod tests {
             assert_eq!((found.snapshot, found.as_of, found.progress), (false, Some(12), true), "{text}");
             assert_eq!(found.view.name, "totals", "{text}");
         }
+        let resumed =
+            read("SUBSCRIBE TO totals WITH (from_id = '12-3f2a9c01', ids)").expect("a subscription");
+        assert_eq!(resumed.from_id.as_deref(), Some("12-3f2a9c01"));
+        assert!(resumed.ids && resumed.progress, "marks have the ids");
         assert_eq!(
             read("SUBSCRIBE TO herald.views").map(|found| found.view.name).as_deref(),
             Ok("herald.views")
@@ -284,6 +311,7 @@ mod tests {
             ("SUBSCRIBE TO totals WITH (snapshot =)", "42601", Some(37)),
             ("SUBSCRIBE TO totals WITH (as_of = -1)", "42601", Some(35)),
             ("SUBSCRIBE TO totals WITH (as_of)", "42601", Some(32)),
+            ("SUBSCRIBE TO totals WITH (from_id = 'x-3f2a9c01')", "42601", Some(37)),
             ("SUBSCRIBE TO totals WITH (progress", "42601", None),
             ("SUBSCRIBE TO totals AS OF 3", "42601", Some(21)),
             ("SUBSCRIBE TO (SELECT a + 1 FROM totals)", "0A000", Some(24)),

@@ -142,6 +142,8 @@ impl ChangesReply {
 pub(super) struct HeldEpoch {
     /// The epoch with its time and progress.
     pub committed: Committed,
+    /// The id of the state.
+    pub state_id: String,
     /// The state tables.
     pub catalogue: Catalogue,
 }

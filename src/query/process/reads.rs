@@ -344,8 +344,11 @@ impl ReadServer<'_> {
 
 /// Returns the reply to a request to hold the epoch of a snapshot.
 fn held_epoch(snapshot: &Snapshot<'_>) -> Result<Vec<u8>> {
-    let held =
-        HeldEpoch { committed: snapshot.committed().clone(), catalogue: EpochReads::catalogue(snapshot)? };
+    let held = HeldEpoch {
+        committed: snapshot.committed().clone(),
+        state_id: snapshot.state_id().to_owned(),
+        catalogue: EpochReads::catalogue(snapshot)?,
+    };
     Ok(serde_json::to_vec(&held)?)
 }
 

@@ -95,9 +95,9 @@ impl Connection {
     /// When the topology has none to lend.
     pub fn hold_epoch(&self) -> Result<RemoteEpoch<'_>> {
         let held = self.ask(&ReadRequest::Hold)?;
-        let HeldEpoch { committed, catalogue } =
+        let HeldEpoch { committed, state_id, catalogue } =
             serde_json::from_slice(&held).context("the epoch of the topology cannot be read")?;
-        Ok(RemoteEpoch { connection: self, committed, catalogue, scans: AtomicU32::new(0) })
+        Ok(RemoteEpoch { connection: self, committed, state_id, catalogue, scans: AtomicU32::new(0) })
     }
 
     /// Visits the next pieces of the history of a view up to the last committed epoch, whichever is held.
@@ -184,6 +184,7 @@ fn failure(message: &[u8]) -> Error {
 pub struct RemoteEpoch<'c> {
     connection: &'c Connection,
     committed: Committed,
+    state_id: String,
     catalogue: Catalogue,
     /// Number of the next scan.
     scans: AtomicU32,
@@ -199,6 +200,10 @@ impl Drop for RemoteEpoch<'_> {
 impl EpochReads for RemoteEpoch<'_> {
     fn committed(&self) -> &Committed {
         &self.committed
+    }
+
+    fn state_id(&self) -> &str {
+        &self.state_id
     }
 
     fn catalogue(&self) -> Result<Catalogue> {

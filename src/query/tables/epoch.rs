@@ -30,6 +30,9 @@ pub trait EpochReads: Sync {
     /// Returns the epoch with its time and progress.
     fn committed(&self) -> &Committed;
 
+    /// Returns the id of the state: epochs of another state are others.
+    fn state_id(&self) -> &str;
+
     /// Returns the state tables; none before the first start.
     fn catalogue(&self) -> Result<Catalogue>;
 
@@ -116,6 +119,10 @@ pub trait EntryScan {
 impl EpochReads for Snapshot<'_> {
     fn committed(&self) -> &Committed {
         Snapshot::committed(self)
+    }
+
+    fn state_id(&self) -> &str {
+        Snapshot::state_id(self)
     }
 
     fn catalogue(&self) -> Result<Catalogue> {

@@ -31,6 +31,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a row takes, beside its own, while its changes are added up.
 const MERGED_ROW_BYTES: usize = 64;
 
+/// Digits of a state's id in the id of a mark of progress.
+const STATE_DIGITS: usize = 8;
+
 /// Words about a condition that fails on a row.
 pub const CONDITION_FAILS: &str = "the condition fails on a row";
 
@@ -350,5 +353,42 @@ pub fn gone_text(epoch: u64, since: Option<u64>) -> String {
     match since {
         Some(since) => format!("{asked}: those after epoch {since} are"),
         None => asked,
+    }
+}
+
+/// The id of an epoch's mark of progress: the epoch, and the first digits of the state's id.
+pub fn progress_id(epoch: u64, state_id: &str) -> String {
+    let state = state_id.get(..STATE_DIGITS).unwrap_or(state_id);
+    format!("{epoch}-{state}")
+}
+
+/// The epoch that an id names, or an epoch alone; None for another text. An epoch of another state is
+/// [`u64::MAX`], which is never held.
+pub fn epoch_of_id(id: &str, state_id: &str) -> Option<u64> {
+    let (epoch, state) = match id.trim().split_once('-') {
+        Some((epoch, state)) => (epoch, Some(state)),
+        None => (id.trim(), None),
+    };
+    let epoch = epoch.parse().ok()?;
+    match state {
+        Some(_) if id.trim() != progress_id(epoch, state_id) => Some(u64::MAX),
+        _ => Some(epoch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_an_epoch_of_its_state() {
+        let state = "0123456789abcdef";
+        assert_eq!(epoch_of_id(&progress_id(7, state), state), Some(7));
+        assert_eq!(epoch_of_id("7-01234567", state), Some(7));
+        assert_eq!(epoch_of_id(" 7 ", state), Some(7));
+        assert_eq!(epoch_of_id("7-89abcdef", state), Some(u64::MAX));
+        for none in ["", "x", "-1", "7.5", "7x-01234567"] {
+            assert_eq!(epoch_of_id(none, state), None, "{none}");
+        }
     }
 }

@@ -19,11 +19,10 @@ use axum::body::Bytes;
 use serde_json::{Value, json};
 
 pub(super) use crate::query::tables::epoch::Stamp;
+use crate::query::tables::shape::progress_id;
 
 /// Bytes after which a frame is full.
 const FRAME_BYTES: usize = 128 << 10;
-/// Digits of a state's id in the id of an event.
-const STATE_DIGITS: usize = 8;
 /// A comment, which clients ignore: it tells both ends that the other is there.
 const HEARTBEAT: &str = ": heartbeat\n\n";
 /// Bytes that an event's JSON has beside its text, or a few less.
@@ -113,7 +112,7 @@ impl Frames {
 
 /// The event after the changes of an epoch.
 pub(super) fn progress(Stamp { epoch, commit_ms }: Stamp, state_id: &str) -> String {
-    let id = event_id(epoch, state_id);
+    let id = progress_id(epoch, state_id);
     format!("event: progress\nid: {id}\ndata: {{\"epoch\":{epoch},\"commit_ms\":{commit_ms}}}\n\n")
 }
 
@@ -147,26 +146,6 @@ fn json_event(event: &str) -> String {
     }
     json.push('}');
     json
-}
-
-/// The id of an epoch's progress.
-fn event_id(epoch: u64, state_id: &str) -> String {
-    let state = state_id.get(..STATE_DIGITS).unwrap_or(state_id);
-    format!("{epoch}-{state}")
-}
-
-/// The epoch that an id names, or an epoch alone; None for another text. An epoch of another state is
-/// [`u64::MAX`], which is never held.
-pub(super) fn epoch_of_id(id: &str, state_id: &str) -> Option<u64> {
-    let (epoch, state) = match id.trim().split_once('-') {
-        Some((epoch, state)) => (epoch, Some(state)),
-        None => (id.trim(), None),
-    };
-    let epoch = epoch.parse().ok()?;
-    match state {
-        Some(_) if id.trim() != event_id(epoch, state_id) => Some(u64::MAX),
-        _ => Some(epoch),
-    }
 }
 
 #[cfg(test)]
@@ -243,17 +222,6 @@ mod tests {
             (end, "event: end\ndata: {\"reason\":\"slow\",\"why\":\"w\"}\n\n"),
         ] {
             assert_eq!(part.into_text(), text);
-        }
-    }
-
-    #[test]
-    fn an_id_names_an_epoch_of_its_state() {
-        let state = "0123456789abcdef";
-        assert_eq!(epoch_of_id("7-01234567", state), Some(7));
-        assert_eq!(epoch_of_id(" 7 ", state), Some(7));
-        assert_eq!(epoch_of_id("7-89abcdef", state), Some(u64::MAX));
-        for none in ["", "x", "-1", "7.5", "7x-01234567"] {
-            assert_eq!(epoch_of_id(none, state), None, "{none}");
         }
     }
 }

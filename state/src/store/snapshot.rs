@@ -30,6 +30,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// methods are those of [`Reads`].
 pub struct Snapshot<'a> {
     reads: Reads<'a>,
+    state_id: &'a str,
     committed: Committed,
 }
 
@@ -38,7 +39,7 @@ impl<'a> Snapshot<'a> {
         let reads = store.lend(Some(store.db.snapshot()));
         // Read through the snapshot itself, so that the epoch belongs to the rows.
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
-        Ok(Snapshot { reads, committed })
+        Ok(Snapshot { reads, state_id: store.state_id(), committed })
     }
 
     /// Returns the epoch.
@@ -49,6 +50,11 @@ impl<'a> Snapshot<'a> {
     /// Returns the epoch with its time and progress.
     pub fn committed(&self) -> &Committed {
         &self.committed
+    }
+
+    /// Returns the id of the state.
+    pub fn state_id(&self) -> &str {
+        self.state_id
     }
 
     /// Reads the changes of a view, which is given by its state table, from a place of its history on.
@@ -144,7 +150,7 @@ impl Reader {
 
     /// Returns a view of the epoch of the last refresh.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { reads: self.reads.lend(None), committed: self.committed.clone() }
+        Snapshot { reads: self.reads.lend(None), state_id: &self.state_id, committed: self.committed.clone() }
     }
 
     /// Returns the id of the state.

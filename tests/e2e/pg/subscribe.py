@@ -290,6 +290,32 @@ def listed(connection, conninfo):
         rows.close()
 
 
+def fetched(connection, options):
+    """The rows of a subscription with ids up to its first mark."""
+    with connection.transaction():
+        connection.execute(f"DECLARE c CURSOR FOR SUBSCRIBE TO balance WITH (ids{options})")
+        rows = []
+        while not any(row[3] for row in rows):
+            rows += connection.execute("FETCH ALL c WITH (timeout = '1s')").fetchall()
+    return rows
+
+
+def ids(conninfo):
+    """A mark has an id that names the state as well: one of another state is none to go on from."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        mark = next(row for row in fetched(connection, "") if row[3])
+        epoch, state = mark[4].split("-")
+        same((int(epoch), len(state)), (mark[0], 8), "an id")
+        rows = fetched(connection, f", from_id = '{mark[4]}'")
+        check(rows[0][0] > mark[0] and not notices, f"{rows[0]} goes on after {mark}: {notices}")
+        rows = fetched(connection, f", from_id = '{epoch}-00000000'")
+        same((rows[0][2], rows[0][3], rows[0][4]), (None, False, None), "a reset")
+        check(any("another state" in notice for notice in notices), f"notices: {notices}")
+        fails(connection, "55000", f"SUBSCRIBE TO balance WITH (from_id = '{epoch}-00000000', snapshot = false)")
+
+
 def late(conninfo):
     """A client that comes back when its changes are gone is told, and gets a snapshot."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -326,6 +352,7 @@ def statements(conninfo):
             part(connection)
         limits(connection, conninfo)
         listed(connection, conninfo)
+    ids(conninfo)
     late(conninfo)
     print("fine")
 
