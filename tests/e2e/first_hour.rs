@@ -61,20 +61,27 @@ const AWAITED: [(&str, &str); 2] =
 #[test]
 fn the_quickstart_runs_line_by_line() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ports: Vec<String> = (0..2).map(|_| free_port()).collect();
+    let ports: Vec<String> = (0..3).map(|_| free_port()).collect();
     let place = dir.path().display().to_string();
     let own = |text: &str| {
-        text.replace("/tmp/", &format!("{place}/")).replace("9092", &ports[0]).replace("7414", &ports[1])
+        let text = text.replace("/tmp/", &format!("{place}/")).replace("9092", &ports[0]);
+        text.replace("7414", &ports[1]).replace("5433", &ports[2])
     };
+    let has_psql = Command::new("psql").arg("--version").output().is_ok();
     let mut script = String::from("set -eu\n");
     let binary = Path::new(env!("CARGO_BIN_EXE_herald")).parent().expect("a folder");
     script.push_str(&format!(
-        "export PATH=\"{}:$PATH\" HERALD_URL=127.0.0.1:{}\n",
+        "export PATH=\"{}:$PATH\" HERALD_URL=127.0.0.1:{} HERALD_LISTEN_PG=127.0.0.1:{} PSQLRC=/dev/null\n",
         binary.display(),
-        ports[1]
+        ports[1],
+        ports[2]
     ));
     for line in quickstart() {
         let (command, shown) = (own(&line.command), own(&line.shown.join("\n")));
+        if command.starts_with("psql") && !has_psql {
+            eprintln!("psql is missing, and is not tried: {command}");
+            continue;
+        }
         script.push_str(&format!("echo '+ '{}\n", quoted(&command)));
         if let Some((_, sign)) = AWAITED.iter().find(|(part, _)| command.contains(part)) {
             script.push_str(&format!(
