@@ -226,7 +226,7 @@ def mistakes(connection):
 
 def fetches(connection):
     with connection.transaction():
-        connection.execute("DECLARE c CURSOR FOR SUBSCRIBE TO brief WITH (progress)")
+        connection.execute("DECLARE c CURSOR FOR SUBSCRIBE TO credits WITH (progress)")
         first = connection.execute("FETCH 1 c").fetchall()
         same(len(first), 1, "the first row")
         found, begun = first, time.monotonic()
@@ -235,7 +235,7 @@ def fetches(connection):
             check(time.monotonic() - begun < PATIENCE, "a snapshot comes at once")
         snapshot = found[:[row[3] for row in found].index(True) + 1]
         same({row[0] for row in snapshot}, {found[0][0]}, "the epoch of a snapshot")
-        connection.execute("DECLARE none CURSOR FOR SUBSCRIBE TO (SELECT n FROM brief WHERE n < 0)")
+        connection.execute("DECLARE none CURSOR FOR SUBSCRIBE TO (SELECT amount FROM credits WHERE amount < 0)")
         for timeout in ("0s", "300 ms"):
             begun = time.monotonic()
             rows = connection.execute(f"FETCH ALL none WITH (timeout = '{timeout}')").fetchall()
@@ -245,8 +245,8 @@ def fetches(connection):
     # A server-side cursor of the client, with a parameter, and rows in binary.
     for binary in (False, True):
         with connection.transaction(), connection.cursor("named", binary=binary) as cursor:
-            cursor.execute("SUBSCRIBE TO (SELECT payee, n FROM brief WHERE payee = %s) WITH (progress)", (3,))
-            same([column.name for column in cursor.description][3:], ["herald_progress", "payee", "n"], "columns")
+            cursor.execute("SUBSCRIBE TO (SELECT account, amount FROM credits WHERE account = %s) WITH (progress)", (3,))
+            same([column.name for column in cursor.description][3:], ["herald_progress", "account", "amount"], "columns")
             row = cursor.fetchmany(1)[0]
             same(row[2:5], (1, False, 3), "a row that meets the condition")
             same(row[1].tzinfo is not None, True, "the time of the commit")
@@ -269,10 +269,10 @@ def limits(connection, conninfo):
     # The server's limit does not hold for subscriptions, a client's own does.
     connection.execute("SET statement_timeout = '700ms'")
     begun = time.monotonic()
-    fails(connection, "57014", "SUBSCRIBE TO brief")
+    fails(connection, "57014", "SUBSCRIBE TO credits")
     check(0.5 < time.monotonic() - begun < PATIENCE, "a time limit takes its time")
     connection.execute("RESET statement_timeout")
-    query = "SUBSCRIBE TO brief"
+    query = "SUBSCRIBE TO credits"
     canceller = threading.Thread(target=cancel_when_it_runs, args=(connection, conninfo, query), daemon=True)
     canceller.start()
     fails(connection, "57014", query)
@@ -282,10 +282,10 @@ def limits(connection, conninfo):
 
 def listed(connection, conninfo):
     """The statement is among the sessions while it runs."""
-    rows = connection.cursor().stream("SUBSCRIBE TO brief")
+    rows = connection.cursor().stream("SUBSCRIBE TO credits")
     next(rows)
     with psycopg.connect(conninfo, autocommit=True) as other:
-        wait_for(lambda: runs(other, "SUBSCRIBE TO brief"), "a session that follows a view")
+        wait_for(lambda: runs(other, "SUBSCRIBE TO credits"), "a session that follows a view")
     with contextlib.suppress(psycopg.Error):
         rows.close()
 
@@ -324,7 +324,7 @@ def late(conninfo):
         early = connection.execute("SELECT max(epoch) FROM herald.views").fetchone()[0]
         begun = time.monotonic()
         while True:
-            check(time.monotonic() - begun < PATIENCE, "the changes of a second are kept for a minute")
+            check(time.monotonic() - begun < PATIENCE, "the changes of seconds are kept for a minute")
             try:
                 with connection.transaction():
                     connection.execute(
