@@ -47,6 +47,13 @@ pub enum Command {
     /// Continues from the state of the last run. SIGTERM or Ctrl-C finishes the epoch, publishes it
     /// and exits; a second one exits at once and keeps unpublished output for the next run.
     Run(RunArgs),
+    /// Compare an edited topology with the state of the text that ran before, and tell what a run would do.
+    ///
+    /// For each source, view, sink and index: whether it keeps its state, is renamed, new, rebuilt or removed; what it
+    /// is filled from, and what a sink sends. Nothing is changed. Exits with 0 when nothing is to be done or
+    /// all of it is safe, with 3 when something is rebuilt, removed or sent again, with 4 when rows
+    /// would be missing or the run would be refused.
+    Plan(PlanArgs),
     /// Parse and plan a topology and report every mistake with its line and column.
     Check(CheckArgs),
     /// Show the plan as it will run: operators, their keys, the state each keeps and whether it is durable.
@@ -155,7 +162,7 @@ pub struct StatusArgs {
     pub format: StatusFormat,
 }
 
-/// Output formats of `status`, `check`, `state inspect` and `dead-letter replay`.
+/// Output formats of `status`, `plan`, `check`, `state inspect` and `dead-letter replay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StatusFormat {
     /// For people.
@@ -375,6 +382,10 @@ pub struct RunArgs {
     /// Continue although records were deleted from a topic before they were read; the log says how many.
     #[arg(long, env = "HERALD_SKIP_LOST_RECORDS")]
     pub skip_lost_records: bool,
+    /// Begin what an edited topology adds or changes without the rows that the state cannot give it.
+    /// herald.views shows what is missing.
+    #[arg(long)]
+    pub allow_gap: bool,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
     #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
     pub env_file: Option<PathBuf>,
@@ -422,6 +433,29 @@ pub struct ServeArgs {
     /// Limits of each query.
     #[command(flatten)]
     pub limits: QueryLimits,
+}
+
+/// `herald plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The topology's name. Default: the first file's name without ending.
+    #[arg(long, env = "HERALD_NAME")]
+    pub name: Option<String>,
+    /// The state's directory, which may be in use. Default: .herald/NAME.
+    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
+    pub state: Option<PathBuf>,
+    /// Ask the process that runs the topology, at the address it listens on. Rows are not counted then.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub format: StatusFormat,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
 }
 
 /// `herald check`.

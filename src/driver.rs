@@ -50,6 +50,7 @@ use state::Store;
 use crate::exit::Interrupted;
 use crate::metrics::Metrics;
 use crate::run::failpoints;
+use crate::topology::continued::Continued;
 use budget::Budget;
 use commit::{Committer, LastCommit, committed_watermark, note_start, show_progress};
 pub use failures::FailingRows;
@@ -91,6 +92,8 @@ pub struct DriverConfig {
     pub fresh: bool,
     /// Continues at the start of a topic when earlier, unread records were deleted.
     pub skip_lost_records: bool,
+    /// Begins what an edit adds without the rows that the state cannot give it.
+    pub allow_gap: bool,
     /// Bytes granted to caches, epochs and queues.
     pub memory: u64,
 }
@@ -264,9 +267,10 @@ impl Driver {
     fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let fate = handle.fate.clone();
         let failed = fate.failed_flag();
-        let (opened, state_tables, sources) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
+        let (opened, continued, sources) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
-        let committed = opened.store.meta();
+        let Continued { state_tables, progress, .. } = continued;
+        let epoch = opened.store.meta().epoch;
         let resends = Resends::read(&config.plan, &opened.store)?;
         let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
         let totals = opened.store.bounded_totals(state_tables.errors)?;
@@ -276,17 +280,17 @@ impl Driver {
         handle.update_status(|status| status.failing = failing);
         let mut watermarks = Vec::new();
         for source in &config.plan.sources {
-            let held = committed_watermark(&committed.progress, &source.name);
+            let held = committed_watermark(&progress, &source.name);
             watermarks.push(Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN))));
         }
         let setup = Setup {
             plan: config.plan.clone(),
             state_tables: Arc::new(state_tables),
             store: opened.store.clone(),
-            start: Start { epoch: committed.epoch, whole: resends.needs_restored_content(), anew: false },
+            start: Start { epoch, whole: resends.needs_restored_content(), anew: false },
             watermarks,
-            progress: Arc::new(committed.progress),
-            committed: Arc::new(AtomicU64::new(committed.epoch)),
+            progress: Arc::new(progress),
+            committed: Arc::new(AtomicU64::new(epoch)),
             abort: failed.clone(),
             decoder: open::decoders(failed.clone()),
             joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
@@ -370,13 +374,14 @@ impl Driver {
         Ok(Summary { epoch: committed.epoch, outcomes, failing: self.handle.status().failing })
     }
 
-    /// Closes an epoch for output that precedes the first record: the content sent to new or resent sinks, the
-    /// deltas of a repair, and the initial rows of views (such as totals over no input). Returns the number of
+    /// Closes an epoch for output that precedes the first record: what an edit adds, the content sent to resent
+    /// sinks, the deltas of a repair, and the initial rows of views (such as totals over no input). Returns the number of
     /// the first epoch of records.
     fn close_owed_epoch(&mut self, channels: &mut Channels, owes: bool) -> Result<u64> {
         let epoch = self.setup.start.epoch + 1;
         let begins = !self.setup.start.is_restored() && self.config.plan.has_initial_rows();
-        if !(self.resends.is_due() || owes || begins) {
+        let edited = self.setup.state_tables.fill.is_some();
+        if !(self.resends.is_due() || owes || begins || edited) {
             return Ok(epoch);
         }
         while !self.take_permit(channels, true) && !self.fate.failed() {}

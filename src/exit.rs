@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Error;
 use connectors::ConnectorError;
 use dataflows::error::RunError;
+use dataflows::runtime::edition::Obstacle;
 use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
@@ -21,6 +22,20 @@ use state::StateError;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Mistake(pub String);
+
+/// Obstacles that keep an edited topology from going on from its state.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", obstacle_text(.0))]
+pub struct RefusedEdition(pub Vec<Obstacle>);
+
+/// The obstacles, each with the advice on a line of its own.
+fn obstacle_text(obstacles: &[Obstacle]) -> String {
+    let mut lines = Vec::with_capacity(obstacles.len());
+    for obstacle in obstacles {
+        lines.push(format!("{}\n  {}", obstacle.message, obstacle.hint));
+    }
+    lines.join("\n")
+}
 
 /// All mistakes found in the text of a topology.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +179,7 @@ fn is_mistake(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<Mistake>()
         || cause.is::<SqlMistakes>()
         || cause.is::<SqlError>()
+        || cause.is::<RefusedEdition>()
         || cause.is::<Stopped>()
         || cause.downcast_ref::<RelayedCause>().is_some_and(|relayed| relayed.mistake)
         || cause.downcast_ref::<StateError>().is_some_and(is_state_mistake)

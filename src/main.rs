@@ -61,6 +61,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Demo(args) => commands::demo::command(args),
         Command::Run(args) => run::command(args),
+        Command::Plan(args) => topology::plan::command(args),
         Command::Check(args) => commands::check::command(args),
         Command::Explain(args) => commands::explain::command(args),
         Command::Test(args) => commands::test::command(args),

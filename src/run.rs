@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use dataflows::plan::Plan;
 use dataflows::plan::formats::Format;
+use dataflows::sql::SqlFile;
 use fail::fail_point;
 use schemas::Outcome;
 use tokio::runtime::Runtime;
@@ -23,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
-use crate::exit::Interrupted;
+use crate::exit::{Interrupted, RefusedEdition};
 use crate::metrics::Metrics;
 use crate::pg;
 use crate::pg::sessions::Sessions;
@@ -51,6 +52,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
         close_windows: args.close_windows,
         fresh: args.fresh,
         skip_lost_records: args.skip_lost_records,
+        allow_gap: args.allow_gap,
         memory: args.memory,
         plan,
         name,
@@ -71,7 +73,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
             tracing::info!("{error}");
             return Ok(());
         }
-        ended => ended?,
+        ended => ended.map_err(|error| placed(error, &files, &variables))?,
     };
     if once {
         let mut out = std::io::stdout().lock();
@@ -80,6 +82,14 @@ pub fn command(args: &RunArgs) -> Result<()> {
         tracing::info!(epoch = summary.epoch, "stopped; everything committed is published");
     }
     Ok(())
+}
+
+/// The failure of a run; the refusals of an edited topology are told with their places in its text.
+fn placed(error: Error, files: &[SqlFile], variables: &topology::Variables) -> Error {
+    match error.downcast::<RefusedEdition>() {
+        Ok(RefusedEdition(refusals)) => topology::edition::locate_obstacles(&refusals, files, variables),
+        Err(error) => error,
+    }
 }
 
 /// Addresses that are listened on.

@@ -256,6 +256,7 @@ fn create_router(served: Served, access: Access) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/topology", get(topology))
+        .route("/v1/state", get(held_state))
         .route("/v1/views", get(views))
         .route("/v1/views/{*row}", get(lookup::view_row))
         .route("/v1/subscribe/{view}", get(subscribe::subscribe))
@@ -320,6 +321,22 @@ async fn topology(State(served): Shared) -> Response {
         "status": served.handle.status(),
     }))
     .into_response()
+}
+
+/// The catalogue and the progress of the committed epoch, by which `herald plan` compares an edited topology.
+async fn held_state(State(served): Shared) -> Response {
+    let Some(store) = served.handle.store() else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "the state is not open");
+    };
+    let read = move || -> Result<Value> {
+        let snapshot = store.snapshot()?;
+        Ok(json!({ "catalogue": snapshot.catalogue()?, "committed": snapshot.committed() }))
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(held)) => axum::Json(held).into_response(),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn source_json(source: &Source) -> Value {

@@ -6,7 +6,10 @@
 //! and part of a directory name and a transactional id.
 
 mod columns;
+pub(crate) mod continued;
+pub(crate) mod edition;
 mod files;
+pub(crate) mod plan;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

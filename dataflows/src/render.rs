@@ -13,6 +13,7 @@
 //! | `recursive` | WITH RECURSIVE, round by round |
 //! | `event_time` | watermarks as data, operators that wait for them, and expiry of state |
 //! | `export` | views and sinks |
+//! | `past` | rows of the committed epoch for the additions of an edited topology |
 //! | `collect` | output of a worker for each epoch, taken by the driver |
 //!
 //! A restart at epoch t0 reads the arrangements listed in the state, enters them at t0, and cuts off the
@@ -28,6 +29,7 @@ pub mod group_rows;
 pub mod joins;
 pub mod linear;
 pub(crate) mod operators;
+mod past;
 mod recursive;
 pub mod windows;
 
@@ -49,6 +51,7 @@ use crate::functions::sums::accum::Accums;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId};
+use crate::runtime::fill::ViewRows;
 use crate::runtime::state_tables::StateTables;
 use aggregates::input::{Grouping, expression_types};
 use aggregates::operator::Reduce;
@@ -109,15 +112,36 @@ pub enum Restore {
         /// Input of the dataflow.
         handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<i64>>>>,
     },
+    /// Rows of a view, for additions of an edit above it.
+    View {
+        /// Its table, and the columns that are taken.
+        rows: ViewRows,
+        /// Type of the rows that are fed.
+        shape: RelationType,
+        /// Input of the dataflow.
+        handle: InputHandle<u64, CapacityContainerBuilder<Vec<batch::DeltaBatch>>>,
+    },
 }
 
 impl Restore {
-    /// Returns the state table and the packed form of the key.
-    pub fn into_key(self) -> (u32, RowCodec) {
+    /// Returns the state table of an arrangement and the packed form of its key.
+    pub fn into_key(self) -> Option<(u32, RowCodec)> {
         match self {
-            Restore::Totals { table_id, key, .. } | Restore::Rows { table_id, key, .. } => (table_id, key),
+            Restore::Totals { table_id, key, .. } | Restore::Rows { table_id, key, .. } => {
+                Some((table_id, key))
+            }
+            Restore::View { .. } => None,
         }
     }
+}
+
+/// A relation and a key by which it is exported; additions of an edit are exported apart.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct ExportGroup {
+    rel: RelId,
+    columns: Option<Vec<usize>>,
+    unique: bool,
+    filled: bool,
 }
 
 /// Uses of a relation by one key: state tables of views, their indexes, and sinks.
@@ -148,6 +172,8 @@ pub struct Renderer<'s, 'p> {
     probe: ProbeHandle<u64>,
     shapes: Vec<RelationType>,
     streams: Vec<Deltas<'s>>,
+    /// Rows at the committed epoch of relations whose operators have dropped some of them.
+    past: BTreeMap<RelId, Deltas<'s>>,
     watermarks: Option<WatermarkUpdates<'s>>,
     restores: Vec<Restore>,
 }
@@ -173,6 +199,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             probe: ProbeHandle::new(),
             shapes: relation_types(plan)?,
             streams: vec![],
+            past: BTreeMap::new(),
             watermarks: None,
             restores: vec![],
         })
@@ -197,6 +224,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         for id in 0..self.plan.rels.len() {
             let stream = self.render_relation(id, sources)?;
             self.streams.push(stream.probe_with(&self.probe));
+            self.render_past(id)?;
         }
         self.render_exports()?;
         Ok((self.probe, self.restores))
@@ -261,7 +289,37 @@ impl<'s, 'p> Renderer<'s, 'p> {
 
     /// Returns true if a part of an operator's state is recomputed: neither restored nor cut off.
     fn is_refilled(&self, id: RelId, part: StateRole) -> bool {
-        self.start.anew && crate::runtime::state_tables::filled_from_tables(self.plan, (id, part))
+        let anew = self.start.anew && crate::runtime::state_tables::filled_from_tables(self.plan, (id, part));
+        anew || self.state_tables.fills(id)
+    }
+
+    /// Returns true if the durable state of an operator is restored: there is one, and no edit adds it.
+    fn is_restored(&self, id: RelId) -> bool {
+        self.start.is_restored() && !self.state_tables.fills(id)
+    }
+
+    /// Returns the last epoch whose input is in an operator's state already.
+    fn held_until(&self, id: RelId) -> u64 {
+        if self.state_tables.fills(id) { self.start.epoch.saturating_sub(1) } else { self.start.epoch }
+    }
+
+    /// Returns an input of an operator without the rows that its restored state, if it has one, already holds.
+    fn new_input(&self, id: RelId, input: RelId, has_state: bool) -> Deltas<'s> {
+        if self.state_tables.fills(id) {
+            return self.whole_content(input);
+        }
+        self.cut_restored(has_state, self.streams[input].clone())
+    }
+
+    /// Returns a relation with all of its rows at the committed epoch, for the additions of an edit: where its operators
+    /// have dropped some, those of a view that holds them.
+    fn whole_content(&self, id: RelId) -> Deltas<'s> {
+        match self.past.get(&id) {
+            Some(past) => {
+                linear::drop_restored(self.streams[id].clone(), self.start.epoch).concat(past.clone())
+            }
+            None => self.streams[id].clone(),
+        }
     }
 
     /// Returns the input of a stateful operator without the rows that its restored arrangement already holds.
@@ -282,7 +340,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         grouping: Grouping,
     ) -> Result<Deltas<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
-        let stream = self.cut_restored(durable, self.streams[input].clone());
+        let stream = self.new_input(id, input, durable);
         let errors = self.error_table(id)?;
         let mut updates = aggregates::input::pre_aggregate(
             stream,
@@ -293,7 +351,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         );
         // Without a state table totals are not written.
         let table_id = if durable { Some(self.state_tables.table_of(id, StateRole::Groups)?) } else { None };
-        if let (Some(table_id), true) = (table_id, self.start.is_restored()) {
+        if let (Some(table_id), true) = (table_id, self.is_restored(id)) {
             let (handle, restored) = self.scope.new_input();
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { table_id, key: grouping.key_codec.clone(), handle });
@@ -319,7 +377,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let (shape, errors) = (self.shapes[input].clone(), self.error_table(id)?);
         let place =
             PartitionLayout { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
-        let stream = self.cut_restored(durable, self.streams[input].clone());
+        let stream = self.new_input(id, input, durable);
         let updates = windows::operator::arrange_input(stream, place, errors.clone(), self.collector.clone());
         let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Partitions));
         let updates = self.persist_rows(updates, (id, StateRole::Partitions), &partition)?;
@@ -377,11 +435,18 @@ impl<'s, 'p> Renderer<'s, 'p> {
 
     /// Renders views and sinks, one export for each relation and key.
     fn render_exports(&mut self) -> Result<(), RunError> {
-        let mut exports: BTreeMap<(RelId, Option<Vec<usize>>, bool), ExportUses> = BTreeMap::new();
+        let mut exports: BTreeMap<ExportGroup, ExportUses> = BTreeMap::new();
+        let fill = self.state_tables.fill.clone().unwrap_or_default();
         for (at, view) in self.plan.views.iter().enumerate() {
             let unique = view.key.is_some();
-            let uses = exports.entry((view.rel, view.key.clone(), unique)).or_default();
             let table_id = self.state_tables.views[at];
+            let key = ExportGroup {
+                rel: view.rel,
+                columns: view.key.clone(),
+                unique,
+                filled: fill.tables.contains(&table_id),
+            };
+            let uses = exports.entry(key).or_default();
             uses.indexes.extend(self.state_tables.indexes_of(table_id)?);
             let history = self.state_tables.histories.get(&table_id);
             uses.histories.extend(history.map(|limits| (table_id, limits.bytes)));
@@ -390,24 +455,27 @@ impl<'s, 'p> Renderer<'s, 'p> {
         for (at, sink) in self.plan.sinks.iter().enumerate() {
             // Plain sinks send every change; others need the changes of each key together.
             let keyed = sink.format != crate::plan::formats::Format::Plain;
-            let key = keyed.then(|| sink.key.clone());
-            exports.entry((sink.rel, key, keyed)).or_default().sinks.push(at);
+            let columns = keyed.then(|| sink.key.clone());
+            let key = ExportGroup { rel: sink.rel, columns, unique: keyed, filled: fill.takes_sink(at) };
+            exports.entry(key).or_default().sinks.push(at);
         }
-        for ((rel, key, unique), ExportUses { views, histories, indexes, sinks }) in exports {
+        for (ExportGroup { rel, columns, unique, filled }, uses) in exports {
+            let ExportUses { views, histories, indexes, sinks } = uses;
+            let stream = if filled { self.whole_content(rel) } else { self.streams[rel].clone() };
             let export = Export {
                 shape: self.shapes[rel].clone(),
-                key,
+                key: columns,
                 unique,
                 views,
                 histories,
                 indexes,
                 sinks,
                 // Output of the committed epoch itself is kept where it is wanted again.
-                after: self.start.epoch - u64::from(self.start.whole),
+                after: self.start.epoch.saturating_sub(u64::from(self.start.whole || filled)),
                 name: self.plan.rels[rel].owner.clone(),
                 collector: self.collector.clone(),
             };
-            let _ = export::export(self.streams[rel].clone(), export)?.probe_with(&self.probe);
+            let _ = export::export(stream, export)?.probe_with(&self.probe);
         }
         Ok(())
     }

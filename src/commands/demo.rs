@@ -102,6 +102,7 @@ fn start_engine(
         close_windows: false,
         fresh: false,
         skip_lost_records: false,
+        allow_gap: false,
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
     let args = ServeArgs::default();

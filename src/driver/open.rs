@@ -21,11 +21,10 @@ use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConne
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
-use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
 use fail::fail_point;
-use state::{StateError, StateLock, Store, StoreOptions};
+use state::{Progress, StateError, StateLock, Store, StoreOptions};
 
 use super::budget::Budget;
 use super::encode::{Outputs, Target, sink_encoders};
@@ -33,9 +32,10 @@ use super::publish::{Remembered, Targets};
 use super::sources::{OpenSource, Sources, source_error};
 use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
-use crate::exit::{self, Interrupted, mistake};
+use crate::exit::{self, mistake};
 use crate::metrics::Metrics;
 use crate::run::failpoints;
+use crate::topology::continued::{Continued, continue_state};
 
 /// Time for which a start waits for a broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -64,7 +64,7 @@ struct Accepted {
     held: Option<Arc<Store>>,
     /// The lock of the state that `--fresh` drops.
     dropped: Option<StateLock>,
-    state_tables: StateTables,
+    continued: Continued,
     /// The topics of sinks and dead letters, if there are any.
     check: Option<TopicCheck>,
     /// The publisher, if there are such topics.
@@ -82,8 +82,8 @@ pub fn state_and_targets(
     metrics: &Arc<Metrics>,
     handle: &DriverHandle,
     stop: &Arc<AtomicBool>,
-) -> Result<(Opened, StateTables, Sources)> {
-    let Accepted { connectors, held, dropped, state_tables, mut check, publisher, sources } =
+) -> Result<(Opened, Continued, Sources)> {
+    let Accepted { connectors, held, dropped, continued, mut check, publisher, sources } =
         look_at_everything(config)?;
     // Only a registry can tell whether it takes a schema, and it is asked by registering: so this comes first.
     let encoders = sink_encoders(&config.plan, &connectors)?;
@@ -92,8 +92,7 @@ pub fn state_and_targets(
         None => create_state(config, dropped)?,
     };
     let is_stopped = || handle.is_stopping() || stop.load(Ordering::Relaxed);
-    write_catalogue(config, (&store, &state_tables), &is_stopped)?;
-    store.keep_histories(&state_tables.histories)?;
+    continued.write_catalogue(&config.name, &store, &is_stopped)?;
     let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
     let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
     let dead_letters = dead_letter_topics(config, &topics);
@@ -124,7 +123,7 @@ pub fn state_and_targets(
         handle: handle.clone(),
     };
     let opened = Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher };
-    Ok((opened, state_tables, sources))
+    Ok((opened, continued, sources))
 }
 
 /// Looks at everything that the run needs, and changes nothing.
@@ -137,7 +136,7 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
     let (held, dropped) =
         if config.fresh { (None, Store::lock(&config.state_dir)?) } else { (open_held_state(config)?, None) };
     fail_point!("recover.state.after");
-    let state_tables = find_state_tables(config, held.as_deref())?;
+    let continued = continue_state(&config.plan, held.as_deref(), config.allow_gap)?;
     let publisher = cluster.map(|cluster| publisher_config(config, cluster, &connectors));
     let mut check = None;
     if let Some(publisher) = &publisher {
@@ -151,10 +150,10 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
         mistakes.note(refuse_foreign_state(config, held.as_deref(), publisher))?;
     }
     fail_point!("recover.sources.before");
-    let sources = open_sources(config, held.as_deref(), &mut mistakes)?;
+    let sources = open_sources(config, &continued.progress, &mut mistakes)?;
     fail_point!("recover.sources.after");
     mistakes.refuse()?;
-    Ok(Accepted { connectors, held, dropped, state_tables, check, publisher, sources })
+    Ok(Accepted { connectors, held, dropped, continued, check, publisher, sources })
 }
 
 /// Mistakes found at a start, to be told together.
@@ -308,8 +307,7 @@ fn look_at_dead_letters(
 }
 
 /// Opens every source where the state has read it to.
-fn open_sources(config: &DriverConfig, held: Option<&Store>, mistakes: &mut Mistakes) -> Result<Sources> {
-    let progress = held.map(|store| store.meta().progress).unwrap_or_default();
+fn open_sources(config: &DriverConfig, progress: &Progress, mistakes: &mut Mistakes) -> Result<Sources> {
     let mut open = Vec::new();
     for source in &config.plan.sources {
         let opened = OpenSource::open(config, source, progress.sources.get(&source.name));
@@ -460,39 +458,14 @@ fn is_lost_data(error: &Error) -> bool {
     matches!(error.downcast_ref(), Some(ConnectorError::StateMismatch(Mismatch::LostData { .. })))
 }
 
-/// The state tables of the plan, as the catalogue of the state has them that the run continues.
-fn find_state_tables(config: &DriverConfig, held: Option<&Store>) -> Result<StateTables> {
-    let catalogue = match held {
-        Some(store) => store.catalogue()?,
-        None => None,
-    };
-    let catalogue = catalogue.filter(|catalogue| !catalogue.entries.is_empty());
-    StateTables::of(&config.plan, catalogue.as_ref()).map_err(|changed| earlier_edition(config, &changed))
-}
-
-/// The refusal of a state that another edition of the topology filled.
+/// The refusal of a state of an earlier release that another text of the topology filled.
 fn earlier_edition(config: &DriverConfig, changed: &[String]) -> Error {
     mistake(format!(
-        "the state in {} was made by an earlier edition of this topology; changed: {}\n  \
-         run the edition that made it, give this one another name (--name N), or start over with --fresh",
+        "the state in {} was made by an earlier release and an earlier text of this topology; changed: {}\n  \
+         run the text that made it once, give this one another name (--name N), or start over with --fresh",
         config.state_dir.display(),
         changed.join(", ")
     ))
-}
-
-/// Writes the state tables to the state's catalogue, which fills new indexes and drops those that are gone.
-///
-/// # Errors
-/// When the state cannot be written; [`Interrupted`] if a stop was heard before all indexes were filled.
-fn write_catalogue(
-    config: &DriverConfig,
-    (store, state_tables): (&Store, &StateTables),
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<()> {
-    match store.put_catalogue_unless(&state_tables.catalogue(&config.name), is_stopped)? {
-        Some(index) => Err(Interrupted::Filling { index }.into()),
-        None => Ok(()),
-    }
 }
 
 /// Reads the connector options of every sink.

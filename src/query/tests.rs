@@ -155,6 +155,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         dead_letters: vec![dead_letter().to_bytes()],
         bounded: None,
         measured: Some(measured),
+        edited: None,
     })?;
     Ok((dir, store))
 }
@@ -162,7 +163,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
 /// Facts of an entry: its connector, the relation that it sends, its operator.
 fn facts(connector: Option<&str>, shows: Option<&str>, operator: Option<&str>) -> EntryFacts {
     let [connector, shows, operator] = [connector, shows, operator].map(|fact| fact.map(str::to_owned));
-    EntryFacts { connector, shows, operator, definition: None }
+    EntryFacts { connector, shows, operator, ..EntryFacts::default() }
 }
 
 /// An entry without columns.

@@ -75,6 +75,7 @@ fn asked(requests: &[&str]) -> Result<Vec<String>> {
         close_windows: false,
         fresh: false,
         skip_lost_records: false,
+        allow_gap: false,
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
     let metrics = Arc::new(Metrics::new("t")?);

@@ -63,8 +63,9 @@ pub struct IndexOf {
     pub columns: Vec<usize>,
 }
 
-/// Facts about a state table that are shown and decide nothing. An entry that an earlier release wrote has
-/// none until the topology is started again.
+/// Facts about a state table. A start of the same topology goes by the fingerprint alone; one of an edited
+/// topology also goes by `edition`. An entry that an earlier release wrote has none until its topology is
+/// started again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntryFacts {
@@ -80,6 +81,33 @@ pub struct EntryFacts {
     /// The query of a view, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// The rows that a view lacks because it was begun without them, in words; None for a whole one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// The facts that decide what an edited topology keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edition: Option<EditionFacts>,
+}
+
+/// Facts that decide, beside the fingerprint, what an edited topology keeps of a state table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EditionFacts {
+    /// Of an arrangement: the bound below which its rows are dropped.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub expiry: String,
+    /// Of a source, table or sink: its connector with topic or path.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub place: String,
+    /// Of an arrangement, view or sink: the print of its state, of its rows and key, or of the rows that it sends.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub relation: String,
+    /// Of a table: its rule for records of one key. Of a sink: its formats.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub form: String,
+    /// Of a table or sink: the positions of its key's columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<usize>,
 }
 
 impl EntryFacts {

@@ -17,6 +17,7 @@ use crate::error::StateError;
 use crate::progress::{Committed, Progress};
 use crate::store::Store;
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
+use crate::store::edition::Edited;
 use crate::store::history::{EpochChanges, ViewChanges};
 use crate::{outbox, table};
 use draft::Draft;
@@ -46,6 +47,8 @@ pub struct Commit {
     pub bounded: Option<BoundedTotals>,
     /// Measurements for the history of epochs; None leaves the epoch out of it.
     pub measured: Option<Measured>,
+    /// The catalogue of an edited topology, which replaces the held one with this epoch.
+    pub edited: Option<Edited>,
 }
 
 /// New totals of keys of one state table. Of a key given twice the last value counts.
@@ -89,7 +92,14 @@ impl Store {
         fail_point!("store.commit.before");
         let mut dead = self.lock_writer();
         self.refuse_poisoned()?;
-        self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
+        let histories = commit.edited.as_ref().map(|edited| edited.histories.clone());
+        let output = self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))?;
+        drop(dead);
+        // The histories of new views begin behind the epoch that filled them.
+        if let Some(histories) = histories {
+            self.keep_histories(&histories)?;
+        }
+        Ok(output)
     }
 
     fn try_commit(
@@ -99,6 +109,10 @@ impl Store {
     ) -> Result<Vec<OutboxChunk>, StateError> {
         self.check_commit(&commit)?;
         let mut draft = Draft::new(self, &commit);
+        // Deletions come first, as a batch is applied in order.
+        if let Some(edited) = &commit.edited {
+            self.put_edition(&mut draft.batch, edited)?;
+        }
         let (puts, diffs) = (draft.gather_writes(&commit.writes)?, draft.gather_counts(&commit.counts)?);
         if let Some(table_id) = diffs.keys().find(|table_id| puts.contains_key(table_id)) {
             return Err(draft.malformed_error(format!("space {table_id} gets both totals and changes")));
@@ -134,6 +148,9 @@ impl Store {
             *self.lock_histories() = histories;
         }
         self.set_committed(committed);
+        if let Some(edited) = &commit.edited {
+            self.set_table_kinds(edited.catalogue.table_kinds());
+        }
         Ok(commit.outbox)
     }
 
@@ -144,7 +161,10 @@ impl Store {
             return Err(StateError::Epoch { committed: held.epoch, offered: commit.epoch });
         }
         commit.progress.check_conservation()?;
-        commit.progress.check_follows(&held.progress)?;
+        // A source of an edited topology may begin anew under a name that another one had.
+        if commit.edited.is_none() {
+            commit.progress.check_follows(&held.progress)?;
+        }
         for writes in &commit.writes {
             if writes.keys.len() != writes.values.len() {
                 let (keys, values) = (writes.keys.len(), writes.values.len());

@@ -15,6 +15,7 @@
 //! | `catalogue` | the list of state tables, with name and fingerprint |
 //! | `table` | key layout, column families, sorting |
 //! | `commit`, `draft` | the commit of an epoch |
+//! | `edition` | the change of the catalogue to that of an edited topology, in a commit |
 //! | `epochs` | the history of epochs: sizes and durations of the last thousand |
 //! | `history` | the histories of views: the changes of their rows by epoch, bounded |
 //! | `progress` | offsets, watermarks and counters, and their invariants |
@@ -41,7 +42,9 @@ mod store;
 mod table;
 mod verify;
 
-pub use catalogue::{Catalogue, CatalogueEntry, EntryFacts, IndexOf, Retention, StateTableKind};
+pub use catalogue::{
+    Catalogue, CatalogueEntry, EditionFacts, EntryFacts, IndexOf, Retention, StateTableKind,
+};
 pub use commit::epochs::{EPOCHS_KEPT, EarlierPhase, EpochEntry, Measured, TimedPhase};
 pub use commit::{Commit, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
@@ -54,6 +57,7 @@ pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
 pub use store::Store;
 pub use store::bounded::{Bounded, BoundedTotals};
+pub use store::edition::Edited;
 pub use store::history::{
     HistoryLimits, HistoryPiece, HistoryPlace, HistoryScan, HistorySince, RowChange, RowChanges, ViewChanges,
 };

@@ -222,7 +222,7 @@ fn split_outbox_key(dir: &std::path::Path, key: &[u8]) -> Result<(u16, u64, u32)
     table::outbox_key_parts(key).ok_or_else(|| StateError::corrupt(dir, "an outbox entry has no epoch"))
 }
 
-fn published_key(cluster: u16) -> String {
+pub(crate) fn published_key(cluster: u16) -> String {
     format!("published/{cluster}")
 }
 

@@ -5,6 +5,7 @@
 //! write is refused, and the next start continues from the last committed epoch.
 
 pub(crate) mod bounded;
+pub(crate) mod edition;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod options;

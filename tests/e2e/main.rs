@@ -12,6 +12,7 @@ mod child;
 mod clients;
 mod clock;
 mod corners;
+mod edits;
 #[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]

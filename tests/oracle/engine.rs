@@ -82,6 +82,11 @@ impl Engine {
         self.inner.as_mut().expect("an engine that runs")
     }
 
+    /// Takes the epoch that filled what an edited topology adds.
+    pub fn filled(&mut self) -> Option<Committed> {
+        self.inner().take_filled()
+    }
+
     /// Enters records into the open epoch.
     pub fn feed(&mut self, source: usize, records: Records) {
         self.inner().feed(source, records).unwrap();

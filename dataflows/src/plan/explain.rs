@@ -7,6 +7,7 @@
 //! read or written is. What is shown has SQL's words in place of the engine's (`words`); so have the texts of
 //! the error table ([`failure`]).
 
+mod content;
 mod dot;
 pub mod failure;
 mod fingerprint;
@@ -18,6 +19,7 @@ use std::fmt::{Display, Write as _};
 
 use arrow::datatypes::Schema;
 
+pub use content::Prints;
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
 use self::sources::{connector_text, key_of, source_text};
@@ -122,6 +124,11 @@ pub fn operator_name(plan: &Plan, rel: &Rel) -> &'static str {
 
 /// Canonical text of the time of a join as of PROCTIME().
 const PROCTIME_TEXT: &str = "as it is in the epoch (exempt from what recomputation guarantees)";
+
+/// Connector and topic or path of a source or sink, which tell where its records are.
+pub fn place_text(options: &std::collections::BTreeMap<String, String>) -> String {
+    connector_text(options)
+}
 
 /// Name and arguments of a relation's operator. Fingerprints hash this text: it must stay as it is.
 fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {

@@ -21,6 +21,7 @@ use state::{Progress, Store, StoreOptions};
 
 pub use folded::{Folded, SinkContent};
 
+use super::edition::Edition;
 use super::epoch::{Assembler, Pending, make_visible, source_watermark};
 use super::retention::Served;
 use super::state_tables::StateTables;
@@ -93,13 +94,17 @@ pub struct Engine {
     heads: Vec<SourceHead>,
     closed: Pending<Vec<SourceHead>, Report>,
     assembler: Assembler,
+    /// The epoch that filled the additions of an edited topology, until it is taken.
+    filled: Option<Committed>,
 }
 
 impl Engine {
-    /// Opens the state, or makes it, and brings the workers to its committed epoch.
+    /// Opens the state, or makes it, and brings the workers to its committed epoch. What an edited topology adds to
+    /// the state of an earlier text is filled in an epoch of its own, which is committed here.
     ///
     /// # Errors
-    /// When the state cannot be opened, is of another topology, or workers cannot be started.
+    /// When the state cannot be opened, is of a topology that this one cannot go on from, or workers cannot be
+    /// started.
     pub fn open(opening: Opening<'_>) -> Result<Engine, RunError> {
         let plan = opening.plan;
         let options = StoreOptions {
@@ -110,8 +115,10 @@ impl Engine {
             ..StoreOptions::default()
         };
         let store = Arc::new(Store::open(opening.dir, &options)?);
-        let state_tables = open_state_tables(plan, &store)?;
-        let committed = store.meta();
+        let mut committed = store.meta();
+        let (state_tables, progress) = open_state_tables(plan, &store, &committed.progress)?;
+        committed.progress = progress;
+        let fills = state_tables.fill.is_some();
         let mut watermarks = Vec::with_capacity(plan.sources.len());
         for source in &plan.sources {
             let held = source_watermark(&committed.progress, &source.name);
@@ -140,7 +147,18 @@ impl Engine {
         let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
         let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
         let assembler = Assembler::new(&setup)?;
-        Ok(Engine { setup, commands, events, workers, open, heads, closed, assembler })
+        let filled = None;
+        let mut engine = Engine { setup, commands, events, workers, open, heads, closed, assembler, filled };
+        if fills {
+            engine.close()?;
+            engine.filled = engine.commit(0)?;
+        }
+        Ok(engine)
+    }
+
+    /// Takes the epoch that filled the additions of an edited topology; None if nothing was edited.
+    pub fn take_filled(&mut self) -> Option<Committed> {
+        self.filled.take()
     }
 
     /// The state.
@@ -364,12 +382,31 @@ fn new_head(partitions: BTreeSet<i32>) -> SourceHead {
     SourceHead { partitions, ..SourceHead::default() }
 }
 
-/// The state tables of the plan with the ids of the state's catalogue, which becomes that of the plan.
-fn open_state_tables(plan: &Plan, store: &Store) -> Result<StateTables, RunError> {
+/// The state tables of the plan with the ids of the state's catalogue, which becomes that of the plan: at once, or
+/// with the first epoch of an edited topology. Also returns the progress to begin with.
+fn open_state_tables(
+    plan: &Plan,
+    store: &Store,
+    progress: &Progress,
+) -> Result<(StateTables, Progress), RunError> {
     let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
-    let state_tables = StateTables::of(plan, held.as_ref()).map_err(|changed| {
-        RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
-    })?;
-    store.put_catalogue(&state_tables.catalogue(NAME))?;
-    Ok(state_tables)
+    let changed = match StateTables::of(plan, held.as_ref()) {
+        Ok(tables) => {
+            store.put_catalogue(&tables.catalogue(NAME))?;
+            return Ok((tables, progress.clone()));
+        }
+        Err(changed) => changed,
+    };
+    let held = held.unwrap_or_default();
+    let edition = Edition::of(plan, (&held, progress), false)?;
+    if let Some(refusal) = edition.refusals.first() {
+        let what = format!("{}; changed: {}", refusal.message, changed.join(", "));
+        return Err(RunError::Broken(what));
+    }
+    if let Some(indexes) = &edition.indexes {
+        store.put_catalogue(indexes)?;
+    }
+    store.prepare_edition(&edition.tables.catalogue(NAME))?;
+    let begun = edition.progress(progress);
+    Ok((edition.tables, begun))
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use schemas::Outcome;
-use state::{Commit, Counts, Progress, ViewChanges, ViewProgress, Writes};
+use state::{Commit, Counts, Edited, Progress, ViewChanges, ViewProgress, Writes};
 
 use super::retention::{Expired, Sweep};
 use super::worker::Setup;
@@ -101,6 +101,8 @@ pub struct Assembled {
 pub struct Assembler {
     progress: Progress,
     sweep: Sweep,
+    /// The catalogue of an edited topology, until the first epoch takes it.
+    edited: Option<Edited>,
     /// Indices of the sources of each view, in the plan's order of views.
     view_sources: Vec<BTreeSet<usize>>,
 }
@@ -115,6 +117,7 @@ impl Assembler {
         Ok(Assembler {
             progress: (*setup.progress).clone(),
             sweep: Sweep::new(&setup.state_tables)?,
+            edited: setup.state_tables.edited(),
             view_sources: views.map(|view| setup.plan.sources_of(view.rel)).collect(),
         })
     }
@@ -143,7 +146,9 @@ impl Assembler {
         self.advance_views(&setup.plan, epoch, commit_ms);
         let progress = self.progress.clone();
         let Expired { writes, counts, changes } = expired;
-        let commit = Commit { epoch, commit_ms, progress, writes, counts, changes, ..Commit::default() };
+        let edited = self.edited.take();
+        let commit =
+            Commit { epoch, commit_ms, progress, writes, counts, changes, edited, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
         for worker in workers {
             assembled.add_worker(worker.out);

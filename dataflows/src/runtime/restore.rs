@@ -3,16 +3,18 @@
 
 use std::ops::Range;
 
+use arrow::array::new_null_array;
 use schemas::{Ownership, RowCodec, Rows, stored_group, without_group};
 use state::Store;
 
+use super::fill::ViewRows;
 use super::worker::{Handle, Worker};
 use crate::arrange::rows::Diff;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::render::Restore;
-use crate::render::batch::DeltaBatch;
+use crate::render::batch::{DeltaBatch, RelationType};
 use crate::source::held::Held;
 
 /// Restored rows or updates sent into the dataflow at once.
@@ -100,7 +102,62 @@ pub(super) fn restore_arrangement(
             let from = StoredArrangement { store, table_id, key: &key, owned };
             restore_updates(from, handle, to, worker, state::count_of)
         }
+        Restore::View { rows, shape, handle } => {
+            restore_view((store, owned), (&rows, &shape), (handle, to.0), worker)
+        }
     }
+}
+
+/// Feeds the rows of a view in the owned key groups at the committed epoch.
+fn restore_view(
+    (store, owned): (&Store, &[Range<u16>]),
+    (view, shape): (&ViewRows, &RelationType),
+    (mut handle, epoch): (Handle<DeltaBatch>, u64),
+    worker: &mut Worker,
+) -> Result<(), RunError> {
+    handle.advance_to(epoch);
+    let (mut rows, mut diffs) = (Rows::new(), Vec::new());
+    scan_groups(store, view.table_id, owned, |stored, value| {
+        if view.keyed {
+            rows.push(value);
+            diffs.push(1);
+        } else {
+            let Some(count) = state::count_of(value) else {
+                return Err(RunError::Damaged("a view holds a row without a count".into()));
+            };
+            rows.push(without_group(stored));
+            diffs.push(count);
+        }
+        if rows.len() >= RESTORED_PER_BATCH {
+            let full = (std::mem::take(&mut rows), std::mem::take(&mut diffs));
+            handle.send(view_batch(view, shape, full)?);
+            worker.step();
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        handle.send(view_batch(view, shape, (rows, diffs))?);
+    }
+    worker.step();
+    Ok(())
+}
+
+/// Rows of a view as rows of the relation that they are fed for.
+fn view_batch(
+    view: &ViewRows,
+    shape: &RelationType,
+    (rows, diffs): (Rows, Vec<i64>),
+) -> Result<DeltaBatch, RunError> {
+    let Some((schema, picked)) = &view.picked else { return Ok(DeltaBatch::from_packed(rows, diffs)) };
+    let held = RowCodec::of(schema)?.decode(rows.iter())?;
+    let mut columns = Vec::with_capacity(picked.len());
+    for (column, field) in picked.iter().zip(shape.schema.fields()) {
+        columns.push(match column {
+            Some(at) => held[*at].clone(),
+            None => new_null_array(field.data_type(), rows.len()),
+        });
+    }
+    Ok(DeltaBatch::from_columns(shape.assemble(columns, rows.len())?, diffs))
 }
 
 /// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to their owners

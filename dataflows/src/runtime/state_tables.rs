@@ -2,17 +2,23 @@
 //!
 //! Each table, durable arrangement, view, sink and index is an entry of the state's catalogue, under a name that
 //! follows from the plan and with the fingerprint of the plan that fills it. A state whose catalogue differs
-//! belongs to another edition of the topology: it is refused with the names that changed. Indexes alone may come
-//! and go: the state fills them from their views.
+//! belongs to another edition of the topology: it is refused with the names that changed, and `edition` decides what
+//! of it is kept. Indexes alone may come and go: the state fills them from their views.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use state::{
-    Catalogue, CatalogueEntry, EntryFacts, HistoryLimits, IndexLayout, IndexOf, Retention, StateTableKind,
+    Catalogue, CatalogueEntry, Edited, EditionFacts, EntryFacts, HistoryLimits, IndexLayout, IndexOf,
+    Retention, StateTableKind,
 };
 
+use super::fill::Fill;
+
 use crate::error::RunError;
-use crate::plan::explain::{fingerprint, operator_name, sink_fingerprint, source_fingerprint};
+use crate::plan::explain::{
+    Prints, fingerprint, operator_name, place_text, sink_fingerprint, source_fingerprint,
+};
 use crate::plan::state_role::StateRole;
 use crate::plan::{Op, Plan, Rel, RelId, View, When};
 
@@ -27,6 +33,8 @@ pub struct StateTables {
     pub views: Vec<u32>,
     /// Bounds on the histories of views that keep one, by their tables.
     pub histories: BTreeMap<u32, HistoryLimits>,
+    /// The filling of the tables that an edited topology adds, in the first epoch of this run.
+    pub fill: Option<Arc<Fill>>,
     roles: BTreeMap<(RelId, StateRole), u32>,
     entries: Vec<CatalogueEntry>,
 }
@@ -65,6 +73,7 @@ impl StateTables {
                 }
             }
         }
+        changed.extend(held.and_then(|held| misplaced_file(&held.entries, &tables.entries)));
         if changed.is_empty() { Ok(tables) } else { Err(changed.into_iter().collect()) }
     }
 
@@ -82,12 +91,18 @@ impl StateTables {
                 builder.add(StateTableKind::Sink, &name, print, None, (None, &source.name));
             }
             let connector = source.options.get("connector").cloned();
-            builder.tell(EntryFacts { connector, ..EntryFacts::default() });
+            let mut edition = EditionFacts { place: place_text(&source.options), ..EditionFacts::default() };
+            if let Some(keyed) = &source.keyed {
+                edition.form = format!("{:?} {:?}", keyed.conflict, keyed.retention_us);
+                edition.key.clone_from(&keyed.key);
+            }
+            builder.tell(EntryFacts { connector, edition: Some(edition), ..EntryFacts::default() });
         }
     }
 
     /// Adds the arrangements of durable operators.
     fn add_operators(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+        let prints = Prints::of(plan);
         for (id, rel) in plan.rels.iter().enumerate() {
             for role in durable_roles(plan, rel) {
                 // The role's name is part of the stored name.
@@ -95,7 +110,10 @@ impl StateTables {
                 let print = fingerprint(plan, id);
                 let table = builder.add(StateTableKind::Arrangement, &name, print, None, (None, &rel.owner));
                 let operator = Some(operator_name(plan, rel).to_owned());
-                builder.tell(EntryFacts { operator, ..EntryFacts::default() });
+                let expiry = expiry_text(plan, (id, *role));
+                let relation = prints.state(id).to_owned();
+                let edition = Some(EditionFacts { expiry, relation, ..EditionFacts::default() });
+                builder.tell(EntryFacts { operator, edition, ..EntryFacts::default() });
                 self.roles.insert((id, *role), table);
             }
         }
@@ -103,12 +121,15 @@ impl StateTables {
 
     /// Adds the tables of views.
     fn add_views(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+        let prints = Prints::of(plan);
         for view in &plan.views {
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
             let (print, key) = (view_print(plan, view), (view.key.clone(), view.name.as_str()));
             let id = builder.add(StateTableKind::View, &view.name, print, schema, key);
             let definition = Some(view.definition.clone());
-            builder.tell(EntryFacts { definition, ..EntryFacts::default() });
+            let relation = format!("{}/{:?}", prints.rows(plan, view.rel), view.key);
+            let edition = Some(EditionFacts { relation, ..EditionFacts::default() });
+            builder.tell(EntryFacts { definition, edition, ..EntryFacts::default() });
             self.views.push(id);
             if let Some(history) = view.history {
                 let limits = HistoryLimits { age_ms: history.age_us / 1_000, bytes: history.bytes };
@@ -127,6 +148,16 @@ impl StateTables {
     /// The catalogue to write into the state.
     pub fn catalogue(&self, topology: &str) -> Catalogue {
         Catalogue { topology: topology.to_string(), entries: self.entries.clone() }
+    }
+
+    /// The change of the catalogue, for the commit that fills it; None without anything to fill.
+    pub fn edited(&self) -> Option<Edited> {
+        let fill = self.fill.as_ref()?;
+        Some(Edited {
+            catalogue: self.catalogue(&fill.topology),
+            histories: self.histories.clone(),
+            dropped_targets: fill.dropped_targets.clone(),
+        })
     }
 
     /// The state table of one role of a durable operator's state.
@@ -174,6 +205,43 @@ impl StateTables {
         self.entries.iter().filter(|entry| entry.retention.is_some())
     }
 
+    /// The catalogue entries, in the order in which the plan gives them.
+    pub fn entries(&self) -> &[CatalogueEntry] {
+        &self.entries
+    }
+
+    /// Returns true if the state of an operator is filled in the first epoch of this run, not restored.
+    pub fn fills(&self, rel: RelId) -> bool {
+        self.fill.as_ref().is_some_and(|fill| fill.rels.contains(&rel))
+    }
+
+    /// The relations whose rows views and sinks take that are being filled.
+    pub fn filled_exports(&self, plan: &Plan) -> BTreeSet<RelId> {
+        let mut shown = BTreeSet::new();
+        let Some(fill) = &self.fill else { return shown };
+        for (view, table_id) in plan.views.iter().zip(&self.views) {
+            if fill.tables.contains(table_id) {
+                shown.insert(view.rel);
+            }
+        }
+        for (at, sink) in plan.sinks.iter().enumerate() {
+            if fill.takes_sink(at) {
+                shown.insert(sink.rel);
+            }
+        }
+        shown
+    }
+
+    /// Bounds on the histories that are kept from the start on: those of views that are being filled begin
+    /// behind that.
+    pub fn begun_histories(&self) -> BTreeMap<u32, HistoryLimits> {
+        let mut begun = self.histories.clone();
+        if let Some(fill) = &self.fill {
+            begun.retain(|table_id, _| !fill.tables.contains(table_id));
+        }
+        begun
+    }
+
     /// Name and state table of every durable arrangement.
     pub fn arrangements(&self) -> impl Iterator<Item = (&str, u32)> {
         self.entries.iter().filter(|e| e.kind == StateTableKind::Arrangement).map(|e| (e.name.as_str(), e.id))
@@ -185,15 +253,56 @@ fn view_print(plan: &Plan, view: &View) -> String {
     format!("{}/{:?}", fingerprint(plan, view.rel), view.key)
 }
 
+/// The first sink to a file that has another place among them than the state knows. A place is a number of the outbox's
+/// targets, so what waits for one file would be written to another.
+fn misplaced_file(held: &[CatalogueEntry], now: &[CatalogueEntry]) -> Option<String> {
+    let now = file_sinks(now);
+    let of_both = |name: &&str| now.contains(name);
+    let held: Vec<&str> = file_sinks(held).into_iter().filter(of_both).collect();
+    let misplaced = now.iter().filter(|name| held.contains(name)).zip(&held).find(|(now, held)| now != held);
+    misplaced.map(|(name, _)| (*name).to_owned())
+}
+
+/// The names of sinks to files, in order.
+fn file_sinks(entries: &[CatalogueEntry]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.kind == StateTableKind::Sink) {
+        // Sources without a table have entries of the same kind.
+        let is_sink = entry.facts.shows.is_some();
+        if is_sink && entry.facts.connector.as_deref() == Some("file") {
+            names.push(entry.name.as_str());
+        }
+    }
+    names
+}
+
 /// Adds an entry for each sink.
 fn add_sinks(plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+    let prints = Prints::of(plan);
     for (at, sink) in plan.sinks.iter().enumerate() {
         let print = sink_fingerprint(plan, at);
         builder.add(StateTableKind::Sink, &sink.name, print, None, (None, &sink.name));
         let connector = sink.options.get("connector").cloned();
         let shows = Some(plan.rels[sink.rel].owner.clone());
-        builder.tell(EntryFacts { connector, shows, ..EntryFacts::default() });
+        let edition = Some(EditionFacts {
+            place: place_text(&sink.options),
+            relation: prints.rows(plan, sink.rel),
+            form: format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding),
+            key: sink.key.clone(),
+            ..EditionFacts::default()
+        });
+        builder.tell(EntryFacts { connector, shows, edition, ..EntryFacts::default() });
     }
+}
+
+/// The bound below which a part of an operator's state is dropped, as text; empty if none is.
+fn expiry_text(plan: &Plan, of: (RelId, StateRole)) -> String {
+    let Some(horizon) = plan.expiry.get(&of) else { return String::new() };
+    let mut marks = Vec::with_capacity(horizon.marks.len());
+    for (source, lag) in &horizon.marks {
+        marks.push(format!("{} {lag}", plan.sources[*source].name));
+    }
+    format!("{} {}", horizon.column, marks.join(", "))
 }
 
 /// The roles of an operator's durable state; none for a recomputed or stateless one.
@@ -299,7 +408,10 @@ impl CatalogueBuilder<'_> {
     /// Gives the entry that was added last its facts.
     fn tell(&mut self, facts: EntryFacts) {
         if let Some(entry) = self.entries.last_mut() {
-            entry.facts = facts;
+            // A gap is of the rows, not of the plan.
+            let held = self.held.and_then(|held| held.find(entry.kind, &entry.name));
+            let gap = held.and_then(|held| held.facts.gap.clone());
+            entry.facts = EntryFacts { gap, ..facts };
         }
     }
 }
@@ -340,6 +452,16 @@ pub fn follows_from_tables(plan: &Plan, id: RelId) -> bool {
         open.extend(plan.rels[id].op.inputs().into_iter().filter(|input| seen.insert(*input)));
     }
     true
+}
+
+/// Owners whose relations all follow from tables alone.
+pub(crate) fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
+    let (mut rooted, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for (id, rel) in plan.rels.iter().enumerate() {
+        let owners = if follows_from_tables(plan, id) { &mut rooted } else { &mut others };
+        owners.insert(rel.owner.as_str());
+    }
+    rooted.difference(&others).copied().collect()
 }
 
 #[cfg(test)]

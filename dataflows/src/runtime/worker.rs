@@ -22,6 +22,7 @@ use timely::dataflow::operators::{Concat, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 pub use timely::worker::Worker;
 
+use super::edition::first_epoch::add_filled;
 use super::restore::{restore_arrangement, restore_table};
 use super::state_tables::StateTables;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
@@ -163,6 +164,8 @@ pub struct Topology {
     errors: ErrorInput,
     abort: Arc<AtomicBool>,
     restored: Option<EpochOut>,
+    /// Output of the restored state for the additions of an edited topology, until the first epoch takes it.
+    filled: Option<(Setup, EpochOut)>,
 }
 
 /// Input of the rows of the error table, on their way to the workers that own them.
@@ -247,6 +250,7 @@ impl Topology {
             errors,
             abort,
             restored: None,
+            filled: None,
         };
         topology.restore(worker, setup, tables, restores)?;
         topology.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
@@ -260,7 +264,8 @@ impl Topology {
     pub fn arrangement_keys(worker: &mut Worker, setup: &Setup) -> Result<HashMap<u32, RowCodec>, RunError> {
         let collector: Shared = Rc::new(RefCell::new(Collector::new(Ownership::even(worker.peers()))));
         let built = Dataflow::build(worker, setup, &collector, restored_watermarks(setup));
-        let keys = built.map(|dataflow| dataflow.restores.into_iter().map(Restore::into_key).collect());
+        let keys =
+            built.map(|dataflow| dataflow.restores.into_iter().filter_map(Restore::into_key).collect());
         drop_dataflows(worker);
         keys
     }
@@ -283,7 +288,7 @@ impl Topology {
             };
             handle.advance_to(epoch);
             // Rows read only by operators with durable state need not be fed: that state is restored itself.
-            if setup.start.is_restored() && (setup.start.whole || rows_needed(&setup.plan, at)) {
+            if setup.start.is_restored() && (setup.start.whole || rows_needed(setup, at)) {
                 restore_table(&setup.store, (*table_id, &owned), &mut handle, worker)?;
             }
         }
@@ -294,7 +299,11 @@ impl Topology {
         self.run_through(worker, epoch)?;
         // Views and sinks have this output already; it is kept only where the start asks for it.
         let restored = self.take_complete(worker, epoch)?;
-        self.restored = setup.start.whole.then_some(restored);
+        if setup.state_tables.fill.is_some() {
+            self.filled = Some((setup.clone(), restored));
+        } else {
+            self.restored = setup.start.whole.then_some(restored);
+        }
         Ok(())
     }
 
@@ -383,7 +392,11 @@ impl Topology {
         }
         self.advance_inputs(epoch + 1);
         self.run_through(worker, epoch)?;
-        self.take_complete(worker, epoch)
+        let mut out = self.take_complete(worker, epoch)?;
+        if let Some((setup, filled)) = self.filled.take() {
+            add_filled(&setup, filled, &mut out, (self.index, self.ownership.workers()))?;
+        }
+        Ok(out)
     }
 
     /// Takes the output of an epoch that the dataflow has passed. Rows of the error table arise at any worker
@@ -521,16 +534,21 @@ fn committed_marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionM
         .collect()
 }
 
-/// Tells whether any state that is recomputed on a restart reads the source's rows.
-fn rows_needed(plan: &Plan, source: usize) -> bool {
+/// Tells whether any state that is recomputed on a restart, or that an edit adds, reads the source's rows.
+pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
+    let (plan, tables) = (&setup.plan, &setup.state_tables);
+    let shown = tables.filled_exports(plan);
     let mut reached = vec![false; plan.rels.len()];
     for (id, rel) in plan.rels.iter().enumerate() {
         // Followed through stateless operators; durable state ends the path, as it is restored itself.
         let from = rel.op.inputs().iter().any(|input| reached[*input]);
-        if from && rel.op.is_stateful() && !rel.durable {
+        if from && rel.op.is_stateful() && (!rel.durable || tables.fills(id)) {
             return true;
         }
         reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());
+        if reached[id] && shown.contains(&id) {
+            return true;
+        }
     }
     false
 }

@@ -44,7 +44,8 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
                 watermark, the latest end of windows that are final (`is_final`), the columns of its key \
                 in their order, and its size. Sizes are exact up to 256 entries, and else estimated from \
                 the first of them; equal rows of a view without a key are one. `is_whole` is false where a \
-                retention ends rows.",
+                retention ends rows, or where a view was begun without rows that an edit of the topology \
+                would have needed again: `gap` tells which.",
         schema: views_schema,
         read: read_views,
     },
@@ -171,6 +172,7 @@ fn views_schema() -> SchemaRef {
     ];
     fields.extend(size_fields());
     fields.push(Field::new("is_whole", DataType::Boolean, true));
+    fields.push(Field::new("gap", DataType::Utf8, true));
     schema_of(fields)
 }
 
@@ -190,7 +192,8 @@ fn read_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
             key_names(entry)?,
             estimated_rows,
             estimated_bytes,
-            ScalarValue::Boolean(entry.map(|entry| entry.retention.is_none())),
+            ScalarValue::Boolean(entry.map(|entry| entry.retention.is_none() && entry.facts.gap.is_none())),
+            text(entry.and_then(|entry| entry.facts.gap.as_deref())),
         ]);
     }
     to_batch(views_schema(), &rows, budget, "herald.views")

@@ -12,9 +12,8 @@ use state::{IndexDifference, IndexLayout, OtherValues};
 use super::{Derived, Finding, Subject, derivable};
 use crate::collect::EpochOut;
 use crate::error::RunError;
-use crate::plan::Plan;
 use crate::runtime::retention::Served;
-use crate::runtime::state_tables::{ERRORS, filled_from_tables, follows_from_tables};
+use crate::runtime::state_tables::{ERRORS, filled_from_tables, rooted_owners};
 use crate::runtime::worker::Setup;
 
 /// An entry whose stored value differs from the derived one.
@@ -159,16 +158,6 @@ fn is_derived_error(codec: &RowCodec, owners: &BTreeSet<&str>, key: &[u8]) -> Re
     let (owner, operator) = (columns[0].as_string::<i32>(), columns[1].as_string::<i32>());
     // Errors of sinks (records that a topic refuses) arise when records are sent, not in the dataflow.
     Ok(owners.contains(owner.value(0)) && !operator.value(0).starts_with("sink "))
-}
-
-/// Owners whose relations all follow from tables alone.
-fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
-    let (mut rooted, mut others) = (BTreeSet::new(), BTreeSet::new());
-    for (id, rel) in plan.rels.iter().enumerate() {
-        let owners = if follows_from_tables(plan, id) { &mut rooted } else { &mut others };
-        owners.insert(rel.owner.as_str());
-    }
-    rooted.difference(&others).copied().collect()
 }
 
 impl ComparedTable {

@@ -29,7 +29,7 @@ pub fn sink_fingerprint(plan: &Plan, sink: usize) -> String {
     hash_hex(&canonical_sink(plan, &plan.sinks[sink]))
 }
 
-fn hash_hex(text: &str) -> String {
+pub(super) fn hash_hex(text: &str) -> String {
     format!("{:016x}", schemas::hash(text.as_bytes()))
 }
 

@@ -86,7 +86,7 @@ fn renamed_column(column: &Column, inputs: &[&Schema]) -> Arc<dyn PhysicalExpr> 
 }
 
 /// The scalar with every column replaced.
-pub(super) fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
+pub(crate) fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
     let expr = Arc::clone(scalar.expr()).transform_up(|e| {
         Ok(match column_of(&e) {
             Some(c) => Transformed::yes(by(c)),

@@ -38,10 +38,10 @@ impl<'s> Renderer<'s, '_> {
     ) -> Result<Deltas<'s>, RunError> {
         let (shape, table_id) =
             (self.shapes[input].clone(), self.state_tables.table_of(id, StateRole::Waiting)?);
-        let stream = self.cut_restored(true, self.streams[input].clone());
+        let stream = self.new_input(id, input, true);
         let keyed = (shape.clone(), self.collector.clone());
         let mut rows = key_whole_rows(stream, "CloseRows", keyed, identity);
-        if self.start.is_restored() {
+        if self.is_restored(id) {
             let (handle, restored) = self.scope.new_input();
             rows = rows.concat(restored);
             self.restores.push(Restore::Rows { table_id, key: shape.codec.clone(), handle });
@@ -50,7 +50,7 @@ impl<'s> Renderer<'s, '_> {
             column: horizon.column,
             codec: shape.codec,
             table_id,
-            after: self.start.epoch,
+            after: self.held_until(id),
             name: self.counter_name(id, "waiting"),
             collector: self.collector.clone(),
         };

@@ -38,7 +38,7 @@ impl<'s> Renderer<'s, '_> {
             return Err(RunError::Broken("not a filter on now()".into()));
         };
         let (shape, errors) = (self.shapes[*input].clone(), self.error_table(id)?);
-        let stream = self.cut_restored(rel.durable, self.streams[*input].clone());
+        let stream = self.new_input(id, *input, rel.durable);
         let mut rows = rows_with_spans(
             stream,
             shape.clone(),
@@ -47,7 +47,7 @@ impl<'s> Renderer<'s, '_> {
         );
         let table_id =
             if rel.durable { Some(self.state_tables.table_of(id, StateRole::Waiting)?) } else { None };
-        if let (Some(table_id), true) = (table_id, self.start.is_restored()) {
+        if let (Some(table_id), true) = (table_id, self.is_restored(id)) {
             let (handle, restored) = self.scope.new_input();
             rows = rows.concat(restored);
             self.restores.push(Restore::Rows { table_id, key: shape.codec, handle });
@@ -57,7 +57,7 @@ impl<'s> Renderer<'s, '_> {
         let filter = TemporalFilter {
             leave: !until.is_empty(),
             table_id,
-            after: self.start.epoch,
+            after: self.held_until(id),
             name: self.counter_name(id, "waiting"),
             collector: self.collector.clone(),
         };

@@ -27,8 +27,7 @@ impl<'s> Renderer<'s, '_> {
         };
         let durable = self.plan.rels[id].durable;
         let grouping = RowGrouping::new(&self.plan.rels[*input].schema, keys, folds)?;
-        let (stream, errors) =
-            (self.cut_restored(durable, self.streams[*input].clone()), self.error_table(id)?);
+        let (stream, errors) = (self.new_input(id, *input, durable), self.error_table(id)?);
         let collector = self.collector.clone();
         let updates =
             key_entries(stream, self.shapes[*input].clone(), grouping.clone(), errors.clone(), collector);

@@ -219,7 +219,7 @@ impl<'s> Renderer<'s, '_> {
         let durable = self.plan.rels[id].durable && !self.is_refilled(id, part);
         let shape = self.shapes[input].clone();
         let side = JoinSide { shape, keys, key_codec, keep_null_keys };
-        let stream = self.cut_restored(durable, self.streams[input].clone());
+        let stream = self.new_input(id, input, durable);
         Ok(pairs::key_rows(stream, side, self.error_table(id)?, self.collector.clone()))
     }
 

@@ -53,7 +53,7 @@ impl<'s> Renderer<'s, '_> {
             outer: *outer,
             nulls,
             lookup_table_id: None,
-            after: self.start.epoch,
+            after: self.held_until(id),
             name: self.counter_name(id, "lookup"),
             collector: self.collector.clone(),
         };
@@ -63,7 +63,7 @@ impl<'s> Renderer<'s, '_> {
         let found = match when {
             When::ProcTime => {
                 // Left rows from before the restart have been looked up already, durable or not.
-                let stream = self.cut_restored(true, self.streams[*left].clone());
+                let stream = self.new_input(id, *left, true);
                 let shape: RelationType = self.shapes[*left].clone();
                 let side =
                     super::pairs::JoinSide { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
@@ -72,7 +72,7 @@ impl<'s> Renderer<'s, '_> {
                 if !self.plan.rels[*left].append_only {
                     let table_id = self.state_tables.table_of(id, StateRole::Left)?;
                     operator.lookup_table_id = Some(table_id);
-                    if self.start.is_restored() {
+                    if self.is_restored(id) {
                         let (handle, restored) = self.scope.new_input();
                         self.restores.push(Restore::Rows { table_id, key: codec.clone(), handle });
                         keyed = keyed.concat(restored);

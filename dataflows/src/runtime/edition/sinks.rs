@@ -1,0 +1,254 @@
+//! The rows that each sink of an edited topology sends: none, the difference between those that it last sent and
+//! those of now, or all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use state::{CatalogueEntry, EditionFacts, StateTableKind};
+
+use super::matching::entry_of;
+use super::share::Share;
+use super::{Becomes, EditionComparison, Obstacle, Part, PartKind};
+use crate::error::RunError;
+use crate::plan::Sink;
+use crate::plan::explain::sink_fingerprint;
+use crate::plan::formats::{Encoding, Format};
+use crate::runtime::fill::{SentBefore, SinkFill};
+
+/// Rows that a sink sends in the first epoch of an edited topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// Nothing.
+    Nothing,
+    /// The keys whose rows differ, and tombstones for those that are gone.
+    Difference,
+    /// All its rows; with the reason for which it is not the difference alone, if it wrote to the same place before.
+    All {
+        /// The reason, in words.
+        reason: Option<&'static str>,
+    },
+    /// Nothing that can be sent is right.
+    Refused,
+}
+
+impl Sends {
+    /// Returns true if rows are sent that may have been sent before.
+    pub fn is_again(&self) -> bool {
+        matches!(self, Sends::Difference | Sends::All { reason: Some(_) })
+    }
+}
+
+/// The work of the sinks in the first epoch.
+#[derive(Default)]
+pub(super) struct SinkWork {
+    /// By sink.
+    pub fills: BTreeMap<usize, SinkFill>,
+    /// The outbox's targets that the topology has no more.
+    pub dropped_targets: Vec<u16>,
+}
+
+impl EditionComparison<'_> {
+    /// The parts of the sinks, and their work. Adds the refusals of those that cannot send the right rows.
+    pub(super) fn sink_parts(&self, refusals: &mut Vec<Obstacle>) -> Result<(Vec<Part>, SinkWork), RunError> {
+        let (mut parts, mut work) = (Vec::new(), SinkWork::default());
+        let mut claimed = BTreeSet::new();
+        for (at, sink) in self.plan.sinks.iter().enumerate() {
+            let held = self.held_sink(at, &claimed);
+            claimed.extend(held.map(|entry| entry.id));
+            let mut part = Part::new(PartKind::Sink, &sink.name, self.sink_fate(at, held));
+            let sends = self.sends(at, held, &part.fate)?;
+            if sends.0 == Sends::Refused {
+                refusals.push(refused_sink(sink));
+            } else if sends.0 != Sends::Nothing {
+                part.filled_from = self.filled_from(sink.rel);
+                if self.kept_view_of(at).is_none() {
+                    self.note_gap((PartKind::Sink, sink.rel), &mut part, refusals);
+                }
+                // Without what led to its rows it begins with the next change.
+                if self.kept_view_of(at).is_some() || self.shares.of[sink.rel] > Share::Lost {
+                    let now = self.kept_view_of(at);
+                    work.fills.insert(at, SinkFill { now, before: sends.1 });
+                }
+            }
+            part.sends = Some(sends.0);
+            parts.push(part);
+        }
+        self.compare_files(&mut work, refusals);
+        Ok((parts, work))
+    }
+
+    /// The state's sink that a sink goes on from: that of its name, else one that is gone and wrote to the same
+    /// place.
+    fn held_sink(&self, at: usize, claimed: &BTreeSet<u32>) -> Option<&CatalogueEntry> {
+        let sink = &self.plan.sinks[at];
+        if let Some(entry) = self.held.find(StateTableKind::Sink, &sink.name) {
+            return Some(entry);
+        }
+        let place = self.wanted_sink(at)?.place;
+        let named = |name: &str| self.plan.sinks.iter().any(|sink| sink.name == name);
+        self.held.entries.iter().find(|entry| {
+            entry.kind == StateTableKind::Sink
+                && !entry.name.starts_with("source ")
+                && !named(&entry.name)
+                && !claimed.contains(&entry.id)
+                && place != "blackhole"
+                && entry.facts.edition.as_ref().is_some_and(|facts| facts.place == place)
+        })
+    }
+
+    /// The facts of a sink, with the relation's fingerprint as the state would have it.
+    fn wanted_sink(&self, at: usize) -> Option<EditionFacts> {
+        let named = &self.matches.named;
+        entry_of(named, named.sink(&self.plan.sinks[at].name)?)?.facts.edition.clone()
+    }
+
+    /// The fate of a sink; one that goes on under another name or sends another relation there is changed.
+    fn sink_fate(&self, at: usize, held: Option<&CatalogueEntry>) -> Becomes {
+        let (sink, Some(held)) = (&self.plan.sinks[at], held) else { return Becomes::New };
+        let mut named = self.fates.named.clone();
+        named.sinks[at].name.clone_from(&held.name);
+        // Only Avro has a name for its records, which may follow from that of the view.
+        let unnamed = sink.encoding != Encoding::Avro && sink.key_encoding != Encoding::Avro;
+        let same = sink_fingerprint(&named, at) == held.fingerprint
+            || unnamed && self.wanted_sink(at).is_some() && held.facts.edition == self.wanted_sink(at);
+        match same && self.shares.is_intact(sink.rel) {
+            true if held.name == sink.name => Becomes::Unchanged,
+            true => Becomes::Renamed { was: held.name.clone() },
+            false if held.name == sink.name => Becomes::Changed,
+            false => Becomes::New,
+        }
+    }
+
+    /// The rows that a sink sends, and those that it sent before where the difference is told from that.
+    fn sends(
+        &self,
+        at: usize,
+        held: Option<&CatalogueEntry>,
+        fate: &Becomes,
+    ) -> Result<(Sends, Option<SentBefore>), RunError> {
+        if matches!(fate, Becomes::Unchanged | Becomes::Renamed { .. }) {
+            return Ok((Sends::Nothing, None));
+        }
+        let all = |reason| Ok((Sends::All { reason }, None));
+        let Some(facts) = held.and_then(|entry| entry.facts.edition.as_ref()) else { return all(None) };
+        let Some(wanted) = self.wanted_sink(at) else { return all(None) };
+        let sink = &self.plan.sinks[at];
+        if facts.place != wanted.place {
+            return all(None);
+        }
+        // The same relation in the same form: only its name or that of its records differs.
+        let same_rows = facts.relation == wanted.relation && self.shares.is_intact(sink.rel);
+        if same_rows && facts.form == wanted.form && facts.key == wanted.key {
+            return Ok((Sends::Nothing, None));
+        }
+        if sink.format == Format::Plain {
+            return Ok((Sends::Refused, None));
+        }
+        let Some(view) = self.view_before(&facts.relation) else {
+            return all(Some("no view held what it sent: keys that are gone keep their last value"));
+        };
+        let Some(schema) = schema_of(view)? else {
+            return all(Some("the state does not say which columns it sent"));
+        };
+        if facts.form != wanted.form || key_names(&schema, &facts.key) != self.key_names(sink) {
+            return all(Some("it has another form or key: records of the earlier one stay"));
+        }
+        let before =
+            SentBefore { table_id: view.id, schema, keyed: view.key.is_some(), key: facts.key.clone() };
+        Ok((Sends::Difference, Some(before)))
+    }
+
+    /// The state's view of a relation.
+    fn view_before(&self, relation: &str) -> Option<&CatalogueEntry> {
+        self.held.entries.iter().find(|entry| {
+            entry.kind == StateTableKind::View
+                && entry
+                    .facts
+                    .edition
+                    .as_ref()
+                    .is_some_and(|facts| facts.relation.split_once('/').is_some_and(|(of, _)| of == relation))
+        })
+    }
+
+    /// The table of the kept view that holds a sink's rows.
+    fn kept_view_of(&self, at: usize) -> Option<(u32, bool)> {
+        let rel = self.plan.sinks[at].rel;
+        for (view, table_id) in &self.shares.kept_views {
+            let view = &self.plan.views[*view];
+            if view.rel == rel {
+                return Some((*table_id, view.key.is_some()));
+            }
+        }
+        None
+    }
+
+    fn key_names(&self, sink: &Sink) -> Vec<String> {
+        key_names(&self.plan.rels[sink.rel].schema, &sink.key)
+    }
+
+    /// Compares the files that sinks write to: each is a target of the outbox by its place among them, so they
+    /// keep their order.
+    fn compare_files(&self, work: &mut SinkWork, refusals: &mut Vec<Obstacle>) {
+        let mut before = Vec::new();
+        for entry in &self.held.entries {
+            let is_file = entry.facts.connector.as_deref() == Some("file");
+            if entry.kind == StateTableKind::Sink && is_file && !entry.name.starts_with("source ") {
+                before.push(entry.facts.edition.clone().unwrap_or_default().place);
+            }
+        }
+        let mut now = Vec::new();
+        for (at, sink) in self.plan.sinks.iter().enumerate() {
+            if sink.options.get("connector").map(String::as_str) == Some("file") {
+                now.push((self.wanted_sink(at).unwrap_or_default().place, &sink.name));
+            }
+        }
+        for (number, place) in before.iter().enumerate() {
+            match now.get(number) {
+                Some((other, _)) if other == place => {}
+                Some((_, name)) => {
+                    refusals.push(Obstacle {
+                        part: (*name).clone(),
+                        message: format!("sink {name} stands where {place} was written to by another"),
+                        hint: "sinks to files keep their order: put new ones behind them, and leave out none but \
+                               the last"
+                            .to_owned(),
+                        is_gap: false,
+                    });
+                    return;
+                }
+                // Files are numbered from 1.
+                None => work.dropped_targets.extend(u16::try_from(number + 1).ok()),
+            }
+        }
+    }
+}
+
+fn refused_sink(sink: &Sink) -> Obstacle {
+    Obstacle {
+        part: sink.name.clone(),
+        message: format!(
+            "sink {} only appends, and sends another relation now: what it has sent cannot be taken back",
+            sink.name
+        ),
+        hint: "give it another name and another topic, which get all its rows".to_owned(),
+        is_gap: false,
+    }
+}
+
+/// The columns of a view in the state.
+fn schema_of(view: &CatalogueEntry) -> Result<Option<SchemaRef>, RunError> {
+    let Some(json) = &view.schema else { return Ok(None) };
+    Ok(Some(Arc::new(schemas::schema_from_json(json)?)))
+}
+
+/// The names and types of key columns.
+fn key_names(schema: &SchemaRef, key: &[usize]) -> Vec<String> {
+    let mut names = Vec::with_capacity(key.len());
+    for at in key {
+        if let Some(field) = schema.fields().get(*at) {
+            names.push(format!("{} {}", field.name(), schemas::sql_type(field)));
+        }
+    }
+    names
+}

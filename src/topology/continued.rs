@@ -1,0 +1,133 @@
+//! The start of an edited topology over the state of an earlier text: what it goes on from, and what is refused.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use connectors::sink::KAFKA_TARGET;
+use dataflows::plan::Plan;
+use dataflows::runtime::edition::{Becomes, Edition, Obstacle, PartKind};
+use dataflows::runtime::state_tables::StateTables;
+use state::{Catalogue, Progress, StateTableKind, Store};
+
+use super::edition::summary;
+use crate::exit::{Interrupted, RefusedEdition, mistake};
+
+/// State tables and progress that a run goes on from.
+pub struct Continued {
+    /// The state tables of the plan; with the work of the first epoch, if the topology was edited.
+    pub state_tables: StateTables,
+    /// Progress of sources and views.
+    pub progress: Progress,
+    /// The held catalogue with indexes that are filled before all else.
+    indexes: Option<Catalogue>,
+}
+
+/// Finds the state tables of the plan in the state that the run continues, and compares an edited topology with it.
+///
+/// # Errors
+/// When the state cannot be read; [`RefusedEdition`] if the topology cannot go on from it.
+pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Result<Continued> {
+    let (mut catalogue, mut progress) = (None, Progress::default());
+    if let Some(store) = held {
+        catalogue = store.catalogue()?.filter(|catalogue| !catalogue.entries.is_empty());
+        progress = store.meta().progress;
+    }
+    let edited = match StateTables::of(plan, catalogue.as_ref()) {
+        Ok(state_tables) => return Ok(Continued { state_tables, progress, indexes: None }),
+        Err(_) => catalogue.unwrap_or_default(),
+    };
+    let mut edition = Edition::of(plan, (&edited, &progress), allow_gap)?;
+    if let Some(store) = held {
+        edition.refusals.extend(pending_refusals(store, &edited, &edition)?);
+    }
+    if !edition.refusals.is_empty() {
+        return Err(RefusedEdition(edition.refusals).into());
+    }
+    tracing::info!("the topology was edited: {}", summary(&edition));
+    let progress = edition.progress(&progress);
+    Ok(Continued { state_tables: edition.tables, progress, indexes: edition.indexes })
+}
+
+/// Refusals for what the state has yet to send as the earlier text has it.
+///
+/// # Errors
+/// When the state cannot be read.
+fn pending_refusals(store: &Store, held: &Catalogue, edition: &Edition) -> Result<Vec<Obstacle>> {
+    let mut pending = Vec::new();
+    let epoch = store.meta().epoch;
+    if store.republishes()? || store.resends()?.into_values().any(|ordered| ordered == epoch) {
+        pending.push("content is to be sent again as ordered");
+    }
+    for entry in held.entries.iter().filter(|entry| entry.kind == StateTableKind::Sink) {
+        if store.iter(entry.id, &[])?.next_entry()?.is_some() {
+            pending.push("a repair owes its sinks changes");
+            break;
+        }
+    }
+    let mut gone = edition.parts.iter().filter(|part| part.kind == PartKind::Sink);
+    if gone.any(|part| matches!(part.fate, Becomes::Removed | Becomes::Changed)) && has_unpublished(store)? {
+        pending.push("output of its sinks is not published yet");
+    }
+    let refusal = |what: &str| Obstacle {
+        part: String::new(),
+        message: format!("the state is not done with the earlier text: {what}"),
+        hint: "run the earlier text once, then this one".to_owned(),
+        is_gap: false,
+    };
+    Ok(pending.into_iter().map(refusal).collect())
+}
+
+/// Returns true if output of some target is not known to be published.
+fn has_unpublished(store: &Store) -> Result<bool> {
+    let mut targets: BTreeSet<u16> = store.outbox_depth().into_keys().collect();
+    targets.insert(KAFKA_TARGET);
+    for target in targets {
+        let published = store.published(target)?.map_or(0, |published| published.epoch);
+        if store.outbox_after(target, published)?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Continued {
+    /// Refuses an edited topology, for work that is none of an edit.
+    ///
+    /// # Errors
+    /// A mistake, if the state is of an earlier text.
+    pub fn refuse_edited(&self) -> Result<()> {
+        match &self.state_tables.fill {
+            None => Ok(()),
+            Some(_) => Err(mistake(
+                "the state is of an earlier text of the topology\n  run the edited one first: herald plan tells what that does",
+            )),
+        }
+    }
+
+    /// Writes the state tables to the state's catalogue, which fills new indexes and drops those that are gone. The
+    /// catalogue of an edited topology is written with its first epoch; until then its new tables are known to this
+    /// process alone.
+    ///
+    /// # Errors
+    /// When the state cannot be written; [`Interrupted`] if a stop was heard before all indexes were filled.
+    pub fn write_catalogue(
+        &self,
+        topology: &str,
+        store: &Store,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let catalogue = self.state_tables.catalogue(topology);
+        let edited = self.state_tables.fill.is_some();
+        let written = if edited { self.indexes.as_ref() } else { Some(&catalogue) };
+        if let Some(written) = written
+            && let Some(index) = store.put_catalogue_unless(written, is_stopped)?
+        {
+            return Err(Interrupted::Filling { index }.into());
+        }
+        if edited {
+            store.prepare_edition(&catalogue)?;
+        }
+        store.keep_histories(&self.state_tables.begun_histories())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Edited topologies: `herald plan` tells what a run then does, the sinks of a real Kafka get the difference alone, and a
+//! run that is killed in the middle leaves the old text or the new one.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::broker::{self, Broker};
+use crate::child::{self, Ended};
+use crate::{input, servers};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const SCORES: &str = "
+CREATE TABLE scores (player VARCHAR, points BIGINT, team VARCHAR, PRIMARY KEY (player)) ON CONFLICT OVERWRITE
+WITH (connector = 'kafka', topic = 'PREFIX.scores', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
+FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW teams AS SELECT team, sum(points) AS points FROM scores GROUP BY team;
+CREATE MATERIALIZED VIEW players AS SELECT player, points FROM scores;
+CREATE SINK teams_out FROM teams
+WITH (connector = 'kafka', topic = 'PREFIX.teams', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}', primary_key = 'team')
+FORMAT UPSERT ENCODE JSON;
+CREATE SINK players_out FROM players
+WITH (connector = 'kafka', topic = 'PREFIX.players', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}', primary_key = 'player')
+FORMAT UPSERT ENCODE JSON;
+";
+
+struct Place {
+    prefix: &'static str,
+    dir: tempfile::TempDir,
+    broker: Broker<'static>,
+}
+
+impl Place {
+    fn new(prefix: &'static str) -> Place {
+        let (dir, broker) = (tempfile::tempdir().expect("a directory"), broker::shared());
+        broker.create_topic(&format!("{prefix}.scores"), 1);
+        Place { prefix, dir, broker }
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.dir.path().join("t.sql"), text.replace("PREFIX", self.prefix)).expect("a file");
+    }
+
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn feed(&self, scores: &[(&str, i64, &str)]) {
+        let mut records = Vec::new();
+        for (player, points, team) in scores {
+            records.push(json!({"player": player, "points": points, "team": team}).to_string());
+        }
+        self.broker.produce(&self.topic("scores"), records.iter().map(|record| ("k", record.as_bytes())));
+    }
+
+    fn herald(&self, args: &[&str], failpoints: &str) -> Ended {
+        let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("HERALD_FAILPOINTS", failpoints)];
+        child::herald(self.dir.path(), args, &env, PATIENCE)
+    }
+
+    fn once(&self, failpoints: &str) -> Ended {
+        let args = ["run", "t.sql", "--name", self.prefix, "--listen", "off", "--state", "state", "--once"];
+        self.herald(&args, failpoints)
+    }
+
+    fn teams(&self) -> Vec<String> {
+        let rows = input::upserted(&self.topic("teams"), input::Encode::Json);
+        let points = |row: &Value| row["points"].as_f64().unwrap_or(f64::NAN) as i64;
+        let mut teams: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{} {}", row["team"].as_str().unwrap_or(""), points(row)))
+            .collect();
+        teams.sort();
+        teams
+    }
+
+    fn sent(&self, topic: &str) -> usize {
+        self.broker.read_committed(&self.topic(topic)).len()
+    }
+}
+
+fn ok(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+}
+
+/// Runs the first text over three scores, then edits it.
+fn edited(prefix: &'static str) -> Place {
+    let place = Place::new(prefix);
+    place.write(SCORES);
+    place.feed(&[("a", 3, "red"), ("b", 4, "blue"), ("c", 1, "blue"), ("d", 2, "green")]);
+    ok(&place.once(""));
+    assert_eq!(place.teams(), ["blue 5", "green 2", "red 3"]);
+    let names = SCORES.replace("VIEW players", "VIEW names").replace("FROM players", "FROM names");
+    place.write(&names.replace("FROM scores GROUP BY team", "FROM scores WHERE points > 2 GROUP BY team"));
+    place
+}
+
+#[test]
+fn sinks_get_the_difference_and_tombstones() {
+    let place = edited("edits-difference");
+    let (teams, players) = (place.sent("teams"), place.sent("players"));
+    ok(&place.once(""));
+    assert_eq!(place.teams(), ["blue 4", "red 3"], "blue has less, green is gone");
+    assert_eq!(place.sent("teams") - teams, 2, "red is as it was");
+    assert_eq!(place.sent("players"), players, "a view with another name");
+    place.feed(&[("d", 9, "green"), ("b", 1, "blue")]);
+    ok(&place.once(""));
+    assert_eq!(place.teams(), ["green 9", "red 3"]);
+    ok(&place.herald(&["state", "verify", "state", "t.sql"], ""));
+    let gone = place.herald(&["query", "SELECT * FROM players", "--state", "state"], "");
+    assert_eq!(gone.code, Some(2), "{}", gone.stderr);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn an_edit_takes_effect_as_a_whole() {
+    for (prefix, failpoint) in
+        [("edits-before", "store.write.before=kill"), ("edits-after", "store.write.after=kill")]
+    {
+        let place = edited(prefix);
+        let (teams, players) = (place.sent("teams"), place.sent("players"));
+        let ended = place.once(failpoint);
+        assert_eq!(ended.code, None, "{failpoint}: {}", ended.stderr);
+        let view = if failpoint.contains("before") { "players" } else { "names" };
+        let sql = format!("SELECT count(*) AS n FROM {view}");
+        let told = place.herald(&["query", &sql, "--state", "state", "--format", "csv"], "");
+        assert_eq!(told.stdout, "n\n4\n", "{failpoint}: {}", told.stderr);
+        ok(&place.once(""));
+        assert_eq!(place.teams(), ["blue 4", "red 3"], "{failpoint}");
+        assert_eq!(place.sent("teams") - teams, 2, "{failpoint}: sent once");
+        assert_eq!(place.sent("players"), players, "{failpoint}");
+    }
+}
+
+const POINTS: &str = "\
+CREATE TABLE scores (player VARCHAR, points BIGINT, team VARCHAR, PRIMARY KEY (player)) ON CONFLICT OVERWRITE
+WITH (connector = 'file', path = 'scores.jsonl', follow = 'true') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE goals (team VARCHAR) WITH (connector = 'file', path = 'goals.jsonl', follow = 'true') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW teams AS SELECT team, sum(points) AS points FROM scores GROUP BY team;
+CREATE MATERIALIZED VIEW best AS SELECT player FROM scores WHERE points > 3;
+CREATE MATERIALIZED VIEW goals_by_team AS SELECT team, count(*) AS n FROM goals GROUP BY team;
+CREATE SINK teams_out FROM teams WITH (connector = 'file', path = 'teams.jsonl', primary_key = 'team') FORMAT UPSERT ENCODE JSON;
+";
+
+/// The output of `herald plan`, an object a line, with `N` for numbers of bytes and epochs.
+fn planned(dir: &Path, text: &str, code: i32) -> String {
+    fs::write(dir.join("points.sql"), text).expect("a file");
+    let ended = child::herald(dir, &["plan", "points.sql", "--state", "state"], &[], PATIENCE);
+    assert_eq!(ended.code, Some(code), "{}\n{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
+    let joined = ended.stdout.replace("\n           ", " ").replace("\n  ", " ");
+    let mut words: Vec<String> = joined.split(' ').map(str::to_owned).collect();
+    for at in 1..words.len() {
+        let number = if words[at - 1] == "epoch" { at } else { at - 1 };
+        let masked = words[at].starts_with("bytes") || words[at - 1] == "epoch";
+        if masked && words[number].chars().all(|c| c.is_ascii_digit()) {
+            words[number] = "N".to_owned();
+        }
+    }
+    words.join(" ")
+}
+
+#[test]
+fn a_plan_tells_what_a_run_would_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let scores = [("a", 3, "red"), ("b", 4, "blue")];
+    let lines = scores
+        .map(|(player, points, team)| json!({"player": player, "points": points, "team": team}).to_string());
+    fs::write(dir.join("scores.jsonl"), lines.join("\n") + "\n").expect("a file");
+    fs::write(dir.join("goals.jsonl"), "{\"team\":\"red\"}\n").expect("a file");
+    let none = planned(dir, POINTS, 0);
+    assert!(none.starts_with("There is no state in state: a run makes it"), "{none}");
+    let run = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+    child::succeed(dir, &run, &[], PATIENCE);
+    assert!(planned(dir, POINTS, 0).ends_with("\nThere is nothing to do.\n"));
+
+    let renamed = POINTS.replace("VIEW best", "VIEW winners");
+    let safe = planned(dir, &[&renamed, "CREATE INDEX by_n ON goals_by_team (n);"].concat(), 0);
+    assert_eq!(
+        safe,
+        "Topology points, epoch N of state\n\n\
+         unchanged  table scores\n\
+         unchanged  source goals\n\
+         unchanged  view teams\n\
+         renamed    view winners: was best\n\
+         unchanged  view goals_by_team\n\
+         unchanged  sink teams_out: sends nothing\n\
+         new        index by_n\n\n\
+         A run does this. It is safe: nothing is rebuilt, removed or sent again.\n"
+    );
+    let changed = POINTS
+        .replace("FROM scores GROUP BY", "FROM scores WHERE points > 3 GROUP BY")
+        .replace("CREATE MATERIALIZED VIEW best AS SELECT player FROM scores WHERE points > 3;", "");
+    let told = planned(dir, &changed, 3);
+    assert_eq!(
+        told,
+        "Topology points, epoch N of state\n\n\
+         unchanged  table scores\n\
+         unchanged  source goals\n\
+         changed    view teams: filled from table scores (2 rows, N bytes)\n\
+         unchanged  view goals_by_team\n\
+         changed    sink teams_out: sends the difference; filled from table scores (2 rows, N bytes)\n\
+         removed    view best: its rows are deleted\n\n\
+         The first epoch reads 2 rows, N bytes.\n\
+         A run does this. Look at all that is changed or removed first.\n"
+    );
+    // The same again as a run: what was told is done, and nothing is left.
+    child::succeed(dir, &run, &[], PATIENCE);
+    assert!(planned(dir, &changed, 0).ends_with("\nThere is nothing to do.\n"));
+    let sent = fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file");
+    assert!(sent.lines().any(|line| line.contains("red") && line.contains("null")), "{sent}");
+
+    let all = [&changed, "CREATE MATERIALIZED VIEW all_goals AS SELECT count(*) AS n FROM goals;"].concat();
+    let told = planned(dir, &all, 4);
+    assert!(
+        told.contains("view all_goals cannot be filled: 1 record of file goals.jsonl (offsets 0: 0 to 0)"),
+        "{told}"
+    );
+    let refused = child::herald(dir, &run, &[], PATIENCE);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.starts_with("points.sql:8:26: view all_goals cannot be filled"),
+        "{}",
+        refused.stderr
+    );
+    child::succeed(dir, &[&run[..], &["--allow-gap"]].concat(), &[], PATIENCE);
+    let sql = "SELECT view, is_whole, gap FROM herald.views WHERE gap IS NOT NULL";
+    let told = child::succeed(dir, &["query", sql, "--state", "state", "--format", "csv"], &[], PATIENCE);
+    assert!(told.stdout.contains("\nall_goals,false,1 record of file goals.jsonl"), "{}", told.stdout);
+}

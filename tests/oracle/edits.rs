@@ -1,0 +1,278 @@
+//! Edited topologies over the state of an earlier text: whatever came, went or changed, every view and sink is as
+//! that of the new text over the whole history, and sinks that nothing changed for are sent nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dataflows::plan::{Plan, Source};
+use dataflows::runtime::engine::{self, Committed, Folded, Opening};
+use dataflows::source::decoder;
+use schemas::Records;
+
+use crate::engine::{Engine, Options, plan};
+use crate::rows::{difference, errors, of_sink, of_view, sort};
+
+const SOURCES: &str = "
+CREATE TABLE games (game INT, team VARCHAR, points BIGINT, PRIMARY KEY (game))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'games') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE teams (team VARCHAR, league VARCHAR, PRIMARY KEY (team))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'teams') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE shots (team VARCHAR, power BIGINT, shot_at TIMESTAMPTZ,
+  WATERMARK FOR shot_at AS shot_at - INTERVAL '1 minute')
+WITH (connector = 'file', path = 'shots') FORMAT PLAIN ENCODE JSON;
+";
+const PER_TEAM: &str = "CREATE MATERIALIZED VIEW per_team AS SELECT team, count(*) AS n, sum(points) AS s FROM games GROUP BY team;";
+const POWERS: &str = "CREATE MATERIALIZED VIEW powers AS SELECT team, sum(power) AS p, max(power) AS hi FROM shots GROUP BY team;";
+const MINUTES: &str = "CREATE MATERIALIZED VIEW minutes AS
+  SELECT window_start, team, count(*) * 2 AS n FROM TUMBLE(shots, shot_at, INTERVAL '1 minute')
+  GROUP BY window_start, window_end, team;";
+const PER_TEAM_OUT: &str = "CREATE SINK per_team_out FROM per_team
+  WITH (connector = 'blackhole', primary_key = 'team') FORMAT UPSERT ENCODE JSON;";
+
+/// Records by source, before the edit and after it; late, corrected and failing ones are among them.
+const BEFORE: [&[&str]; 3] = [
+    &[
+        r#"{"game":1,"team":"red","points":3}"#,
+        r#"{"game":2,"team":"blue","points":0}"#,
+        r#"{"game":3,"team":"red","points":5}"#,
+    ],
+    &[r#"{"team":"red","league":"a"}"#, r#"{"team":"blue","league":"b"}"#],
+    &[
+        r#"{"team":"red","power":4,"shot_at":"2026-01-01T10:00:10Z"}"#,
+        r#"{"team":"blue","power":2,"shot_at":"2026-01-01T10:01:00Z"}"#,
+        r#"{"team":"red","power":6,"shot_at":"2026-01-01T10:09:00Z"}"#,
+    ],
+];
+const AFTER: [&[&str]; 3] = [
+    &[r#"{"game":2,"team":"red","points":2}"#, r#"{"game":4,"team":"green","points":1}"#],
+    &[r#"{"team":"red","league":"b"}"#],
+    &[
+        r#"{"team":"red","power":1,"shot_at":"2026-01-01T10:08:30Z"}"#,
+        r#"{"team":"blue","power":9,"shot_at":"2026-01-01T10:30:00Z"}"#,
+    ],
+];
+
+/// No sink.
+const NONE: [usize; 0] = [];
+const OPTIONS: Options = Options { workers: 2, in_flight: 1, cut: true };
+
+fn topology(parts: &[&str]) -> Arc<Plan> {
+    plan(&format!("{SOURCES}{}", parts.concat()))
+}
+
+/// Feeds records of all sources behind `BEFORE` (`later`) or at the beginning, an epoch for each source.
+fn feed(engine: &mut Engine, rows: [&[&str]; 3], later: bool, mut sent: impl FnMut(&Committed)) {
+    for (source, rows) in rows.into_iter().enumerate() {
+        let mut records = Records::new(0);
+        let first = if later { BEFORE[source].len() } else { 0 };
+        for (offset, row) in (first..).zip(rows) {
+            records.push(offset as i64, None, None, Some(row.as_bytes()));
+        }
+        engine.feed(source, records);
+        engine.close(|_, done| sent(&done));
+    }
+}
+
+fn fold(folded: &mut Folded, plan: &Plan, done: &Committed) {
+    for sinks in &done.sinks {
+        folded.apply(plan, sinks).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Sinks that an epoch sends something.
+fn sent(done: &Committed) -> Vec<usize> {
+    let mut sent = Vec::new();
+    for sinks in &done.sinks {
+        sent.extend(sinks.iter().filter(|(_, delta)| !delta.diffs.is_empty()).map(|(at, _)| *at));
+    }
+    sent.sort_unstable();
+    sent.dedup();
+    sent
+}
+
+/// Holds that views, failed rows and the sinks of `folded` are as those of the engine `fresh`.
+fn assert_same(found: &Engine, fresh: &Engine, plan: &Plan, (folded, anew): (&Folded, &Folded)) {
+    for (at, view) in plan.views.iter().enumerate() {
+        let schema = &plan.rels[view.rel].schema;
+        let [mut found, mut wanted] = [found, fresh].map(|engine| of_view(engine, schema, at));
+        sort(&mut found);
+        sort(&mut wanted);
+        if let Some(difference) = difference(&found, &wanted) {
+            panic!("view {}\n{difference}", view.name);
+        }
+    }
+    let [mut failed, mut wanted] = [errors(found), errors(fresh)];
+    sort(&mut failed);
+    sort(&mut wanted);
+    assert_eq!(failed, wanted, "rows that fail");
+    for (at, sink) in plan.sinks.iter().enumerate() {
+        if let Some(difference) = difference(&of_sink(folded, plan, at), &of_sink(anew, plan, at)) {
+            panic!("sink {}\n{difference}", sink.name);
+        }
+    }
+}
+
+/// Runs one text, then the other, and compares with a run of the other over everything: after the edit, at the end, and
+/// after one more restart. Returns the sinks that the edit sent something. Sinks have one place in both texts.
+fn edited(before: &[&str], after: &[&str]) -> Vec<usize> {
+    let (old, new) = (topology(before), topology(after));
+    let (dir, anew) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mut folded, mut of_anew) = (Folded::default(), Folded::default());
+    {
+        let mut engine = Engine::open(&old, dir.path(), &[1, 1, 1], OPTIONS);
+        feed(&mut engine, BEFORE, false, |done| fold(&mut folded, &old, done));
+    }
+    let mut fresh = Engine::open(&new, anew.path(), &[1, 1, 1], OPTIONS);
+    feed(&mut fresh, BEFORE, false, |done| fold(&mut of_anew, &new, done));
+    let mut engine = Engine::open(&new, dir.path(), &[1, 1, 1], Options { workers: 3, ..OPTIONS });
+    let filled = engine.filled().expect("an epoch of the edit");
+    fold(&mut folded, &new, &filled);
+    assert_same(&engine, &fresh, &new, (&folded, &of_anew));
+    feed(&mut engine, AFTER, true, |done| fold(&mut folded, &new, done));
+    feed(&mut fresh, AFTER, true, |done| fold(&mut of_anew, &new, done));
+    assert_same(&engine, &fresh, &new, (&folded, &of_anew));
+    drop(engine);
+    let mut engine = Engine::open(&new, dir.path(), &[1, 1, 1], Options { workers: 1, ..OPTIONS });
+    assert!(engine.filled().is_none(), "nothing is left to do");
+    assert_same(&engine, &fresh, &new, (&folded, &of_anew));
+    assert_eq!(engine.store().snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    sent(&filled)
+}
+
+/// The reason for which an edit is refused.
+fn refused(before: &[&str], after: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let mut engine = Engine::open(&topology(before), dir.path(), &[1, 1, 1], OPTIONS);
+        feed(&mut engine, BEFORE, false, |_| {});
+    }
+    let held = held_catalogue(dir.path(), &topology(before));
+    let opened = engine::Engine::open(Opening {
+        plan: &plan(after),
+        dir: dir.path(),
+        partitions: vec![],
+        workers: 1,
+        decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
+    });
+    let refused = opened.err().expect("a refusal").to_string();
+    assert_eq!(held_catalogue(dir.path(), &topology(before)), held, "a refusal changes nothing");
+    refused
+}
+
+fn held_catalogue(dir: &Path, plan: &Arc<Plan>) -> Option<state::Catalogue> {
+    Engine::open(plan, dir, &[1, 1, 1], OPTIONS).store().catalogue().unwrap()
+}
+
+const LEAGUES: &str = "CREATE MATERIALIZED VIEW leagues AS SELECT t.league, count(*) AS n, sum(g.points) AS s
+  FROM games AS g JOIN teams AS t ON g.team = t.team GROUP BY t.league;";
+
+#[test]
+fn a_view_comes_and_goes() {
+    assert_eq!(edited(&[PER_TEAM, PER_TEAM_OUT], &[PER_TEAM, LEAGUES, PER_TEAM_OUT]), NONE);
+    assert_eq!(edited(&[LEAGUES, PER_TEAM, PER_TEAM_OUT], &[PER_TEAM, PER_TEAM_OUT]), NONE);
+    // Above one over an append-only source, and in front of it.
+    let best = "CREATE MATERIALIZED VIEW best AS SELECT p, count(*) AS n FROM powers GROUP BY p;";
+    assert_eq!(edited(&[POWERS], &[POWERS, best]), NONE);
+    assert_eq!(edited(&[PER_TEAM, POWERS], &[LEAGUES, POWERS, PER_TEAM]), NONE);
+}
+
+#[test]
+fn a_renamed_view_keeps_its_state_and_sends_nothing() {
+    let renamed =
+        |text: &str| text.replace("per_team", "team_points").replace("team_points_out", "per_team_out");
+    assert_eq!(edited(&[PER_TEAM, PER_TEAM_OUT], &[&renamed(PER_TEAM), &renamed(PER_TEAM_OUT)]), NONE);
+    assert_eq!(edited(&[POWERS], &[&POWERS.replace("powers", "strength")]), NONE);
+}
+
+#[test]
+fn a_changed_view_sends_the_difference() {
+    let others = PER_TEAM.replace("FROM games", "FROM games WHERE points > 0");
+    assert_eq!(edited(&[PER_TEAM, PER_TEAM_OUT], &[&others, PER_TEAM_OUT]), [0_usize]);
+    // Another text for the same rows.
+    let same = PER_TEAM.replace("sum(points)", "sum(points + 0)");
+    assert_eq!(edited(&[PER_TEAM, PER_TEAM_OUT], &[&same, PER_TEAM_OUT]), NONE);
+    let wider = PER_TEAM.replace("count(*) AS n", "count(*) AS n, max(points) AS hi");
+    assert_eq!(edited(&[PER_TEAM, PER_TEAM_OUT], &[&wider, PER_TEAM_OUT]), [0_usize]);
+    let debezium = PER_TEAM_OUT.replace("UPSERT", "DEBEZIUM");
+    assert_eq!(edited(&[PER_TEAM, &debezium], &[&others, &debezium]), [0_usize]);
+}
+
+#[test]
+fn a_new_sink_is_sent_all() {
+    assert_eq!(edited(&[PER_TEAM], &[PER_TEAM, PER_TEAM_OUT]), [0_usize]);
+    let powers_out = PER_TEAM_OUT.replace("per_team", "powers");
+    assert_eq!(
+        edited(&[POWERS, PER_TEAM, PER_TEAM_OUT], &[POWERS, PER_TEAM, PER_TEAM_OUT, &powers_out]),
+        [1_usize]
+    );
+}
+
+#[test]
+fn a_projection_above_kept_state_gets_a_column() {
+    let before = "CREATE MATERIALIZED VIEW shown AS SELECT team, p FROM powers;";
+    let after = "CREATE MATERIALIZED VIEW shown AS SELECT team, p, p * 2 AS twice FROM powers;";
+    assert_eq!(edited(&[POWERS, before], &[POWERS, after]), NONE);
+}
+
+#[test]
+fn old_and_new_are_joined() {
+    let both = "CREATE MATERIALIZED VIEW both AS SELECT a.team, a.n, b.p, l.league FROM per_team AS a
+      LEFT JOIN powers AS b ON a.team = b.team LEFT JOIN teams AS l ON l.team = a.team;";
+    assert_eq!(edited(&[POWERS], &[PER_TEAM, POWERS, both, PER_TEAM_OUT]), [0_usize]);
+    let lacking = "CREATE MATERIALIZED VIEW lacking AS SELECT team FROM teams WHERE team NOT IN (SELECT team FROM powers);";
+    assert_eq!(edited(&[POWERS], &[POWERS, lacking]), NONE);
+}
+
+#[test]
+fn what_an_operator_has_dropped_comes_from_its_view() {
+    let total = "CREATE MATERIALIZED VIEW total AS SELECT team, sum(n) AS n, min(window_start) AS first
+      FROM minutes WHERE n > 0 GROUP BY team;";
+    assert_eq!(edited(&[MINUTES], &[MINUTES, total]), NONE);
+    // A view that only picks columns of its GROUP BY.
+    let plain = MINUTES.replace("count(*) * 2 AS n", "count(*) AS n");
+    assert_eq!(edited(&[&plain], &[&plain, total]), NONE);
+    let ranked = "CREATE MATERIALIZED VIEW ranked AS
+      SELECT team, window_start, n, row_number() OVER (PARTITION BY team ORDER BY window_start) AS nth FROM minutes;";
+    assert_eq!(edited(&[MINUTES], &[MINUTES, ranked]), NONE);
+    let out = "CREATE SINK minutes_out FROM minutes
+      WITH (connector = 'blackhole', primary_key = 'window_start,team') FORMAT UPSERT ENCODE JSON;";
+    assert_eq!(edited(&[MINUTES], &[MINUTES, out]), [0_usize]);
+}
+
+#[test]
+fn indexes_come_with_kept_and_with_new_views() {
+    let (by_n, by_league) =
+        ("CREATE INDEX by_n ON per_team (n);", "CREATE INDEX by_league ON leagues (league);");
+    assert_eq!(edited(&[PER_TEAM], &[PER_TEAM, LEAGUES, by_n, by_league]), NONE);
+    let renamed = PER_TEAM.replace("per_team", "team_points");
+    let moved = "CREATE INDEX by_s ON team_points (s);";
+    assert_eq!(edited(&[PER_TEAM, by_n], &[&renamed, moved]), NONE);
+}
+
+#[test]
+fn rows_that_fail_go_with_their_view() {
+    let quotient = "CREATE MATERIALIZED VIEW quotient AS SELECT game, 10 / points AS q FROM games;";
+    let shifted = "CREATE MATERIALIZED VIEW quotient AS SELECT game, 10 / (points - 3) AS q FROM games;";
+    assert_eq!(edited(&[PER_TEAM, quotient], &[PER_TEAM, shifted]), NONE);
+    assert_eq!(edited(&[quotient], &[&quotient.replace("quotient", "ratio")]), NONE);
+    assert_eq!(edited(&[quotient], &[PER_TEAM]), NONE);
+    assert_eq!(edited(&[PER_TEAM], &[PER_TEAM, quotient]), NONE);
+}
+
+#[test]
+fn records_that_are_gone_are_asked_for() {
+    let text = |parts: &[&str]| format!("{SOURCES}{}", parts.concat());
+    let told = refused(&[PER_TEAM], &text(&[PER_TEAM, POWERS]));
+    assert!(
+        told.contains("view powers cannot be filled: 3 records of file shots (offsets 0: 0 to 2)"),
+        "{told}"
+    );
+    let checked = SOURCES.replace("PRIMARY KEY (game)", "CHECK (points > 0), PRIMARY KEY (game)");
+    let told = refused(&[PER_TEAM], &format!("{checked}{PER_TEAM}"));
+    assert!(told.contains("table games is another one than the state was made with: 3 records"), "{told}");
+    let plain = "CREATE SINK shown_out FROM shown WITH (connector = 'blackhole') FORMAT PLAIN ENCODE JSON;"
+        .replace("blackhole'", "file', path = 'shown.jsonl'");
+    let shown = |columns: &str| format!("CREATE MATERIALIZED VIEW shown AS SELECT {columns} FROM shots;");
+    let told = refused(&[&shown("team, power"), &plain], &text(&[&shown("team"), &plain]));
+    assert!(told.contains("cannot be"), "{told}");
+}
