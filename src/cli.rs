@@ -54,6 +54,13 @@ pub enum Command {
     /// all of it is safe, with 3 when something is rebuilt, removed or sent again, with 4 when rows
     /// would be missing or the run would be refused.
     Plan(PlanArgs),
+    /// Read a range of a source again, or files, without counting anything twice.
+    ///
+    /// The topology must not be running; all its other sources stand still. A record that was read before is a
+    /// duplicate, whatever became of it. One that was not, because reading began behind it, goes where any record goes,
+    /// and what it changes is published exactly once. A backfill that was interrupted is given again.
+    /// docs/backfill.md says more.
+    Backfill(BackfillArgs),
     /// Parse and plan a topology and report every mistake with its line and column.
     Check(CheckArgs),
     /// Show the plan as it will run: operators, their keys, the state each keeps and whether it is durable.
@@ -386,6 +393,41 @@ pub struct RunArgs {
     /// herald.views shows what is missing.
     #[arg(long)]
     pub allow_gap: bool,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// `herald backfill`.
+#[derive(Args, Debug)]
+pub struct BackfillArgs {
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The source.
+    pub source: String,
+    /// Begin here in each partition: offset:1000, or a time such as 2026-01-01T00:00:00Z. Default: the first record that
+    /// the source holds.
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<String>,
+    /// End before this place. Default, and at most: the first record that was not read yet.
+    #[arg(long, value_name = "PLACE")]
+    pub to: Option<String>,
+    /// Read the lines of these files instead, JSON. For tables with a version column, or DO NOTHING.
+    #[arg(long = "files", value_name = "PATH", num_args = 1.., conflicts_with_all = ["from", "to"])]
+    pub lines: Vec<PathBuf>,
+    /// The topology's name, part of its identity. Default: the first file's name without ending.
+    #[arg(long, env = "HERALD_NAME")]
+    pub name: Option<String>,
+    /// The state's directory. Default: .herald/NAME.
+    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
+    pub state: Option<PathBuf>,
+    /// Worker threads. Default: one a core. May differ from run to run.
+    #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = parse_workers)]
+    pub workers: Option<usize>,
+    /// Memory for caches, epochs and queues together. The topology's own arrangements in memory come on top.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", env = "HERALD_MEMORY", value_parser = parse_memory)]
+    pub memory: u64,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
     #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
     pub env_file: Option<PathBuf>,

@@ -27,6 +27,7 @@ mod workers;
 
 pub use fate::Fate;
 pub use open::decoders;
+pub use sources::backfill::{BackfillInput, BackfillOrder};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -94,6 +95,8 @@ pub struct DriverConfig {
     pub skip_lost_records: bool,
     /// Begins what an edit adds without the rows that the state cannot give it.
     pub allow_gap: bool,
+    /// Reads this alone, while all sources stand still. With `once`.
+    pub backfill: Option<BackfillOrder>,
     /// Bytes granted to caches, epochs and queues.
     pub memory: u64,
 }
@@ -140,8 +143,11 @@ pub struct SourceStatus {
     /// Of these, the records of earlier runs.
     #[serde(skip)]
     pub before: BTreeMap<&'static str, u64>,
-    /// Records in the source that are not read yet.
+    /// Records in the source that are not read yet; of a backfill, offsets of its range.
     pub lag: i64,
+    /// Offsets in the range of a backfill.
+    #[serde(skip)]
+    pub to_backfill: i64,
     /// Committed watermark.
     pub watermark: Option<String>,
     /// The partition with the lowest watermark, which holds the source's back.

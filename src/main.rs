@@ -54,14 +54,19 @@ fn end_on_failed_output() {
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     // Only `run` logs progress; the other commands print their result to standard output.
-    let quiet = !matches!(cli.command, Command::Run(_));
-    let level = cli.log_level.as_deref().unwrap_or(if quiet { "error" } else { "info" });
+    let usual = match cli.command {
+        Command::Run(_) => "info",
+        Command::Backfill(_) => "warn",
+        _ => "error",
+    };
+    let level = cli.log_level.as_deref().unwrap_or(usual);
     log::start(cli.log_format, level)?;
     run::failpoints::arm()?;
     match &cli.command {
         Command::Demo(args) => commands::demo::command(args),
         Command::Run(args) => run::command(args),
         Command::Plan(args) => topology::plan::command(args),
+        Command::Backfill(args) => run::backfill::command(args),
         Command::Check(args) => commands::check::command(args),
         Command::Explain(args) => commands::explain::command(args),
         Command::Test(args) => commands::test::command(args),

@@ -5,6 +5,7 @@
 //! finish its epoch and publish it; a second one, or 30 s without the broker or the schema registry,
 //! ends the process with exit code 1. Nothing is lost: the outbox is kept and published at the next start.
 
+pub(crate) mod backfill;
 pub(crate) mod failpoints;
 pub(crate) mod monitor;
 
@@ -45,7 +46,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
     let name = topology::topology_name(args.name.as_deref(), &args.files)?;
     let plan = topology::plan_topology(&files, &variables, topology::Network::Allowed)?;
     let config = DriverConfig {
-        state_dir: state_dir(args, &name),
+        state_dir: state_dir(args.state.as_deref(), &name),
         workers: args.workers.unwrap_or_else(default_workers),
         epoch_interval: args.epoch_interval,
         once: args.once,
@@ -53,6 +54,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
         fresh: args.fresh,
         skip_lost_records: args.skip_lost_records,
         allow_gap: args.allow_gap,
+        backfill: None,
         memory: args.memory,
         plan,
         name,
@@ -154,9 +156,10 @@ pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(cli::MAX_WORKERS)
 }
 
-fn state_dir(args: &RunArgs, name: &str) -> PathBuf {
-    match &args.state {
-        Some(dir) => dir.clone(),
+/// The directory of a topology's state: the one that is named, or the default of its name.
+fn state_dir(named: Option<&Path>, name: &str) -> PathBuf {
+    match named {
+        Some(dir) => dir.to_owned(),
         None => Path::new(query::STATES).join(name),
     }
 }

@@ -195,6 +195,9 @@ pub enum ConnectorError {
         /// The fault and the remedy.
         message: String,
     },
+    /// A range was given by times, and the source's records have none.
+    #[error("its records have no timestamps, so a range of them has none")]
+    NoTimestamps,
     /// Any other failure of the Kafka client.
     #[error("Kafka client")]
     Kafka(#[from] KafkaError),
@@ -309,6 +312,7 @@ impl ConnectorError {
                 | ConnectorError::GrownTopic { .. }
                 | ConnectorError::OtherWriter { .. }
                 | ConnectorError::Refused { .. }
+                | ConnectorError::NoTimestamps
         )
     }
 
@@ -336,6 +340,7 @@ impl ConnectorError {
             ConnectorError::OtherWriter { .. } => {
                 "name another topic; to take this one over, delete it, or start with `herald run FILE --fresh`"
             }
+            ConnectorError::NoTimestamps => "give offsets: `--from offset:1000 --to offset:2000`",
             ConnectorError::Fenced { .. } => "stop the other process, or give one of them another `--name`",
             ConnectorError::StateMismatch(Mismatch::Ahead { .. } | Mismatch::Diverged { .. }) => {
                 "run with the newer state directory (`--state DIR`), or start over with `herald run FILE --fresh` and empty sinks"

@@ -27,5 +27,6 @@ pub use generate::matches::{MatchOptions, Matches};
 pub use generate::nexmark::Nexmark;
 pub use kafka::mock::MockKafka;
 pub use kafka::murmur2::murmur2_partition;
+pub use source::range::{Place, RangeReader, ReadRange};
 pub use sink::{KafkaSink, SinkConnector};
 pub use source::{LastRecord, Reader, SourceConfig, SourceConnector};

@@ -4,6 +4,8 @@
 //! the state and polled. Reading the same offsets again gives the same records, which is all that
 //! recovery requires of a source.
 
+pub mod range;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -214,6 +216,14 @@ impl Reader {
             Reader::File(reader) => BTreeMap::from([(0, reader.position())]),
             Reader::Datagen(reader) => BTreeMap::from([(0, reader.position())]),
             Reader::Nexmark(reader) => BTreeMap::from([(0, reader.position())]),
+        }
+    }
+
+    /// The offset at which reading of each partition began, where the state does not know the partition.
+    pub fn begins(&self) -> BTreeMap<i32, i64> {
+        match self {
+            Reader::Kafka(reader) => reader.begins(),
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => BTreeMap::from([(0, 0)]),
         }
     }
 

@@ -103,6 +103,7 @@ fn start_engine(
         fresh: false,
         skip_lost_records: false,
         allow_gap: false,
+        backfill: None,
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
     let args = ServeArgs::default();

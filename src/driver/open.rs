@@ -24,12 +24,12 @@ use dataflows::plan::formats::Format;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
 use fail::fail_point;
-use state::{Progress, StateError, StateLock, Store, StoreOptions};
+use state::{StateError, StateLock, Store, StoreOptions};
 
 use super::budget::Budget;
 use super::encode::{Outputs, Target, sink_encoders};
 use super::publish::{Remembered, Targets};
-use super::sources::{OpenSource, Sources, source_error};
+use super::sources::{Backfill, OpenSource, Sources, source_error};
 use super::topics::{TopicCheck, published_epoch};
 use super::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
@@ -150,7 +150,7 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
         mistakes.note(refuse_foreign_state(config, held.as_deref(), publisher))?;
     }
     fail_point!("recover.sources.before");
-    let sources = open_sources(config, &continued.progress, &mut mistakes)?;
+    let sources = open_sources(config, &continued, &mut mistakes)?;
     fail_point!("recover.sources.after");
     mistakes.refuse()?;
     Ok(Accepted { connectors, held, dropped, continued, check, publisher, sources })
@@ -306,9 +306,14 @@ fn look_at_dead_letters(
     Ok(())
 }
 
-/// Opens every source where the state has read it to.
-fn open_sources(config: &DriverConfig, progress: &Progress, mistakes: &mut Mistakes) -> Result<Sources> {
+/// Opens every source where the state has read it to, or the input of a backfill.
+fn open_sources(config: &DriverConfig, continued: &Continued, mistakes: &mut Mistakes) -> Result<Sources> {
+    let progress = &continued.progress;
     let mut open = Vec::new();
+    if let Some(order) = &config.backfill {
+        let opened = continued.refuse_edited().and_then(|()| Backfill::open(config, order, progress));
+        return Ok(Sources::of_backfill(&config.plan, mistakes.note(opened)?));
+    }
     for source in &config.plan.sources {
         let opened = OpenSource::open(config, source, progress.sources.get(&source.name));
         open.extend(mistakes.note(opened.map_err(|error| source_error(&source.name, error)))?);

@@ -1,4 +1,6 @@
-//! The open sources of a topology, polled in turn by the driver.
+//! The open sources of a topology, polled in turn by the driver; of a backfill, its input in their stead.
+
+pub mod backfill;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -18,6 +20,8 @@ use super::messages::EpochHead;
 use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
+
+pub use backfill::Backfill;
 
 /// Most bytes of one poll of one source.
 const POLL_BYTES: usize = 8 << 20;
@@ -90,6 +94,32 @@ pub struct Sources {
     seen: Vec<usize>,
     /// For each source, the sources that must be read to their end before it.
     awaited: Vec<BTreeSet<usize>>,
+    /// The input of a backfill: then no source is open.
+    backfill: Option<Backfill>,
+}
+
+/// Configuration of a source's reader; `partitions` are those that the state knows.
+fn source_config(
+    config: &DriverConfig,
+    source: &Source,
+    partitions: &BTreeMap<i32, PartitionProgress>,
+) -> Result<SourceConfig> {
+    let mut connector = SourceConnector::from_options(&source.options)?;
+    match &mut connector {
+        SourceConnector::File(file) => {
+            file.keyed = source.format == Format::Upsert;
+            file.last = partitions.get(&0).and_then(last_record);
+        }
+        SourceConnector::Kafka(kafka) => {
+            kafka.skip_lost = config.skip_lost_records;
+            kafka.last = last_records(partitions);
+        }
+        _ => {}
+    }
+    // A replay of dead letters sends the headers again.
+    let want_headers = source.dead_letter_topic.is_some()
+        || source.includes.iter().any(|include| matches!(include, IncludeKind::Header(_)));
+    Ok(SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true })
 }
 
 /// A source opened at the offsets of the state.
@@ -113,22 +143,7 @@ impl OpenSource {
             Some(held) => &held.partitions,
             None => &none,
         };
-        let mut connector = SourceConnector::from_options(&source.options)?;
-        match &mut connector {
-            SourceConnector::File(file) => {
-                file.keyed = source.format == Format::Upsert;
-                file.last = partitions.get(&0).and_then(last_record);
-            }
-            SourceConnector::Kafka(kafka) => {
-                kafka.skip_lost = config.skip_lost_records;
-                kafka.last = last_records(partitions);
-            }
-            _ => {}
-        }
-        // A replay of dead letters sends the headers again.
-        let want_headers = source.dead_letter_topic.is_some()
-            || source.includes.iter().any(|include| matches!(include, IncludeKind::Header(_)));
-        let wanted = SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true };
+        let wanted = source_config(config, source, partitions)?;
         let start: BTreeMap<i32, i64> = partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect();
         if held.is_some_and(|held| held.watermark_us == Some(i64::MAX)) {
             tracing::warn!(
@@ -161,7 +176,12 @@ impl Sources {
             readers.push((source.name, source.reader));
             known.push(source.known);
         }
-        Sources { readers, known, seen, awaited }
+        Sources { readers, known, seen, awaited, backfill: None }
+    }
+
+    /// The input of a backfill; all sources stand still. None is one that was refused.
+    pub fn of_backfill(plan: &Plan, backfill: Option<Backfill>) -> Sources {
+        Sources { backfill, ..Sources::new(plan, Vec::new()) }
     }
 
     /// The sources that must not be read yet. Sources that only await each other are all read, or none ever
@@ -180,6 +200,9 @@ impl Sources {
     /// # Errors
     /// When a source fails for good, with its name.
     pub fn poll(&mut self, limit: usize) -> Result<Vec<(usize, Records)>> {
+        if let Some(backfill) = &mut self.backfill {
+            return backfill.poll(limit);
+        }
         let mut out = Vec::new();
         let mut left = limit;
         let waiting = self.blocked_sources();
@@ -206,6 +229,9 @@ impl Sources {
     /// Partitions that appeared since the last call, each with its source and the watermark it starts at.
     pub fn take_new_partitions(&mut self, setup: &Setup) -> Vec<(usize, i32, Option<i64>)> {
         let mut joined = Vec::new();
+        if let Some(backfill) = &mut self.backfill {
+            joined.extend(backfill.take_new_partition(setup));
+        }
         for (at, (_, reader)) in self.readers.iter().enumerate() {
             let count = reader.partition_count();
             for partition in self.seen[at] as i32..count as i32 {
@@ -238,24 +264,30 @@ impl Sources {
     /// Returns true once all records have been read that a bounded source has, or an unbounded one had at
     /// opening.
     pub fn all_read(&self) -> bool {
-        self.readers.iter().all(|(_, reader)| reader.bounded_done())
+        let backfilled = self.backfill.as_ref().is_none_or(Backfill::is_done);
+        backfilled && self.readers.iter().all(|(_, reader)| reader.bounded_done())
     }
 
     /// Returns true if a position has advanced without a record, past the end marker of a transaction. That
-    /// needs an epoch of its own: otherwise the marker would look like an unread record after a restart.
+    /// needs an epoch of its own: otherwise the marker would look like an unread record after a restart. So do
+    /// records that a backfill found to have been read before.
     pub fn positions_moved(&self) -> bool {
-        self.readers.iter().any(|(_, reader)| reader.moved())
+        let counted = self.backfill.as_ref().is_some_and(Backfill::has_duplicates);
+        counted || self.readers.iter().any(|(_, reader)| reader.moved())
     }
 
     /// Adds positions and partitions to an epoch's head.
     pub fn fill_head(&mut self, head: &mut EpochHead) {
         for ((_, reader), source) in self.readers.iter_mut().zip(&mut head.sources) {
             reader.take_moved();
-            source.next = reader.positions();
+            (source.first, source.next) = (reader.begins(), reader.positions());
             let last = reader.last().into_iter();
             source.last = last.map(|(p, last)| (p, last_read(&last))).collect();
             source.partitions = reader.partitions().into_iter().collect();
             source.ended = reader.is_bounded() && reader.bounded_done();
+        }
+        if let Some(backfill) = &mut self.backfill {
+            backfill.fill_head(head);
         }
     }
 
@@ -272,6 +304,9 @@ impl Sources {
                     source.lag = total;
                 }
             });
+        }
+        if let Some(backfill) = &self.backfill {
+            return backfill.report(&mut handle.lock_status().sources);
         }
         self.readers
             .iter()

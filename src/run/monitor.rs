@@ -155,6 +155,7 @@ mod tests {
             outcomes: BTreeMap::from([("accepted", records)]),
             before: BTreeMap::new(),
             lag: 0,
+            to_backfill: 0,
             watermark: Some(watermark.to_owned()),
             held_by: Some(3),
         }

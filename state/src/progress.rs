@@ -5,6 +5,7 @@
 //! anything is written: a source's outcomes add up to the records read, and no counter or offset decreases.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,54 @@ pub struct PartitionProgress {
     pub max_event_us: Option<i64>,
     /// The watermark the partition started from when it was added later or became active again.
     pub floor_us: Option<i64>,
+    /// The offset from which on every record was read, up to `next_offset`; None when an earlier release began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_offset: Option<i64>,
+    /// Ranges of offsets before `first_offset` that backfills have read, each with the offset behind its last: in
+    /// order, and none touches another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backfilled: Vec<(i64, i64)>,
+}
+
+impl PartitionProgress {
+    /// Most ranges that `backfilled` holds; a backfill that may add another is refused.
+    pub const MOST_BACKFILLED: usize = 1_000;
+
+    /// Returns true if all records of `range` were read, so that each has its outcome.
+    pub fn has_read(&self, range: &Range<i64>) -> bool {
+        let holds = |(from, to): (i64, i64)| from <= range.start && range.end <= to;
+        let main = self.first_offset.map(|first| (first, self.next_offset));
+        range.is_empty() || main.is_some_and(holds) || self.backfilled.iter().copied().any(holds)
+    }
+
+    /// Returns true if any offset of `range` was read.
+    pub fn has_any_of(&self, range: &Range<i64>) -> bool {
+        let meets = |(from, to): (i64, i64)| from < range.end && range.start < to;
+        let main = self.first_offset.map(|first| (first, self.next_offset));
+        main.is_some_and(meets) || self.backfilled.iter().copied().any(meets)
+    }
+
+    /// Notes that all records of `range`, which ends at `next_offset` at most, were read.
+    pub fn note_read(&mut self, range: &Range<i64>) {
+        if self.has_read(range) {
+            return;
+        }
+        let (mut from, mut to) = (range.start, range.end);
+        self.backfilled.retain(|(start, end)| {
+            let apart = *end < from || to < *start;
+            if !apart {
+                (from, to) = (from.min(*start), to.max(*end));
+            }
+            apart
+        });
+        match self.first_offset {
+            Some(first) if first <= to => self.first_offset = Some(from.min(first)),
+            _ => {
+                self.backfilled.push((from, to));
+                self.backfilled.sort_unstable();
+            }
+        }
+    }
 }
 
 /// The progress of a view.
@@ -124,5 +173,58 @@ impl Progress {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_were_read_grow_together_and_are_never_read_less() {
+        // The same by a set of offsets, over ranges that a simple generator gives.
+        let mut seed = 7_u64;
+        let mut next = move |limit: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((seed >> 33) % limit) as i64
+        };
+        for _ in 0..200 {
+            let first = next(60);
+            let mut progress = PartitionProgress {
+                next_offset: 60,
+                first_offset: Some(first),
+                ..PartitionProgress::default()
+            };
+            let mut read: std::collections::BTreeSet<i64> = (first..60).collect();
+            for _ in 0..8 {
+                let from = next(60);
+                let range = from..(from + next(12)).min(60);
+                progress.note_read(&range);
+                read.extend(range);
+                for offset in 0..60 {
+                    assert_eq!(
+                        progress.has_read(&(offset..offset + 1)),
+                        read.contains(&offset),
+                        "{progress:?}"
+                    );
+                }
+                let mut before = i64::MIN;
+                for (start, end) in progress.backfilled.iter().chain([&(progress.first_offset.unwrap(), 60)])
+                {
+                    assert!(before < *start && start <= end, "{progress:?}");
+                    before = *end;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn progress_of_an_earlier_release_is_read_and_a_plain_one_is_written_as_before() {
+        let earlier = r#"{"next_offset":8,"last_ms":1}"#;
+        let read: PartitionProgress = serde_json::from_str(earlier).unwrap();
+        assert_eq!((read.next_offset, read.first_offset), (8, None));
+        assert!(!read.has_read(&(0..1)) && read.has_read(&(3..3)));
+        let written = serde_json::to_string(&read).unwrap();
+        assert!(!written.contains("first_offset") && !written.contains("backfilled"), "{written}");
     }
 }

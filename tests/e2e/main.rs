@@ -5,6 +5,7 @@
 //! ports, with their data in a temporary directory. `--watch` stops them when this process ends for any
 //! reason. Every test has topics of its own (a prefix), and all waits are bounded.
 
+mod backfill;
 mod bank;
 mod broker;
 mod child;

@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 
 use super::client::to_connector_error;
 use crate::options::{Options, redacted};
-use crate::{ConnectorError, LastRecord};
+use crate::{ConnectorError, LastRecord, ReadRange};
 
 /// Options that Herald sets itself, and the reasons why users must not.
 const RESERVED_OPTIONS: [(&str, &str); 10] = [
@@ -190,6 +190,8 @@ pub struct KafkaSource {
     /// The last records that the state has read, by partition: a topic with others at their offsets was
     /// created again.
     pub last: BTreeMap<i32, LastRecord>,
+    /// Range to read, and no more, for a backfill.
+    pub range: Option<ReadRange>,
 }
 
 impl KafkaSource {
@@ -203,6 +205,7 @@ impl KafkaSource {
             open_timeout: Duration::from_secs(10),
             skip_lost: false,
             last: BTreeMap::new(),
+            range: None,
         }
     }
 

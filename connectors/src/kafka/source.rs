@@ -27,6 +27,8 @@ use super::topics::partition_count;
 use super::watch::{PartitionBounds, TopicWatch};
 use crate::{ConnectorError, LastRecord};
 
+mod range;
+
 /// Bytes that librdkafka keeps beside the value of a record that it has fetched.
 const FETCHED_RECORD_BYTES: u64 = 320;
 
@@ -52,6 +54,8 @@ pub struct KafkaReader {
 /// Reading of one partition, at the index of its number.
 #[derive(Clone, Copy, Debug, Default)]
 struct PartitionState {
+    /// The first offset to read.
+    begin: i64,
     /// The next offset to read.
     next: i64,
     /// Its end at opening; None for one that appeared later.
@@ -66,12 +70,18 @@ struct PartitionState {
     covered: i64,
     /// The last record before `next`, if it is known.
     last: Option<LastRecord>,
+    /// The end of its range; None outside of backfills.
+    until: Option<i64>,
 }
 
 impl PartitionState {
     /// The offset below which nothing is left to read.
     fn position(&self) -> i64 {
-        self.next.max(self.covered)
+        match self.until {
+            Some(until) if self.seen_end => until,
+            Some(until) => self.next.min(until),
+            None => self.next.max(self.covered),
+        }
     }
 
     /// Returns true when it was read to the end it had at opening.
@@ -138,6 +148,9 @@ impl KafkaReader {
         found: PartitionBounds,
         start: &BTreeMap<i32, i64>,
     ) -> Result<(), ConnectorError> {
+        if let Some(range) = self.source.range {
+            return self.assign_range(range, found, start);
+        }
         let times = match self.source.startup {
             Startup::Timestamp(at) if start.is_empty() => self.offsets_at(Offset::Offset(at))?,
             _ => Vec::new(),
@@ -156,6 +169,7 @@ impl KafkaReader {
             let last = self.source.last.get(&partition).copied();
             let last = last.filter(|last| held && (low..next).contains(&last.offset));
             self.parts.push(PartitionState {
+                begin: next,
                 next,
                 end_at_open: Some(high),
                 last,
@@ -295,6 +309,12 @@ impl KafkaReader {
             }
             return Ok(());
         }
+        if part.until.is_some_and(|until| offset >= until) {
+            if !std::mem::replace(&mut part.seen_end, true) {
+                self.pause_partition(partition);
+            }
+            return Ok(());
+        }
         (part.next, part.at_end, part.asked) = (offset + 1, false, None);
         // The record proves that not all offsets before the assumed end were markers.
         part.covered = part.covered.min(offset);
@@ -379,14 +399,15 @@ impl KafkaReader {
     /// Applies a refresh of the watch: assigns new partitions, and checks partitions with a later end.
     fn apply_refresh(&mut self) -> Result<(), ConnectorError> {
         let refreshes = self.watch.refresh_count();
-        if refreshes == self.refreshes {
+        // A range has the partitions and the ends that it had at opening.
+        if refreshes == self.refreshes || self.source.range.is_some() {
             return Ok(());
         }
         self.refreshes = refreshes;
         let found = self.watch.bounds().clone();
         let known = self.parts.len();
         for low in found.begins.iter().skip(known) {
-            self.parts.push(PartitionState { next: *low, ..PartitionState::default() });
+            self.parts.push(PartitionState { begin: *low, next: *low, ..PartitionState::default() });
         }
         if self.parts.len() > known {
             let (topic, new) = (&self.source.topic, self.parts.len() - known);
@@ -450,6 +471,11 @@ impl KafkaReader {
     /// records: a partition that is missing there counts as new at the next start.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
         self.parts.iter().enumerate().map(|(p, part)| (p as i32, part.position())).collect()
+    }
+
+    /// The offset at which reading of each partition began.
+    pub fn begins(&self) -> BTreeMap<i32, i64> {
+        self.parts.iter().enumerate().map(|(p, part)| (p as i32, part.begin)).collect()
     }
 
     /// The last records before [`KafkaReader::positions`], where they are known.

@@ -9,7 +9,7 @@ use connectors::kafka::settle;
 use connectors::kafka::{
     EpochOutput, KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics,
 };
-use connectors::{ConnectorError, MockKafka};
+use connectors::{ConnectorError, MockKafka, Place, RangeReader, ReadRange, SourceConfig, SourceConnector};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -110,6 +110,41 @@ fn reading_goes_on_where_the_state_is() {
     // A partition the state does not know is a new one: it starts at its beginning.
     let new = KafkaReader::open(&source, "g", &BTreeMap::from([(1, 0)]), (false, false)).unwrap();
     assert_eq!(new.positions(), BTreeMap::from([(0, 0), (1, 0)]));
+}
+
+#[test]
+fn a_range_is_read_to_its_end_or_to_where_the_state_is() {
+    let mock = mock("in", 4);
+    for partition in 0..4 {
+        feed(&mock.cluster(), ("in", partition), (0..500).map(|i| i.to_string()));
+    }
+    let config = SourceConfig {
+        name: "t".to_owned(),
+        connector: SourceConnector::Kafka(KafkaSource::new(mock.cluster(), "in")),
+        want_headers: false,
+        want_keys: true,
+    };
+    let range = ReadRange { from: Some(Place::Offset(5)), to: Some(Place::Offset(300)) };
+    // The last partition is new: its own reader begins with its first record.
+    let next = BTreeMap::from([(0, 400), (1, 10), (2, 3)]);
+    let mut reader = RangeReader::open(&config, range, &next).unwrap();
+    let ranges = BTreeMap::from([(0, 5..300), (1, 5..10), (2, 3..3), (3, 0..0)]);
+    assert_eq!((reader.ranges(), reader.total()), (&ranges, 300));
+    let (mut read, until) = (BTreeMap::new(), Instant::now() + Duration::from_secs(60));
+    while !reader.is_done() {
+        assert!(Instant::now() < until, "{} are left", reader.left());
+        for records in reader.poll(70, usize::MAX, Duration::from_millis(100)).unwrap() {
+            let offsets: &mut Vec<i64> = read.entry(records.partition).or_default();
+            offsets.extend(&records.offsets);
+        }
+        for (partition, part) in reader.read_ranges() {
+            let last = read.get(&partition).and_then(|offsets| offsets.last());
+            assert!(part.end <= last.map_or(part.start, |last| last + 1), "{part:?} are not all read");
+        }
+    }
+    assert_eq!(read, BTreeMap::from([(0, (5..300).collect()), (1, (5..10).collect())]));
+    let beyond = RangeReader::open(&config, range, &BTreeMap::from([(0, 501)]));
+    assert!(matches!(beyond.err().unwrap(), ConnectorError::ShrunkTopic { next: 501, high: 500, .. }));
 }
 
 #[test]

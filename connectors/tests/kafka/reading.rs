@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use connectors::ConnectorError;
 use connectors::kafka::client::{Context, block_on};
 use connectors::kafka::{KafkaReader, KafkaSource, Publisher, PublisherConfig, Startup, TopicSpec, Topics};
+use connectors::{ConnectorError, Place, RangeReader, ReadRange, SourceConfig, SourceConnector};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -117,6 +117,28 @@ fn reading_starts_at_a_time() {
     let source = KafkaSource { startup, ..KafkaSource::new(cluster.clone(), &input) };
     let reader = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false)).unwrap();
     assert_eq!(reader.positions(), BTreeMap::from([(0, 1), (1, 0)]));
+}
+
+#[test]
+fn a_range_begins_and_ends_at_times() {
+    let cluster = kafka();
+    let input = topic(&cluster, "range", 2);
+    // All have the timestamp 7.
+    feed(&cluster, (&input, 0), ["a".to_string(), "b".to_string()]);
+    let config = SourceConfig {
+        name: "t".to_owned(),
+        connector: SourceConnector::Kafka(KafkaSource::new(cluster.clone(), &input)),
+        want_headers: false,
+        want_keys: true,
+    };
+    let ranges = |from: i64, to: i64| {
+        let range = ReadRange { from: Some(Place::Time(from)), to: Some(Place::Time(to)) };
+        let reader = RangeReader::open(&config, range, &BTreeMap::from([(0, 2), (1, 0)])).unwrap();
+        reader.ranges().clone()
+    };
+    assert_eq!(ranges(7, 8), BTreeMap::from([(0, 0..2), (1, 0..0)]));
+    assert_eq!(ranges(8, 9), BTreeMap::from([(0, 2..2), (1, 0..0)]));
+    assert_eq!(ranges(5, 7), BTreeMap::from([(0, 0..0), (1, 0..0)]));
 }
 
 #[test]

@@ -38,6 +38,18 @@ impl BatchHeaders {
         self.unreadable.push(record as u32);
     }
 
+    /// Appends the headers of the record at index `at` of `from` to those of the record at index `record`.
+    pub fn copy(&mut self, record: usize, from: &BatchHeaders, at: usize) {
+        for (name, value) in from.of_record(at) {
+            self.records.push(record as u32);
+            self.names.push(name);
+            self.values.push(value);
+        }
+        for _ in 0..from.unreadable_of(at) {
+            self.push_unreadable(record);
+        }
+    }
+
     /// The headers of a record in its order: name, in UTF-8, and value.
     pub fn of_record(&self, record: usize) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> {
         span_of(&self.records, record).map(|at| (self.names.get(at), self.values.get(at)))

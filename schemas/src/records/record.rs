@@ -50,6 +50,18 @@ impl Records {
         self.values.push(value);
     }
 
+    /// Returns the records whose offsets `keeps` takes, in their order.
+    pub fn select(&self, keeps: impl Fn(i64) -> bool) -> Records {
+        let mut kept = Records::new(self.partition);
+        for (at, offset) in self.offsets.iter().enumerate() {
+            if keeps(*offset) {
+                kept.push(*offset, self.timestamps[at], self.keys.get(at), self.values.get(at));
+                kept.headers.copy(kept.len() - 1, &self.headers, at);
+            }
+        }
+        kept
+    }
+
     /// Returns the bytes of keys, values and headers together.
     pub fn bytes_len(&self) -> usize {
         self.keys.bytes_len() + self.values.bytes_len() + self.headers.bytes_len()
