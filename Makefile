@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients judge bench bench-view dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients judge pairs bench bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -47,6 +47,9 @@ clients: setup build ## clients of PostgreSQL, the heavy ones too (dbt)
 
 judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS and HERALD_SEED say how many, and which
 	HERALD_EXPRESSIONS=$${HERALD_EXPRESSIONS:-200000} $(CARGO) test $(TESTED) --test scalar -- --nocapture
+
+pairs: setup ## 200 random edits of topologies over their states; HERALD_PAIRS and HERALD_SEED say how many, and which
+	HERALD_PAIRS=$${HERALD_PAIRS:-200} $(CARGO) test $(TESTED) --test e2e edit_pairs -- --nocapture
 
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins

@@ -24,19 +24,23 @@ const ROUNDS: usize = 10;
 /// Longest time until a failpoint is passed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// All failpoints in the sources.
-fn all_failpoints() -> Vec<String> {
+/// The failpoints in the sources of some folders, sorted.
+pub fn named_failpoints(folders: &[&str]) -> Vec<String> {
     let mut files = Vec::new();
-    for dir in ["src", "state/src", "connectors/src"] {
+    for dir in folders {
         crate::tidy::rust_files(&servers::root().join(dir), &mut files);
     }
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
     let names = text.split("fail_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let mut names: Vec<String> = names
-        .filter(|name| *name != "publish.marker.ignored" && !runs_beside_driver(name))
-        .map(ToOwned::to_owned)
-        .collect();
+    let mut names: Vec<String> = names.map(ToOwned::to_owned).collect();
     names.sort();
+    names
+}
+
+/// All failpoints at which a topology over Kafka is killed.
+fn all_failpoints() -> Vec<String> {
+    let mut names = named_failpoints(&["src", "state/src", "connectors/src"]);
+    names.retain(|name| name != "publish.marker.ignored" && !runs_beside_driver(name));
     names
 }
 

@@ -15,6 +15,8 @@ mod clock;
 mod corners;
 mod edits;
 #[cfg(feature = "failpoints")]
+mod edit_pairs;
+#[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]
 mod exactly;
