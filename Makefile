@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients judge pairs bench bench-view dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients stores judge pairs bench bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -45,6 +45,10 @@ clients: setup build ## clients of PostgreSQL, the heavy ones too (dbt)
 	scripts/clients.sh fetch --all
 	scripts/clients.sh try $(HERALD) --all
 
+stores: setup ## exports to a store with S3's API, which it fetches and starts; builds with the feature cloud
+	scripts/stores.sh fetch
+	$(CARGO) test $(TESTED) --features herald/cloud --test e2e -- stores:: --test-threads 1
+
 judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS and HERALD_SEED say how many, and which
 	HERALD_EXPRESSIONS=$${HERALD_EXPRESSIONS:-200000} $(CARGO) test $(TESTED) --test scalar -- --nocapture
 
@@ -63,7 +67,9 @@ bench-view: ## queries of a view of 5,000,000 rows, or HERALD_BENCH_ROWS; HERALD
 docs: ## the documentation as a site with search, in site/
 	scripts/docs.sh
 
-dist: build ## packages of the release in dist/: tarball, wheel, Debian package, OCI image
+dist: ## packages of the release in dist/: tarball, wheel, Debian package, OCI image; with exports to object stores
+	@scripts/setup.sh --build
+	$(CARGO) build --release --workspace --bins --features herald/cloud
 	@scripts/setup.sh --dist
 	scripts/dist.py $(HERALD) dist
 

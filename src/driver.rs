@@ -6,6 +6,7 @@
 //! | workers | decode and validate records, step the dataflow, encode output | `workers`, `encode` |
 //! | committer | one state commit per epoch, in order | `commit` |
 //! | publisher | copies the outbox to the sinks, in order | `publish` |
+//! | exporter | writes the outbox of exports to files, if there are any | `publish::exports` |
 //! | meter | exports the sizes of the state | this file |
 //!
 //! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink slows the
@@ -57,6 +58,7 @@ use commit::{Committer, LastCommit, committed_watermark, note_start, show_progre
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
 use messages::{EpochHead, ToCommitter};
+use publish::exports::{Exporter, ExporterThread};
 use resends::Resends;
 use sources::Sources;
 
@@ -343,6 +345,7 @@ impl Driver {
             targets.catch_up(&after, upto)?;
             targets.run(&publisher_inbox)
         })?;
+        let exporter = self.start_exporter(&fate)?;
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
         let (setup, owes) = ((self.setup.clone(), self.resends.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
@@ -360,6 +363,7 @@ impl Driver {
         let worked = guards.join();
         let _ = committer.join();
         let _ = publisher.join();
+        exporter.join();
         meter.join();
         drop(watchdog);
         if let Some(failure) = fate.take_error() {
@@ -378,6 +382,18 @@ impl Driver {
         }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
         Ok(Summary { epoch: committed.epoch, outcomes, failing: self.handle.status().failing })
+    }
+
+    /// Starts the thread of the exports, if there are any.
+    fn start_exporter(&mut self, fate: &Fate) -> Result<ExporterThread> {
+        let exporter = Exporter {
+            exports: std::mem::take(&mut self.opened.exports),
+            store: self.opened.store.clone(),
+            failed: fate.failed_flag(),
+            unpublished: Budget::of(self.config.memory).unpublished,
+            metrics: self.metrics.clone(),
+        };
+        ExporterThread::start(exporter, fate)
     }
 
     /// Closes an epoch for output that precedes the first record: what an edit adds, the content sent to resent

@@ -266,9 +266,9 @@ fn is_state_mistake(error: &StateError) -> bool {
 fn is_connector_mistake(error: &ConnectorError) -> bool {
     use connectors::Mismatch;
     match error {
-        ConnectorError::StateMismatch(mismatch) | ConnectorError::FileMismatch { mismatch, .. } => {
-            !matches!(mismatch, Mismatch::LostData { .. })
-        }
+        ConnectorError::StateMismatch(mismatch)
+        | ConnectorError::FileMismatch { mismatch, .. }
+        | ConnectorError::ExportMismatch { mismatch, .. } => !matches!(mismatch, Mismatch::LostData { .. }),
         other => other.is_mistake(),
     }
 }

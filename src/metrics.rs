@@ -5,6 +5,7 @@
 //! record. `/metrics` serves [`Metrics::text`]; `herald demo` reads the same numbers.
 
 mod allocator;
+mod exports;
 mod memory;
 mod pg;
 mod phases;
@@ -23,6 +24,7 @@ use prometheus::{
 use state::{EarlierPhase, Store, TimedPhase};
 
 pub use allocator::CountingAllocator;
+use exports::ExportMetrics;
 use memory::MemoryGauges;
 pub use pg::PgMetrics;
 use phases::PhaseNotes;
@@ -96,6 +98,7 @@ pub struct Metrics {
     view_history: IntGaugeVec,
     broker_up: Gauge,
     registry_open: Gauge,
+    exports: ExportMetrics,
     serving: Serving,
     pg: PgMetrics,
     memory: MemoryGauges,
@@ -122,6 +125,7 @@ impl Metrics {
     fn create(registry: Registry) -> Result<Metrics> {
         let (watermark, watermark_lag, watermark_held_by, watermark_stalled) = watermark_gauges()?;
         Ok(Metrics {
+            exports: ExportMetrics::new(&registry)?,
             serving: Serving::new(&registry)?,
             pg: PgMetrics::new(&registry)?,
             memory: MemoryGauges::new(&registry)?,
@@ -218,7 +222,7 @@ impl Metrics {
     pub fn described(&self) -> Vec<MetricReference> {
         let mut all = Vec::new();
         let servers = self.serving.collectors().into_iter().chain(self.pg.collectors());
-        let beside = servers.chain(self.memory.collectors());
+        let beside = servers.chain(self.memory.collectors()).chain(self.exports.collectors());
         for collector in self.collectors().into_iter().chain(beside) {
             // A metric that has labels is without a family until a series of it exists; its type is the
             // collector's.
@@ -238,6 +242,11 @@ impl Metrics {
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// The metrics of exports.
+    pub fn exports(&self) -> &ExportMetrics {
+        &self.exports
     }
 
     /// The metrics of the HTTP server.

@@ -1,7 +1,7 @@
 //! Errors of this crate, by the remedy that the caller has.
 //!
 //! `Config`, `UnknownOption`, `MissingTopic`, `Topic` and `Refused` are for the user to correct. `Unreachable` and
-//! `Transaction` pass: they are waited for. `Fenced`, `StateMismatch` and `FileMismatch` are final: going on would
+//! `Transaction` pass: they are waited for. `Fenced`, `StateMismatch`, `FileMismatch`, `Export` and `ExportMismatch` are final: going on would
 //! write some epoch twice or lose one, so the process stops and says which command goes on.
 
 use std::path::PathBuf;
@@ -198,6 +198,44 @@ pub enum ConnectorError {
     /// A range was given by times, and the source's records have none.
     #[error("its records have no timestamps, so a range of them has none")]
     NoTimestamps,
+    /// A Parquet file cannot be written or read.
+    #[error("Parquet file {}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// An object store does not do as asked.
+    #[error("{place}: {reason}")]
+    Storage {
+        /// The object.
+        place: String,
+        /// The store's words.
+        reason: String,
+        /// Set when it may do so later.
+        passes: bool,
+    },
+    /// An export is not as it must be. Final.
+    #[error("export {place} {message}")]
+    Export {
+        /// Its path.
+        place: String,
+        /// The fault and the remedy.
+        message: String,
+    },
+    /// The state and an export do not belong together. Final.
+    #[error("export {place} {}", describe_file_mismatch(mismatch))]
+    ExportMismatch {
+        /// Its path.
+        place: String,
+        /// The reason.
+        mismatch: Mismatch,
+    },
+    /// The rows of an export cannot be read from the state.
+    #[error("the rows to export cannot be read")]
+    ExportRows(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Any other failure of the Kafka client.
     #[error("Kafka client")]
     Kafka(#[from] KafkaError),
@@ -297,6 +335,7 @@ impl ConnectorError {
                 | ConnectorError::Slow(_)
                 | ConnectorError::Untimely(_)
                 | ConnectorError::Kafka(_)
+                | ConnectorError::Storage { passes: true, .. }
         )
     }
 
@@ -313,6 +352,8 @@ impl ConnectorError {
                 | ConnectorError::OtherWriter { .. }
                 | ConnectorError::Refused { .. }
                 | ConnectorError::NoTimestamps
+                | ConnectorError::Export { .. }
+                | ConnectorError::Storage { passes: false, .. }
         )
     }
 
@@ -360,12 +401,32 @@ impl ConnectorError {
             ConnectorError::FileMismatch { .. } => {
                 "run with the newer state directory (`--state DIR`), or start over with `herald run FILE --fresh`"
             }
+            ConnectorError::ExportMismatch { mismatch: Mismatch::Foreign { .. }, .. } => {
+                "name another path, run with the state that wrote it (`--state DIR`), or take it over with `herald run FILE --fresh`, which removes its files"
+            }
+            ConnectorError::ExportMismatch { mismatch: Mismatch::LostData { .. }, .. } => {
+                "restore its files and manifests, or write everything again with `herald run FILE --fresh`"
+            }
+            ConnectorError::ExportMismatch { .. } => {
+                "run with the newer state directory (`--state DIR`), or start over with `herald run FILE --fresh`"
+            }
+            ConnectorError::Storage { .. } => {
+                "check path, endpoint, region and the keys, and that the bucket is there"
+            }
             _ => return None,
         })
     }
 
     pub(crate) fn config(option: &str, message: impl Into<String>) -> ConnectorError {
         ConnectorError::Config { option: option.to_string(), message: message.into() }
+    }
+
+    pub(crate) fn export(place: &str, message: impl Into<String>) -> ConnectorError {
+        ConnectorError::Export { place: place.to_owned(), message: message.into() }
+    }
+
+    pub(crate) fn parquet(path: &std::path::Path, source: parquet::errors::ParquetError) -> ConnectorError {
+        ConnectorError::Parquet { path: path.to_path_buf(), source }
     }
 
     pub(crate) fn io(path: &std::path::Path, source: std::io::Error) -> ConnectorError {

@@ -117,7 +117,7 @@ pub fn names_connector(options: &BTreeMap<String, String>, connector: &str) -> b
 /// Returns true if the value of this option must not be shown.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let words = ["password", "secret", "token", "key.pem", "private", "credential", "jaas"];
+    let words = ["password", "secret", "token", "key.pem", "private", "credential", "jaas", "account_key"];
     words.iter().any(|word| name.contains(word)) || name.ends_with("oauthbearer.config")
 }
 

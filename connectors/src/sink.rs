@@ -1,12 +1,13 @@
 //! Sinks as given by their options.
 //!
-//! They are written elsewhere: [`crate::kafka::Publisher`], [`crate::file::FileWriter`] and
-//! [`crate::Blackhole`] each take the chunks of an epoch's outbox. Sinks with the same
+//! They are written elsewhere: [`crate::kafka::Publisher`], [`crate::file::FileWriter`],
+//! [`crate::export::ExportWriter`] and [`crate::Blackhole`] each take the chunks of an epoch's outbox. Sinks with the same
 //! [`SinkConnector::identity`] share one outbox, and so one transaction an epoch.
 
 use std::collections::BTreeMap;
 
 use crate::ConnectorError;
+use crate::export::ParquetSink;
 use crate::file::FileSink;
 use crate::kafka::{KafkaCluster, TopicSpec};
 use crate::options::Options;
@@ -15,11 +16,19 @@ use crate::source::unknown_connector;
 /// The target of an outbox that all Kafka sinks of a topology share: an epoch's output to them is one transaction.
 pub const KAFKA_TARGET: u16 = 0;
 
+/// The least number of an export's target. Exports keep epochs in the outbox until files hold them.
+pub const EXPORT_TARGETS: u16 = 0x4000;
+
+/// Tells whether a target is that of an export.
+pub fn is_export(target: u16) -> bool {
+    target >= EXPORT_TARGETS
+}
+
 /// The numbers of the outbox's targets for the sinks of a topology, which are given by the names of their connectors in
-/// the order of the topology: Kafka's is [`KAFKA_TARGET`], files count up from there. None for a sink that takes its
+/// the order of the topology: Kafka's is [`KAFKA_TARGET`], files count up from there, exports from [`EXPORT_TARGETS`]. None for a sink that takes its
 /// output when it is committed, and for one of no known connector. The numbers are part of the stored form of a state.
 pub fn outbox_targets<'c>(connectors: impl IntoIterator<Item = Option<&'c str>>) -> Vec<Option<u16>> {
-    let (mut targets, mut last) = (Vec::new(), KAFKA_TARGET);
+    let (mut targets, mut last, mut exports) = (Vec::new(), KAFKA_TARGET, EXPORT_TARGETS..);
     for connector in connectors {
         targets.push(match connector {
             Some(KAFKA) => Some(KAFKA_TARGET),
@@ -27,6 +36,7 @@ pub fn outbox_targets<'c>(connectors: impl IntoIterator<Item = Option<&'c str>>)
                 last += 1;
                 Some(last)
             }
+            Some(PARQUET) => exports.next(),
             Some(_) | None => None,
         });
     }
@@ -35,6 +45,7 @@ pub fn outbox_targets<'c>(connectors: impl IntoIterator<Item = Option<&'c str>>)
 
 const KAFKA: &str = "kafka";
 const FILE: &str = "file";
+const PARQUET: &str = "parquet";
 const BLACKHOLE: &str = "blackhole";
 
 /// Destination of a sink.
@@ -44,6 +55,8 @@ pub enum SinkConnector {
     Kafka(KafkaSink),
     /// A file of JSON lines.
     File(FileSink),
+    /// Parquet files.
+    Parquet(ParquetSink),
     /// Nowhere.
     Blackhole,
 }
@@ -54,14 +67,23 @@ impl SinkConnector {
         match values.get("connector").map(String::as_str) {
             Some(KAFKA) => KafkaSink::from_options(values).map(SinkConnector::Kafka),
             Some(FILE) => FileSink::from_options(values).map(SinkConnector::File),
+            Some(PARQUET) => ParquetSink::from_options(values).map(SinkConnector::Parquet),
             Some(BLACKHOLE) => {
                 let mut options = Options::new(values);
                 options.text("connector");
                 options.finish()?;
                 Ok(SinkConnector::Blackhole)
             }
-            other => Err(unknown_connector(other, &[KAFKA, FILE, BLACKHOLE], "sink")),
+            other => Err(unknown_connector(other, &[KAFKA, FILE, PARQUET, BLACKHOLE], "sink")),
         }
+    }
+
+    /// The least number of an export's target. Exports keep epochs in the outbox until files hold them.
+    pub const EXPORT_TARGETS: u16 = 0x4000;
+
+    /// Tells whether a target is that of an export.
+    pub fn is_export(target: u16) -> bool {
+        target >= EXPORT_TARGETS
     }
 
     /// The numbers of the outbox's targets for the sinks of a topology, in its order; see [`outbox_targets`].
@@ -74,6 +96,7 @@ impl SinkConnector {
         match self {
             SinkConnector::Kafka(_) => KAFKA,
             SinkConnector::File(_) => FILE,
+            SinkConnector::Parquet(_) => PARQUET,
             SinkConnector::Blackhole => BLACKHOLE,
         }
     }
@@ -83,6 +106,7 @@ impl SinkConnector {
         match self {
             SinkConnector::Kafka(sink) => format!("kafka {}", sink.cluster.identity()),
             SinkConnector::File(sink) => format!("file {}", sink.path.display()),
+            SinkConnector::Parquet(sink) => format!("parquet {}", sink.path),
             SinkConnector::Blackhole => "blackhole".to_string(),
         }
     }
@@ -159,6 +183,8 @@ mod tests {
         let names = ["file", "blackhole", "kafka", "file", "kafka", "file"];
         let expected = [Some(1), None, Some(0), Some(2), Some(0), Some(3)];
         assert_eq!(outbox_targets(names.map(Some)), expected);
+        let names = ["parquet", "file", "parquet"];
+        assert_eq!(outbox_targets(names.map(Some)), [Some(0x4000), Some(1), Some(0x4001)]);
         assert_eq!(outbox_targets([None, Some("other"), Some("file")]), [None, None, Some(1)]);
         let file = sink(&[("connector", "file"), ("path", "out.jsonl")]).unwrap();
         assert_eq!((file.name(), SinkConnector::Blackhole.name()), ("file", "blackhole"));
@@ -172,7 +198,7 @@ mod tests {
     fn mistakes_are_named() {
         let error = |pairs: &[(&str, &str)]| sink(pairs).unwrap_err().to_string();
         assert!(error(&[("connector", "kafak")]).contains("did you mean 'kafka'?"));
-        assert!(error(&[]).contains("a sink may be kafka, file, blackhole"));
+        assert!(error(&[]).contains("a sink may be kafka, file, parquet, blackhole"));
         assert!(
             error(&[("connector", "blackhole"), ("topic", "t")]).starts_with("option topic: is not known")
         );

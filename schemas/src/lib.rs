@@ -43,6 +43,6 @@ pub use row::groups::{
 pub use row::{RowCodec, hash, is_equal_by_bytes};
 pub use types::canonical::canonical;
 pub use types::relation::{
-    interval, is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,
-    uuid_type,
+    interval, is_jsonb, jsonb_field, partition_name, schema_from_json, schema_to_json, sql_type, timestamp,
+    timestamptz, uuid_type,
 };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use connectors::export::ExportWriter;
 use connectors::kafka::{KafkaCluster, Topics};
 use connectors::{ConnectorError, SinkConnector, SourceConnector};
 use dataflows::plan::formats::Encoding;
@@ -220,6 +221,10 @@ fn ask_sink(clusters: &mut Clusters, sink: &Sink) -> Result<String> {
             Ok(topic_text(&kafka.topic, found))
         }
         SinkConnector::File(_) => Ok("writes a file".to_owned()),
+        SinkConnector::Parquet(parquet) => Ok(match ExportWriter::peek(&parquet, &std::env::temp_dir())? {
+            Some(marker) => format!("{} holds epochs up to {}", parquet.path, marker.epoch),
+            None => format!("{} is empty and will be written to", parquet.path),
+        }),
         SinkConnector::Blackhole => Ok("keeps nothing".to_owned()),
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use connectors::clock::now_ms;
+use connectors::sink::is_export;
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
@@ -124,7 +125,9 @@ impl Committer {
         fail_point!("commit.visible");
         // The driver may fill the next epoch while this one's output still waits for the publisher.
         let _ = self.permits.try_send(());
-        let chunks = chunks_by_target(output);
+        let mut chunks = chunks_by_target(output);
+        // Exports read theirs from the outbox.
+        chunks.retain(|target, _| !is_export(*target));
         let bytes: usize = chunks.values().flatten().map(vector_bytes).sum();
         let memory = MemoryShare::of(MemoryPart::Unpublished, bytes);
         let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples, _memory: memory };
@@ -208,7 +211,8 @@ impl Committer {
         Ok(chunks)
     }
 
-    /// Waits while more unpublished output is held than the budget allows, unless a single epoch makes it up.
+    /// Waits while more unpublished output is held than the budget allows, unless a single epoch makes it up. Exports
+    /// have as much again: their epochs wait for a file, while those of other sinks wait for this thread to hand them on.
     fn wait_for_room(&self) {
         while self.is_over_budget() && !self.setup.abort.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(2));
@@ -217,8 +221,8 @@ impl Committer {
 
     /// Tells whether more than one epoch is unpublished, and more bytes than the budget allows.
     fn is_over_budget(&self) -> bool {
-        let (epochs, bytes) = unpublished_output(&self.setup.store, &self.metrics);
-        epochs > 1 && bytes > self.unpublished
+        let unpublished = unpublished_output(&self.setup.store, &self.metrics);
+        unpublished.iter().any(|of| of.epochs > 1 && of.bytes > self.unpublished)
     }
 
     /// The dead letters whose source has a dead-letter topic, as chunks of the outbox.

@@ -13,6 +13,8 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array}
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use connectors::export::ExportMode;
+use connectors::export::shape::{DELETE, INSERT, UPDATE};
 use connectors::sink::KAFKA_TARGET;
 use connectors::{SinkConnector, murmur2_partition};
 use dataflows::collect::{EpochOut, SinkDelta};
@@ -42,6 +44,13 @@ pub enum Target {
     },
     /// A file, a target of its own.
     File(u16),
+    /// Parquet files, a target of their own.
+    Export {
+        /// The target.
+        number: u16,
+        /// The content.
+        mode: ExportMode,
+    },
     /// Nowhere.
     Blackhole,
 }
@@ -51,7 +60,7 @@ impl Target {
     fn number(&self) -> Option<u16> {
         match self {
             Target::Kafka { .. } => Some(KAFKA_TARGET),
-            Target::File(number) => Some(*number),
+            Target::File(number) | Target::Export { number, .. } => Some(*number),
             Target::Blackhole => None,
         }
     }
@@ -128,7 +137,8 @@ fn create_encoder(
     (topic, part): (&str, &str),
 ) -> Result<Encoder> {
     Ok(match encoding {
-        Encoding::Json => Encoder::json(schema)?,
+        // Rows for Parquet stay packed until a file is written; their encoder is not asked.
+        Encoding::Json | Encoding::Parquet => Encoder::json(schema)?,
         Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
         Encoding::Avro => {
             let (suffix, options) = match part {
@@ -189,6 +199,14 @@ impl SinkEncoder<'_> {
             let sink = &self.plan.sinks[at];
             let target = &self.outputs.sinks[at].0;
             let Some(number) = target.number() else { continue };
+            if let Target::Export { mode, .. } = target {
+                let packed = export_chunks(*mode, &delta);
+                let (packed, records) =
+                    packed.with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
+                self.records += records;
+                encoded.insert(number, packed);
+                continue;
+            }
             let messages = self
                 .encode_messages(at, &delta)
                 .with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
@@ -217,11 +235,10 @@ impl SinkEncoder<'_> {
                 }
             }
         }
-        for (number, chunk) in chunks {
-            if !chunk.is_empty() {
-                encoded.entry(number).or_default().push(chunk.into_bytes());
-            }
+        for (number, mut chunk) in chunks {
+            flush_chunk(&mut chunk, encoded.entry(number).or_default(), 1);
         }
+        encoded.retain(|_, chunks| !chunks.is_empty());
         Ok(encoded)
     }
 
@@ -279,6 +296,48 @@ impl SinkEncoder<'_> {
         };
         Ok(Messages { keys, values })
     }
+}
+
+/// Packs the changes of an export, and counts them. A copy of the view takes none: there, an empty chunk tells that the
+/// view has changed.
+fn export_chunks(mode: ExportMode, delta: &SinkDelta) -> Result<(Vec<Vec<u8>>, u64)> {
+    let (mut chunks, mut open, mut records) = (Vec::new(), OutChunk::new(), 0);
+    let mut at = 0;
+    while at < delta.diffs.len() && mode != ExportMode::Current {
+        let (mut before, mut after, mut copies) = (None, None, 1);
+        if mode == ExportMode::Append {
+            if delta.diffs[at] < 0 {
+                bail!("a PLAIN sink got a retraction");
+            }
+            (after, copies) = (Some(at), delta.diffs[at]);
+            at += 1;
+        } else {
+            // The delta is sorted by key, with at most one removed and one inserted row per key.
+            let key = delta.keys.get(at);
+            while at < delta.diffs.len() && delta.keys.get(at) == key {
+                let side = if delta.diffs[at] < 0 { &mut before } else { &mut after };
+                *side = Some(at);
+                at += 1;
+            }
+        }
+        let (mark, row) = match (before, after) {
+            (None, Some(row)) => (INSERT, row),
+            (Some(_), Some(row)) => (UPDATE, row),
+            (Some(row), None) => (DELETE, row),
+            (None, None) => continue,
+        };
+        let key = if mode == ExportMode::Changes { Some(mark) } else { None };
+        for _ in 0..copies {
+            open.push(&OutRecord { key, value: Some(delta.rows.get(row)), ..OutRecord::default() });
+            records += 1;
+            flush_chunk(&mut open, &mut chunks, CHUNK_BYTES);
+        }
+    }
+    flush_chunk(&mut open, &mut chunks, 1);
+    if mode == ExportMode::Current && !delta.diffs.is_empty() {
+        chunks.push(OutChunk::new().into_bytes());
+    }
+    Ok((chunks, records))
 }
 
 /// Encodes the inserted row of each key, or null where the key was deleted.
@@ -379,5 +438,55 @@ fn report_oversized(
 pub fn flush_chunk(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
     if !open.is_empty() && open.len_bytes() >= bytes {
         chunks.push(std::mem::replace(open, OutChunk::new()).into_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(mode: ExportMode, changes: &[(&str, &str, i64)]) -> Result<Vec<(String, String)>> {
+        let mut delta = SinkDelta::default();
+        for (key, row, diff) in changes {
+            delta.push(key.as_bytes(), row.as_bytes(), *diff);
+        }
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let (chunks, records) = export_chunks(mode, &delta)?;
+        let mut found = Vec::new();
+        for chunk in &chunks {
+            for record in OutChunk::read(chunk)? {
+                let record = record?;
+                found.push((text(record.key), text(record.value)));
+            }
+        }
+        assert_eq!(found.len() as u64, records);
+        Ok(found)
+    }
+
+    #[test]
+    fn an_export_gets_one_operation_for_each_key() -> Result<()> {
+        let changes = [("a", "a1", 1), ("b", "b1", -1), ("b", "b2", 1), ("c", "c1", -1), ("d", "d1", 1)];
+        let pairs = [("i", "a1"), ("u", "b2"), ("d", "c1"), ("i", "d1")];
+        let expected = pairs.map(|(mark, row)| (mark.to_owned(), row.to_owned()));
+        assert_eq!(packed(ExportMode::Changes, &changes)?, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn an_export_that_appends_takes_no_row_back() -> Result<()> {
+        let rows = [("", "a"), ("", "a"), ("", "b")].map(|(mark, row)| (mark.to_owned(), row.to_owned()));
+        assert_eq!(packed(ExportMode::Append, &[("", "a", 2), ("", "b", 1)])?, rows);
+        assert!(packed(ExportMode::Append, &[("", "a", -1)]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_is_told_of_a_change_and_gets_no_rows() -> Result<()> {
+        let mut delta = SinkDelta::default();
+        assert_eq!(export_chunks(ExportMode::Current, &delta)?, (Vec::new(), 0));
+        delta.push(b"a", b"a1", 1);
+        let (chunks, records) = export_chunks(ExportMode::Current, &delta)?;
+        assert_eq!((chunks.len(), records), (1, 0));
+        Ok(())
     }
 }

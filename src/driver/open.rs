@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
 use connectors::file::{FileSink, FileWriter};
-use connectors::kafka::publisher::progress::digest;
-use connectors::kafka::settle;
 use connectors::kafka::{
-    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
+    KafkaCluster, KafkaSource, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
 use connectors::options::names_connector;
 use connectors::sink::KAFKA_TARGET;
@@ -21,6 +19,7 @@ use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConne
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
+use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
 use fail::fail_point;
@@ -28,9 +27,11 @@ use state::{StateError, StateLock, Store, StoreOptions};
 
 use super::budget::Budget;
 use super::encode::{Outputs, Target, sink_encoders};
+use super::publish::exports::{self, Export};
+use super::publish::settled::{settled_epoch, settled_file};
 use super::publish::{Remembered, Targets};
 use super::sources::{Backfill, OpenSource, Sources, source_error};
-use super::topics::{TopicCheck, published_epoch};
+use super::topics::TopicCheck;
 use super::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
 use crate::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Opened {
     pub dead_letters: BTreeMap<String, DeadLetterTopic>,
     /// The targets, until the publisher thread takes them.
     pub targets: Option<Targets>,
+    /// The exports, until their thread takes them.
+    pub exports: Vec<Export>,
     /// The last published epoch of each target.
     pub after: BTreeMap<u16, u64>,
     /// Status of publishing to Kafka.
@@ -94,7 +97,8 @@ pub fn state_and_targets(
     let is_stopped = || handle.is_stopping() || stop.load(Ordering::Relaxed);
     continued.write_catalogue(&config.name, &store, &is_stopped)?;
     let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
-    let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
+    let OpenSinks { targets, files, exports, mut after } =
+        open_sinks(config, &connectors, &topics, (&store, &continued.state_tables))?;
     let dead_letters = dead_letter_topics(config, &topics);
     let (mut superseded, mut reached) = (BTreeMap::new(), BTreeMap::new());
     if let Some(check) = check {
@@ -122,7 +126,7 @@ pub fn state_and_targets(
         metrics: metrics.clone(),
         handle: handle.clone(),
     };
-    let opened = Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher };
+    let opened = Opened { store, outputs, dead_letters, targets: Some(targets), exports, after, publisher };
     Ok((opened, continued, sources))
 }
 
@@ -263,7 +267,10 @@ fn look_at_sinks(
                 None => Ok(()),
             },
             (SinkConnector::File(file), Some(number)) => look_at_file(config, file, held, number),
-            (SinkConnector::File(_) | SinkConnector::Blackhole, _) => Ok(()),
+            (SinkConnector::Parquet(parquet), Some(number)) => {
+                exports::look(config, (sink, parquet), held, number)
+            }
+            (SinkConnector::File(_) | SinkConnector::Parquet(_) | SinkConnector::Blackhole, _) => Ok(()),
         };
         mistakes.note(looked.with_context(|| format!("sink {}", sink.name)))?;
     }
@@ -322,11 +329,14 @@ fn open_sources(config: &DriverConfig, continued: &Continued, mistakes: &mut Mis
 }
 
 /// The targets of the plan's sinks.
+#[derive(Default)]
 struct OpenSinks {
     /// The target of each sink, in the order of the plan.
     targets: Vec<Target>,
     /// File writers by target number.
     files: BTreeMap<u16, FileWriter>,
+    /// Exports.
+    exports: Vec<Export>,
     /// The last published epoch of each file, by target number.
     after: BTreeMap<u16, u64>,
 }
@@ -336,9 +346,9 @@ fn open_sinks(
     config: &DriverConfig,
     connectors: &[SinkConnector],
     topics: &BTreeMap<String, TopicInfo>,
-    store: &Store,
+    (store, state_tables): (&Arc<Store>, &StateTables),
 ) -> Result<OpenSinks> {
-    let mut sinks = OpenSinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
+    let mut sinks = OpenSinks::default();
     let planned = config.plan.sinks.iter().zip(connectors);
     for ((sink, connector), number) in planned.zip(SinkConnector::targets(connectors)) {
         let upsert = sink.format == Format::Upsert;
@@ -360,7 +370,7 @@ fn open_sinks(
                     writer.claim()?;
                     0
                 } else {
-                    let at = settled_file(Some(store), marker.as_ref(), file, number);
+                    let at = settled_file(Some(store.as_ref()), marker.as_ref(), file, number);
                     let at = at.with_context(name)?;
                     writer.discard_unnoted()?;
                     at
@@ -368,6 +378,14 @@ fn open_sinks(
                 sinks.after.insert(number, at);
                 sinks.files.insert(number, writer);
                 Target::File(number)
+            }
+            SinkConnector::Parquet(parquet) => {
+                let number = number.context("an export has no target").with_context(name)?;
+                let export = Export::open(config, (sink, parquet), (store.as_ref(), state_tables), number);
+                let export = export.with_context(name)?;
+                let target = Target::Export { number, mode: export.mode() };
+                sinks.exports.push(export);
+                target
             }
             SinkConnector::Blackhole => Target::Blackhole,
         };
@@ -533,40 +551,6 @@ fn dead_letter_topics(
         found.insert(source.name.clone(), DeadLetterTopic { name, partitions, max_bytes });
     }
     found
-}
-
-/// The last epoch that a target holds; an error if its marker and the state do not belong together.
-fn settled_epoch(store: Option<&Store>, marker: Option<&Marker>, target: u16) -> Result<u64> {
-    // No marker names the id of a state that is yet to be created.
-    let Some(store) = store else { return Ok(settle(marker, "", 0, 0, |_| None)?) };
-    let published = published_epoch(store, target)?;
-    fail_point!("publish.marker.ignored", |_| Ok(published));
-    let digest_of = |epoch| outbox_digest(store, target, epoch);
-    let at = settle(marker, store.state_id(), store.meta().epoch, published, digest_of)?;
-    Ok(at)
-}
-
-/// The last epoch that a file holds, which is target `number`; an error if its marker and the state do not belong
-/// together.
-fn settled_file(store: Option<&Store>, marker: Option<&Marker>, file: &FileSink, number: u16) -> Result<u64> {
-    let error = match settled_epoch(store, marker, number) {
-        Ok(at) => return Ok(at),
-        Err(error) => error,
-    };
-    match error.downcast() {
-        Ok(ConnectorError::StateMismatch(mismatch)) => {
-            Err(ConnectorError::FileMismatch { path: file.path.clone(), mismatch }.into())
-        }
-        Ok(other) => Err(other.into()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The digest of an epoch's output that is still in the outbox.
-fn outbox_digest(store: &Store, target: u16, epoch: u64) -> Option<u128> {
-    let mut left = store.outbox_after(target, epoch.saturating_sub(1)).ok()?;
-    let found = left.next()?.ok()?;
-    if found.epoch == epoch { Some(digest(&found.parts)) } else { None }
 }
 
 /// Creates the factory of source decoders; setting `cancel` ends their waits.

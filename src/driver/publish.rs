@@ -2,7 +2,11 @@
 //!
 //! Epochs that a crash left in the outbox go out first. Waiting epochs are published together, in one
 //! transaction. The Kafka publisher retries transient failures itself; an error that it returns is final and
-//! ends the run, with the outbox kept.
+//! ends the run, with the outbox kept. Exports keep their epochs in the outbox for longer, and have a thread of their
+//! own (`exports`).
+
+pub mod exports;
+pub mod settled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use connectors::clock::now_ms;
 use connectors::file::FileWriter;
 use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher, has_records};
+use connectors::sink::is_export;
 use crossbeam_channel::Receiver;
 use fail::fail_point;
 use schemas::MemoryShare;
@@ -30,7 +35,7 @@ pub struct ToPublisher {
     pub epoch: u64,
     /// Time of its commit, milliseconds since 1970.
     pub commit_ms: i64,
-    /// Chunks by target.
+    /// Chunks by target, without those of exports.
     pub chunks: BTreeMap<u16, Vec<Vec<u8>>>,
     /// Timestamps of some of its records, milliseconds.
     pub samples: Vec<i64>,
@@ -68,16 +73,25 @@ pub struct Remembered {
 /// Interval at which topic positions are written to the state.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Committed and unpublished output: the epochs of the target that is furthest behind, and the bytes of all
-/// targets. Also exports both.
-pub fn unpublished_output(store: &Store, metrics: &Metrics) -> (u64, u64) {
-    let (mut epochs, mut bytes) = (0, 0);
-    for depth in store.outbox_depth().values() {
-        epochs = depth.epochs.max(epochs);
-        bytes += depth.bytes;
+/// Committed and unpublished output of some targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unpublished {
+    /// The epochs of the target that is furthest behind.
+    pub epochs: u64,
+    /// The bytes of all of them.
+    pub bytes: u64,
+}
+
+/// The unpublished output of the sinks that publish each epoch at once, which is also shown, and that of the exports.
+pub fn unpublished_output(store: &Store, metrics: &Metrics) -> [Unpublished; 2] {
+    let (mut sinks, mut exports) = (Unpublished::default(), Unpublished::default());
+    for (target, depth) in store.outbox_depth() {
+        let of = if is_export(target) { &mut exports } else { &mut sinks };
+        of.epochs = depth.epochs.max(of.epochs);
+        of.bytes += depth.bytes;
     }
-    metrics.set_outbox_depth(epochs, bytes);
-    (epochs, bytes)
+    metrics.set_outbox_depth(sinks.epochs, sinks.bytes);
+    [sinks, exports]
 }
 
 /// Most epochs that are published in one transaction.

@@ -76,6 +76,7 @@ fn asked(requests: &[&str]) -> Result<Vec<String>> {
         fresh: false,
         skip_lost_records: false,
         allow_gap: false,
+        backfill: None,
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
     let metrics = Arc::new(Metrics::new("t")?);

@@ -98,6 +98,11 @@ impl Store {
         depths
     }
 
+    /// Returns the last epoch with unpublished output for a cluster, of those up to `upto`.
+    pub fn last_in_outbox(&self, cluster: u16, upto: u64) -> Option<u64> {
+        self.lock_waiting().range((cluster, 0)..=(cluster, upto)).next_back().map(|((_, epoch), _)| *epoch)
+    }
+
     /// Notes the chunks of an epoch that is about to be written.
     pub(crate) fn outbox_grew(&self, epoch: u64, chunks: &[OutboxChunk]) {
         let mut waiting = self.lock_waiting();

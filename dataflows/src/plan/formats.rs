@@ -33,6 +33,8 @@ pub enum Encoding {
     Text,
     /// Raw bytes (keys only).
     Bytes,
+    /// Parquet files (sinks only).
+    Parquet,
 }
 
 impl Encoding {
@@ -43,6 +45,7 @@ impl Encoding {
             Encoding::Avro => "AVRO",
             Encoding::Text => "TEXT",
             Encoding::Bytes => "BYTES",
+            Encoding::Parquet => "PARQUET",
         }
     }
 }

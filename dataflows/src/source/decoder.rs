@@ -51,6 +51,7 @@ fn form_of(
         }
         Encoding::Text => Form::Text,
         Encoding::Bytes => Form::Bytes,
+        Encoding::Parquet => return Err(SchemaError::UnsupportedType("a Parquet file".to_owned())),
     })
 }
 

@@ -4,9 +4,11 @@
 //! can read the decoded and the INCLUDEd ones; constraints, watermark, key and version can read all.
 //! The connector validates the options that are left in a source.
 
+mod export;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod keyed;
+mod option_columns;
 pub(crate) mod places;
 pub(crate) mod sink;
 
@@ -84,7 +86,7 @@ pub(crate) fn check_connector(items: &[OptionItem], known: &[&str], of: (&str, P
     }
 }
 
-/// Connectors as a list for a message: `kafka, file or blackhole`.
+/// Connectors as a list for a message: `kafka, file, parquet or blackhole`.
 fn list_connectors(known: &[&str]) -> String {
     match known.split_last() {
         Some((last, first)) => format!("{} or {last}", first.join(", ")),

@@ -48,6 +48,19 @@ pub fn jsonb_field(name: impl Into<String>, nullable: bool) -> Field {
     Field::new(name, DataType::Utf8, nullable).with_metadata(marker)
 }
 
+/// Returns the name of the partitions of files that are partitioned by a column: `date` for DATE and TIMESTAMPTZ, whose
+/// days they are, else that of the column. None for a column of a type that names no partitions.
+pub fn partition_name(field: &Field) -> Option<&str> {
+    match field.data_type() {
+        DataType::Date32 | DataType::Timestamp(_, Some(_)) => Some("date"),
+        DataType::Utf8 if is_jsonb(field) => None,
+        DataType::Utf8 | DataType::Boolean | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
+            Some(field.name())
+        }
+        _ => None,
+    }
+}
+
 /// Returns the type of a field in SQL's spelling.
 pub fn sql_type(field: &Field) -> String {
     if is_jsonb(field) {

@@ -163,7 +163,7 @@ fn check_key_encoding(
             Mistake::new(pos, "KEY ENCODE AVRO has no schema registry")
                 .hint("write KEY ENCODE AVRO (schema.registry = 'http://HOST:PORT')"),
         ),
-        Encoding::Json | Encoding::Avro => None,
+        Encoding::Json | Encoding::Avro | Encoding::Parquet => None,
         Encoding::Text => plain_key("TEXT", "VARCHAR, UUID or number", &fields, pos, fits_text),
         Encoding::Bytes => plain_key("BYTES", "BYTEA", &fields, pos, fits_bytes),
     }

@@ -5,21 +5,22 @@
 
 use arrow::datatypes::{DataType, Schema};
 
+use super::export::{bind_export, check_view};
 use super::keyed::encoding_of_keys;
-use super::{check_connector, find_option, option_map, similar_column};
-use crate::functions::text::format::quote_identifier;
+use super::option_columns::{key_columns, quoted_names};
+use super::{check_connector, find_option, option_map};
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::properties::{covers_key, why_retracts};
 use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Plan, Rel, RelId, Sink, Source};
-use crate::sql::parse::ast::{CreateSink, OptionItem, SinkInput};
-use crate::sql::parse::tokens::fold;
+use crate::sql::parse::ast::{CreateSink, SinkInput};
 
 /// Binds the sink over `rel`; [`check_key`] proves its key later, with the whole plan.
 pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let what = format!("sink {}", create.name.text);
-    if let Err(mistake) = check_connector(&create.with, &["kafka", "file", "blackhole"], (&what, create.pos))
+    if let Err(mistake) =
+        check_connector(&create.with, &["kafka", "file", "parquet", "blackhole"], (&what, create.pos))
     {
         mistakes.push(mistake);
     }
@@ -45,6 +46,7 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
     }
     let mut rest = option_map(&create.with);
     rest.remove(named);
+    mistakes.extend(bind_export(create, schema, &mut rest));
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -67,6 +69,9 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
 
 /// Refuses a sink whose view cannot feed its format.
 pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mistake> {
+    if let Some(mistake) = check_view(plan, sink, create) {
+        return Some(mistake);
+    }
     let rel = &plan.rels[sink.rel];
     let (format, pos) = create.format;
     let from = match &create.input {
@@ -132,39 +137,9 @@ fn has_retention(source: &Source) -> bool {
     matches!(&source.keyed, Some(keyed) if keyed.retention_us.is_some())
 }
 
-/// Names of columns as the value of an option lists them: those that would fold stand in double quotes.
+/// Names of columns as the value of an option lists them in SQL.
 fn column_names(rel: &Rel, key: &[usize]) -> String {
-    let mut names = Vec::with_capacity(key.len());
-    for column in key {
-        names.push(quote_identifier(rel.schema.field(*column).name()).replace('\'', "''"));
-    }
-    names.join(",")
-}
-
-/// Resolves the columns of a `'a, b, "C"'` list.
-fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) -> Vec<usize> {
-    let mut out = Vec::new();
-    for word in item.value.split(',').map(str::trim) {
-        let quoted = word.strip_prefix('"').and_then(|w| w.strip_suffix('"'));
-        let name = match quoted {
-            Some(name) => name.replace("\"\"", "\""),
-            None => fold(word, None),
-        };
-        match schema.column_with_name(&name) {
-            Some((c, _)) if out.contains(&c) => {
-                mistakes.push(Mistake::new(item.pos, format!("{} names {name} twice", item.name)))
-            }
-            Some((c, _)) => out.push(c),
-            None => {
-                let hint = similar_column(schema, &name);
-                mistakes.push(
-                    Mistake::new(item.pos, format!("{}: there is no column {name}", item.name))
-                        .maybe_hint(hint),
-                );
-            }
-        }
-    }
-    out
+    quoted_names(&rel.schema, key).replace('\'', "''")
 }
 
 /// Refuses KEY ENCODE without a key, and TEXT or BYTES for a key that is not one column of a fitting type.
@@ -183,7 +158,7 @@ fn check_key_encode(
     let wanted: &[DataType] = match encoding {
         Encoding::Text => &[DataType::Utf8, schemas::uuid_type()],
         Encoding::Bytes => &[DataType::Binary],
-        Encoding::Json | Encoding::Avro => return None,
+        Encoding::Json | Encoding::Avro | Encoding::Parquet => return None,
     };
     if matches!(key, [c] if wanted.contains(schema.field(*c).data_type())) {
         return None;

@@ -32,12 +32,18 @@ pub fn statements() -> Vec<StatementEntry> {
     vec![source(), table(), view(), materialized_view(), index(), sink(), query()]
 }
 
-/// Puts the parser's words in place of `$FORMAT`, `$ENCODE`, `$KEY_ENCODE` and `$INCLUDE`.
+/// Puts the parser's words in place of `$FORMAT`, `$ENCODE`, `$SINK_ENCODE`, `$KEY_ENCODE` and `$INCLUDE`.
 fn fill(grammar: &str) -> String {
     let formats: Vec<String> = FORMATS.iter().map(|(word, _)| word.to_uppercase()).collect();
     let (mut of_values, mut of_keys, mut included) = (vec![], vec![], vec![]);
+    let mut of_sinks = vec![];
     for (word, encoding) in ENCODINGS {
-        of_keys.push(word.to_uppercase());
+        if encoding != Encoding::Parquet {
+            of_keys.push(word.to_uppercase());
+        }
+        if matches!(encoding, Encoding::Json | Encoding::Avro | Encoding::Parquet) {
+            of_sinks.push(word.to_uppercase());
+        }
         if matches!(encoding, Encoding::Json | Encoding::Avro) {
             of_values.push(word.to_uppercase());
         }
@@ -51,6 +57,7 @@ fn fill(grammar: &str) -> String {
     grammar
         .replace("$FORMAT", &one_of(&formats))
         .replace("$ENCODE", &one_of(&of_values))
+        .replace("$SINK_ENCODE", &one_of(&of_sinks))
         .replace("$KEY_ENCODE", &one_of(&of_keys))
         .replace("$INCLUDE", &one_of(&included))
 }
@@ -232,13 +239,14 @@ fn sink() -> StatementEntry {
             "CREATE SINK name {FROM relation | AS query}
   WITH (option = value, ...)
   FORMAT $FORMAT
-  ENCODE $ENCODE [(option = value, ...)]
+  ENCODE $SINK_ENCODE [(option = value, ...)]
   [KEY ENCODE $KEY_ENCODE [(option = value, ...)]]",
         ),
         clauses: &[
             ("FORMAT PLAIN", "Rows alone, of a query that takes none back."),
             ("FORMAT UPSERT", "The row of each key that changed, and null where it is gone."),
             ("FORMAT DEBEZIUM", "The row before and after each change."),
+            ("ENCODE PARQUET", "Files of the connector `parquet`, with FORMAT PLAIN or UPSERT."),
             ("KEY ENCODE", "Encoding of the record's key; else that of the value."),
         ],
         options: &[
@@ -323,7 +331,9 @@ mod tests {
         let statements = statements();
         assert!(statements.iter().all(|entry| !entry.grammar.contains('$')));
         let sink = statements.iter().find(|entry| entry.name == "CREATE SINK").unwrap();
-        assert!(sink.grammar.contains("FORMAT {PLAIN | UPSERT | DEBEZIUM}\n  ENCODE {JSON | AVRO} "));
+        assert!(
+            sink.grammar.contains("FORMAT {PLAIN | UPSERT | DEBEZIUM}\n  ENCODE {JSON | AVRO | PARQUET} ")
+        );
         assert!(sink.grammar.contains("KEY ENCODE {JSON | AVRO | TEXT | BYTES} "));
     }
 }

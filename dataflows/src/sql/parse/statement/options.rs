@@ -110,11 +110,12 @@ pub const FORMATS: [(&str, Format); 3] =
     [("plain", Format::Plain), ("upsert", Format::Upsert), ("debezium", Format::Debezium)];
 
 /// The words behind ENCODE and KEY ENCODE.
-pub const ENCODINGS: [(&str, Encoding); 4] = [
+pub const ENCODINGS: [(&str, Encoding); 5] = [
     ("json", Encoding::Json),
     ("avro", Encoding::Avro),
     ("text", Encoding::Text),
     ("bytes", Encoding::Bytes),
+    ("parquet", Encoding::Parquet),
 ];
 
 /// Reads the word after FORMAT; `before` are the clauses before it.
@@ -130,7 +131,8 @@ fn read_format(cursor: &mut Cursor<'_>, before: &Tail) -> Read<(Format, Pos)> {
     Err(mistake.maybe_hint(hint))
 }
 
-/// Reads the word after ENCODE, or after KEY ENCODE if `key`, and its options. TEXT and BYTES are for keys only.
+/// Reads the word after ENCODE, or after KEY ENCODE if `key`, and its options. TEXT and BYTES are for keys only,
+/// and PARQUET is not for keys.
 fn read_encode(
     cursor: &mut Cursor<'_>,
     key: bool,
@@ -138,12 +140,13 @@ fn read_encode(
     mistakes: &mut Vec<Mistake>,
 ) -> Read<Encode> {
     let pos = cursor.pos();
-    let Some((_, encoding)) = ENCODINGS.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
+    let named = ENCODINGS.into_iter().find(|(word, _)| cursor.peek_words(&[word]));
+    let Some((_, encoding)) = named.filter(|(_, encoding)| !key || *encoding != Encoding::Parquet) else {
         if key {
             let hint = nearest_hint(cursor, &["JSON", "AVRO", "TEXT", "BYTES"]);
             return Err(cursor.expected("JSON, AVRO, TEXT or BYTES after KEY ENCODE").maybe_hint(hint));
         }
-        let hint = order_hint(cursor, before).or_else(|| nearest_hint(cursor, &["JSON", "AVRO"]));
+        let hint = order_hint(cursor, before).or_else(|| nearest_hint(cursor, &["JSON", "AVRO", "PARQUET"]));
         return Err(cursor.expected("JSON or AVRO after ENCODE").maybe_hint(hint));
     };
     if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
@@ -191,7 +194,7 @@ fn format_of(token: &Token) -> Option<Format> {
 /// ENCODE of a word; None if it is no word of ENCODE, or one for keys only.
 fn value_encoding_of(token: &Token) -> Option<Encoding> {
     let encoding = ENCODINGS.iter().find(|(word, _)| is_word(token, word))?.1;
-    matches!(encoding, Encoding::Json | Encoding::Avro).then_some(encoding)
+    matches!(encoding, Encoding::Json | Encoding::Avro | Encoding::Parquet).then_some(encoding)
 }
 
 /// Hint for a next word that is nearly one of `words`.

@@ -65,6 +65,7 @@ pub fn relation(
     check_key(table, &name, &items, conflict.as_ref(), mistakes);
     check_names(&items, &includes, mistakes);
     check_format(tail.format, table, mistakes);
+    mistakes.extend(refuse_parquet(&tail));
     let checks = columns::name_checks(&name.text, items.checks, mistakes);
     Ok(CreateRelation {
         table,
@@ -83,6 +84,13 @@ pub fn relation(
         name,
         pos,
     })
+}
+
+/// Refuses ENCODE PARQUET, which only sinks write.
+fn refuse_parquet(tail: &Tail) -> Option<Mistake> {
+    let (encoding, _, pos) = tail.encode.as_ref()?;
+    let mistake = Mistake::new(*pos, "ENCODE PARQUET is for sinks only");
+    (*encoding == Encoding::Parquet).then(|| mistake.hint("write ENCODE JSON or ENCODE AVRO"))
 }
 
 /// Tells whether a clause that follows the column list begins here.

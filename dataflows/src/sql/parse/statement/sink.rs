@@ -64,7 +64,7 @@ fn ends_query(rest: &[TokenWithSpan]) -> bool {
 /// `encode json` is a column and its name.
 fn starts_encode(rest: &[TokenWithSpan]) -> bool {
     let encodes = begin_with(rest, &["encode"])
-        && rest.get(1).is_some_and(|t| is_any_word(&t.token, &["json", "avro"]));
+        && rest.get(1).is_some_and(|t| is_any_word(&t.token, &["json", "avro", "parquet"]));
     let ends = match rest.get(2) {
         Some(next) => next.token == Token::LParen || is_any_word(&next.token, &["with", "format", "key"]),
         None => true,
