@@ -13,13 +13,14 @@ mod child;
 mod clients;
 mod clock;
 mod corners;
-mod edits;
 #[cfg(feature = "failpoints")]
 mod edit_pairs;
+mod edits;
 #[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]
 mod exactly;
+mod exports;
 mod failures;
 #[cfg(feature = "failpoints")]
 mod faults;
@@ -39,6 +40,7 @@ mod mistakes;
 mod once;
 mod operations;
 mod outage;
+mod parquet;
 mod pg;
 mod pg_subscribe;
 #[cfg(feature = "failpoints")]
@@ -53,6 +55,8 @@ mod servers;
 mod sinks;
 mod steady;
 mod storage;
+#[cfg(feature = "cloud")]
+mod stores;
 mod subscribe;
 mod tidy;
 mod topics;

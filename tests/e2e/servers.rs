@@ -30,6 +30,16 @@ pub fn registry() -> &'static str {
     URL.get_or_init(|| start("registry", "registry="))
 }
 
+/// The shared store with S3's API: its `HOST:PORT`, and the file of DuckDB's extension that reads it.
+#[cfg(feature = "cloud")]
+pub fn store() -> &'static (String, String) {
+    static STORE: OnceLock<(String, String)> = OnceLock::new();
+    STORE.get_or_init(|| {
+        let said = started("stores", &scratch().join("stores"), &[]);
+        (value(&said, "s3="), value(&said, "httpfs="))
+    })
+}
+
 /// A directory that exists as long as this process; it holds the servers' data.
 pub fn scratch() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
