@@ -4,7 +4,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -74,7 +73,8 @@ impl Bank {
         let listen = ["--listen", &self.http, "--listen-pg", &self.address];
         let mut herald = Herald::start(self.dir.path(), &[&args[..], &listen].concat(), &[]);
         let begun = Instant::now();
-        while TcpStream::connect(&self.address).is_err() {
+        let ready = format!("http://{}/readyz", self.http);
+        while servers::http("GET", &ready, None).map_or(0, |(status, _)| status) != 200 {
             assert!(herald.running() && begun.elapsed() < PATIENCE, "{}", herald.said());
             std::thread::sleep(Duration::from_millis(50));
         }
