@@ -40,7 +40,8 @@ impl Served {
         let all = ["run", "readings.sql", "--listen", &http, "--listen-pg", &pg, "--memory", "256MiB"];
         let herald = Herald::start(dir.path(), &[&all[..], args].concat(), env);
         let mut served = Served { dir, herald, http, port };
-        served.wait_until("it listens", |at| TcpStream::connect(("127.0.0.1", at.port)).is_ok());
+        // It listens before, and asks those who come to come again.
+        served.wait_until("it has started", |at| at.herald.said().contains("running epoch="));
         served
     }
 
