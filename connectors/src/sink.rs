@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use schemas::EXPORT_TARGETS;
+
 use crate::ConnectorError;
 use crate::export::ParquetSink;
 use crate::file::FileSink;
@@ -16,17 +18,14 @@ use crate::source::unknown_connector;
 /// The target of an outbox that all Kafka sinks of a topology share: an epoch's output to them is one transaction.
 pub const KAFKA_TARGET: u16 = 0;
 
-/// The least number of an export's target. Exports keep epochs in the outbox until files hold them.
-pub const EXPORT_TARGETS: u16 = 0x4000;
-
-/// Tells whether a target is that of an export.
+/// Tells whether a target is that of an export. Exports keep epochs in the outbox until files hold them.
 pub fn is_export(target: u16) -> bool {
     target >= EXPORT_TARGETS
 }
 
 /// The numbers of the outbox's targets for the sinks of a topology, which are given by the names of their connectors in
-/// the order of the topology: Kafka's is [`KAFKA_TARGET`], files count up from there, exports from [`EXPORT_TARGETS`]. None for a sink that takes its
-/// output when it is committed, and for one of no known connector. The numbers are part of the stored form of a state.
+/// the order of the topology: Kafka's is [`KAFKA_TARGET`], files count up from there, exports from [`EXPORT_TARGETS`]. None
+/// for a sink that takes its output when it is committed, and for one of no known connector. The numbers are part of the stored form of a state.
 pub fn outbox_targets<'c>(connectors: impl IntoIterator<Item = Option<&'c str>>) -> Vec<Option<u16>> {
     let (mut targets, mut last, mut exports) = (Vec::new(), KAFKA_TARGET, EXPORT_TARGETS..);
     for connector in connectors {
@@ -76,14 +75,6 @@ impl SinkConnector {
             }
             other => Err(unknown_connector(other, &[KAFKA, FILE, PARQUET, BLACKHOLE], "sink")),
         }
-    }
-
-    /// The least number of an export's target. Exports keep epochs in the outbox until files hold them.
-    pub const EXPORT_TARGETS: u16 = 0x4000;
-
-    /// Tells whether a target is that of an export.
-    pub fn is_export(target: u16) -> bool {
-        target >= EXPORT_TARGETS
     }
 
     /// The numbers of the outbox's targets for the sinks of a topology, in its order; see [`outbox_targets`].

@@ -31,7 +31,7 @@ pub use records::blobs::{Blobs, Rows};
 pub use records::headers::{BatchHeaders, HEADER_BYTES, Headers};
 pub use records::memory;
 pub use records::memory::{MemoryPart, MemoryShare};
-pub use records::out::{OutChunk, OutRecord, digest};
+pub use records::out::{EXPORT_TARGETS, OutChunk, OutRecord, digest};
 pub use records::record::{Outcome, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;

@@ -222,7 +222,7 @@ fn ask_sink(clusters: &mut Clusters, sink: &Sink) -> Result<String> {
         }
         SinkConnector::File(_) => Ok("writes a file".to_owned()),
         SinkConnector::Parquet(parquet) => Ok(match ExportWriter::peek(&parquet, &std::env::temp_dir())? {
-            Some(marker) => format!("{} holds epochs up to {}", parquet.path, marker.epoch),
+            Some(newest) => format!("{} holds epochs up to {}", parquet.path, newest.marker.epoch),
             None => format!("{} is empty and will be written to", parquet.path),
         }),
         SinkConnector::Blackhole => Ok("keeps nothing".to_owned()),

@@ -19,6 +19,7 @@ use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConne
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
+use dataflows::runtime::fill::Fill;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
@@ -148,7 +149,8 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
         check = Some(TopicCheck::new(topics, (&config.name, config.fresh), held.as_deref())?);
     }
     let mut mistakes = Mistakes::default();
-    look_at_sinks(config, &connectors, (check.as_mut(), held.as_deref()), &mut mistakes)?;
+    let known = (held.as_deref(), continued.state_tables.fill.as_deref());
+    look_at_sinks(config, (&connectors, known), check.as_mut(), &mut mistakes)?;
     look_at_dead_letters(config, check.as_mut(), &mut mistakes)?;
     if let Some(publisher) = &publisher {
         mistakes.note(refuse_foreign_state(config, held.as_deref(), publisher))?;
@@ -252,11 +254,12 @@ fn store_options(config: &DriverConfig, create: bool) -> StoreOptions {
     StoreOptions { create, topology: Some(config.name.clone()), ..within }
 }
 
-/// Looks at the sinks' topics and files. `held` is the state that the run continues.
+/// Looks at the sinks' topics and files. `held` is the state that the run continues, `fill` the work of an edited
+/// topology's first epoch.
 fn look_at_sinks(
     config: &DriverConfig,
-    connectors: &[SinkConnector],
-    (mut check, held): (Option<&mut TopicCheck>, Option<&Store>),
+    (connectors, (held, fill)): (&[SinkConnector], (Option<&Store>, Option<&Fill>)),
+    mut check: Option<&mut TopicCheck>,
     mistakes: &mut Mistakes,
 ) -> Result<()> {
     let sinks = config.plan.sinks.iter().zip(connectors);
@@ -268,7 +271,7 @@ fn look_at_sinks(
             },
             (SinkConnector::File(file), Some(number)) => look_at_file(config, file, held, number),
             (SinkConnector::Parquet(parquet), Some(number)) => {
-                exports::look(config, (sink, parquet), held, number)
+                exports::look(config, (sink, parquet), (held, fill), number)
             }
             (SinkConnector::File(_) | SinkConnector::Parquet(_) | SinkConnector::Blackhole, _) => Ok(()),
         };

@@ -60,10 +60,9 @@ pub struct ExportWriter {
 }
 
 impl ExportWriter {
-    /// The marker of the export, which is not changed, and whose folder need not exist.
-    pub fn peek(sink: &ParquetSink, scratch: &Path) -> Result<Option<Marker>, ConnectorError> {
-        let store = open_store(sink, scratch)?;
-        Ok(newest_manifest(&*store, None, &sink.path)?.map(|manifest| manifest.marker))
+    /// The newest manifest of the export, which is not changed, and whose folder need not exist.
+    pub fn peek(sink: &ParquetSink, scratch: &Path) -> Result<Option<Manifest>, ConnectorError> {
+        newest_manifest(&*open_store(sink, scratch)?, None, &sink.path)
     }
 
     /// Opens the export and changes nothing. The caller compares the marker with the state by
@@ -93,6 +92,11 @@ impl ExportWriter {
     /// The last epoch of the outbox that the export holds.
     pub fn published(&self) -> u64 {
         self.newest.as_ref().map_or(0, |newest| newest.marker.epoch)
+    }
+
+    /// The newest manifest.
+    pub fn newest(&self) -> Option<&Manifest> {
+        self.newest.as_ref()
     }
 
     /// The sink's options.

@@ -22,6 +22,7 @@ use arrow::datatypes::Schema;
 pub use content::Prints;
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
+pub use self::sources::export_path;
 use self::sources::{connector_text, key_of, source_text};
 use super::analysis::interval;
 use super::formats::Format;

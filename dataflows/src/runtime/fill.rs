@@ -21,7 +21,7 @@ pub struct Fill {
     pub views: BTreeMap<RelId, ViewRows>,
     /// Names by which rows of the error table go on, with their new names.
     pub kept_owners: BTreeMap<String, String>,
-    /// The outbox's targets that the topology has no more.
+    /// The outbox's targets that the topology has no more, or that are those of other places.
     pub dropped_targets: Vec<u16>,
 }
 

@@ -73,7 +73,9 @@ impl StateTables {
                 }
             }
         }
-        changed.extend(held.and_then(|held| misplaced_file(&held.entries, &tables.entries)));
+        for connector in NUMBERED_CONNECTORS {
+            changed.extend(held.and_then(|held| misplaced_sink(connector, &held.entries, &tables.entries)));
+        }
         if changed.is_empty() { Ok(tables) } else { Err(changed.into_iter().collect()) }
     }
 
@@ -253,23 +255,26 @@ fn view_print(plan: &Plan, view: &View) -> String {
     format!("{}/{:?}", fingerprint(plan, view.rel), view.key)
 }
 
-/// The first sink to a file that has another place among them than the state knows. A place is a number of the outbox's
-/// targets, so what waits for one file would be written to another.
-fn misplaced_file(held: &[CatalogueEntry], now: &[CatalogueEntry]) -> Option<String> {
-    let now = file_sinks(now);
+/// Connectors each of whose sinks is a target of the outbox, by its place among them.
+const NUMBERED_CONNECTORS: [&str; 2] = ["file", "parquet"];
+
+/// The first sink of a connector that has another place among them than the state knows. A place is a number of the
+/// outbox's targets, so what waits for one file would be written to another.
+fn misplaced_sink(connector: &str, held: &[CatalogueEntry], now: &[CatalogueEntry]) -> Option<String> {
+    let now = sinks_of(connector, now);
     let of_both = |name: &&str| now.contains(name);
-    let held: Vec<&str> = file_sinks(held).into_iter().filter(of_both).collect();
+    let held: Vec<&str> = sinks_of(connector, held).into_iter().filter(of_both).collect();
     let misplaced = now.iter().filter(|name| held.contains(name)).zip(&held).find(|(now, held)| now != held);
     misplaced.map(|(name, _)| (*name).to_owned())
 }
 
-/// The names of sinks to files, in order.
-fn file_sinks(entries: &[CatalogueEntry]) -> Vec<&str> {
+/// The names of the sinks of a connector, in order.
+fn sinks_of<'e>(connector: &str, entries: &'e [CatalogueEntry]) -> Vec<&'e str> {
     let mut names = Vec::new();
     for entry in entries.iter().filter(|entry| entry.kind == StateTableKind::Sink) {
         // Sources without a table have entries of the same kind.
         let is_sink = entry.facts.shows.is_some();
-        if is_sink && entry.facts.connector.as_deref() == Some("file") {
+        if is_sink && entry.facts.connector.as_deref() == Some(connector) {
             names.push(entry.name.as_str());
         }
     }
@@ -482,6 +487,27 @@ mod tests {
     /// The catalogue of a plan over a state with the catalogue `held`.
     fn catalogue(plan: &Plan, held: Option<&Catalogue>) -> Catalogue {
         StateTables::of(plan, held).unwrap().catalogue("t")
+    }
+
+    #[test]
+    fn files_and_exports_keep_their_order() {
+        let file = |name: &str, path: &str| {
+            format!("CREATE SINK {name} FROM v WITH (connector = 'file', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE JSON;")
+        };
+        let export = |name: &str, path: &str| {
+            format!("CREATE SINK {name} FROM v WITH (connector = 'parquet', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE PARQUET;")
+        };
+        for sink in [&file as &dyn Fn(&str, &str) -> String, &export] {
+            let in_order = plan("n > 0", &[sink("a", "out/a"), sink("b", "out/b")].concat());
+            let held = catalogue(&in_order, None);
+            assert!(StateTables::of(&in_order, Some(&held)).is_ok());
+            let turned = plan("n > 0", &[sink("b", "out/b"), sink("a", "out/a")].concat());
+            assert_eq!(StateTables::of(&turned, Some(&held)).unwrap_err(), ["b"]);
+        }
+        // Each kind is numbered for itself.
+        let held = catalogue(&plan("n > 0", &[file("a", "a"), export("b", "b")].concat()), None);
+        let turned = plan("n > 0", &[export("b", "b"), file("a", "a")].concat());
+        assert!(StateTables::of(&turned, Some(&held)).is_ok());
     }
 
     fn index(catalogue: &Catalogue, name: &str) -> Option<u32> {

@@ -10,6 +10,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::SchemaError;
 
+/// The least number of an export among the outbox's targets; files count up from 1. The numbers are part of the stored
+/// form of a state.
+pub const EXPORT_TARGETS: u16 = 0x4000;
+
 /// The first byte of a chunk; it changes with the layout.
 const FORMAT: u8 = 1;
 

@@ -20,13 +20,15 @@ use connectors::kafka::Marker;
 use connectors::options::names_connector;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataflows::plan::Sink;
+use dataflows::plan::explain::export_path;
 use dataflows::plan::formats::Format;
+use dataflows::runtime::fill::Fill;
 use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
 use schemas::{Backoff, OutChunk, OutRecord, without_group};
 use state::{OutboxDepth, Snapshot, StateError, Store};
 
-use super::settled::{outbox_digest, settled_export};
+use super::settled::{ExportStart, outbox_digest, settled_export};
 use crate::driver::encode::CHUNK_BYTES;
 use crate::driver::{DriverConfig, Fate};
 use crate::exit::mistake;
@@ -68,36 +70,73 @@ struct ExportedTable {
     keyed: bool,
 }
 
-/// Looks at the export of a sink, which is target `number`, and changes nothing.
+/// Looks at the export of a sink, which is target `number`, and changes nothing. `fill` is the work of an edited
+/// topology's first epoch.
 ///
 /// # Errors
-/// When it cannot be read or written, belongs to another state, or two sinks name it.
+/// When it cannot be read or written, belongs to another state, or another sink writes there.
 pub fn look(
     config: &DriverConfig,
     (sink, parquet): (&Sink, &ParquetSink),
-    held: Option<&Store>,
+    (held, fill): (Option<&Store>, Option<&Fill>),
     number: u16,
 ) -> Result<()> {
-    for other in &config.plan.sinks {
-        let same = other.options.get("path").is_some_and(|path| path.trim_end_matches('/') == parquet.path);
-        if same && other.name != sink.name && names_connector(&other.options, "parquet") {
-            return Err(mistake(format!(
-                "the sinks {} and {} export to one path, {}\n  give each a path of its own",
-                sink.name, other.name, parquet.path
-            )));
-        }
-    }
+    refuse_shared_path(&config.plan.sinks, sink, &parquet.path)?;
     if let Some(directory) = parquet.directory() {
         // The directory itself is made later.
         let nearest = directory.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
         tempfile::tempfile_in(nearest)
             .with_context(|| format!("no file can be written in directory {}", nearest.display()))?;
     }
-    let marker = ExportWriter::peek(parquet, &std::env::temp_dir())?;
+    let newest = ExportWriter::peek(parquet, &std::env::temp_dir())?;
     if !config.fresh {
-        settled_export(held, marker.as_ref(), &parquet.path, number)?;
+        settled_export(held, newest.as_ref(), &parquet.path, start_of(config, sink, fill, number))?;
     }
     Ok(())
+}
+
+/// The start of a sink's export.
+fn start_of(config: &DriverConfig, sink: &Sink, fill: Option<&Fill>, number: u16) -> ExportStart {
+    let at = config.plan.sinks.iter().position(|other| other.name == sink.name);
+    ExportStart::of(fill, at.unwrap_or(usize::MAX), number)
+}
+
+/// Refuses two exports to one path, and one within the other's.
+fn refuse_shared_path(sinks: &[Sink], sink: &Sink, path: &str) -> Result<()> {
+    let own = whole_path(path);
+    for other in sinks.iter().filter(|other| other.name != sink.name) {
+        let Some(path) = other.options.get("path") else { continue };
+        if !names_connector(&other.options, "parquet") {
+            continue;
+        }
+        let theirs = whole_path(path);
+        let how = match (lies_in(&own, &theirs), lies_in(&theirs, &own)) {
+            (true, true) => format!("to one path, {own}"),
+            (true, false) => format!("into each other: {own} is within {theirs}"),
+            (false, true) => format!("into each other: {theirs} is within {own}"),
+            (false, false) => continue,
+        };
+        return Err(mistake(format!(
+            "the sinks {} and {} export {how}\n  give each a path of its own",
+            sink.name, other.name
+        )));
+    }
+    Ok(())
+}
+
+/// A path in one spelling, from the root on.
+fn whole_path(path: &str) -> String {
+    if path.contains("://") {
+        return export_path(path);
+    }
+    let whole = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+    export_path(&whole.to_string_lossy())
+}
+
+/// Tells whether a path is another, or below it.
+fn lies_in(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above.ends_with('/'))
 }
 
 impl Export {
@@ -114,11 +153,12 @@ impl Export {
         let mode = parquet.mode(sink.format == Format::Upsert);
         let shape = ExportShape::new(&config.plan.rels[sink.rel].schema, mode, &parquet.partition_by)?;
         let scratch = scratch_folder(store.state_id(), number);
-        let (mut writer, marker) = ExportWriter::open(parquet, shape, (store.state_id(), &scratch))?;
+        let (mut writer, _) = ExportWriter::open(parquet, shape, (store.state_id(), &scratch))?;
         if config.fresh {
             writer.claim()?;
         } else {
-            let at = settled_export(Some(store), marker.as_ref(), &parquet.path, number)?;
+            let start = start_of(config, sink, state_tables.fill.as_deref(), number);
+            let at = settled_export(Some(store), writer.newest(), &parquet.path, start)?;
             writer.recover()?;
             if at > 0 {
                 store.delete_outbox(number, at)?;
@@ -382,4 +422,18 @@ fn read_view(
 
 fn unreadable(error: StateError) -> ConnectorError {
     ConnectorError::ExportRows(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_compared_by_their_place() {
+        let lies = |path: &str, above: &str| lies_in(&whole_path(path), &whole_path(above));
+        assert!(lies("out/a", "./out//a/") && lies("./out/a/", "out/a"));
+        assert!(lies("out/a/b", "out/a") && !lies("out/a", "out/a/b"));
+        assert!(!lies("out/ab", "out/a") && lies("out", "/"));
+        assert!(lies("s3://b/x/y", "s3://b/x/") && lies("s3://b/x", "s3://b") && !lies("s3://bc", "s3://b"));
+    }
 }

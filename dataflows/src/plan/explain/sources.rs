@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
 
 use super::length_text;
 use crate::plan::Source;
@@ -38,7 +39,57 @@ pub(super) fn key_of(source: &Source, word: &str) -> String {
 pub(super) fn connector_text(options: &BTreeMap<String, String>) -> String {
     let connector = options.get("connector").map_or("nothing", String::as_str);
     match options.get("topic").or(options.get("path")) {
+        Some(path) if connector == "parquet" => format!("{connector} {}", export_path(path)),
         Some(at) => format!("{connector} {at}"),
         None => connector.to_owned(),
+    }
+}
+
+/// The path of an export in one spelling: `./exports//a/` and `exports/b/../a` are `exports/a`. Links are not followed.
+/// Of a URL only slashes at its end go: stores take names as they are.
+pub fn export_path(path: &str) -> String {
+    if path.contains("://") {
+        return path.trim_end_matches('/').to_owned();
+    }
+    let mut kept = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(kept.components().next_back(), Some(Component::Normal(_))) => {
+                kept.pop();
+            }
+            // There is nothing above the root.
+            Component::ParentDir if kept.has_root() => {}
+            _ => kept.push(part),
+        }
+    }
+    if kept.as_os_str().is_empty() { ".".to_owned() } else { kept.to_string_lossy().into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        let cases = [
+            ("exports/a", "exports/a"),
+            ("./exports//a/", "exports/a"),
+            ("exports/b/../a/.", "exports/a"),
+            ("../../a", "../../a"),
+            ("a/../..", ".."),
+            ("/a/../../b", "/b"),
+            ("a/..", "."),
+            ("s3://b/x//", "s3://b/x"),
+            ("s3://b/./x", "s3://b/./x"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(export_path(path), expected, "{path}");
+        }
+        let options = |path: &str| {
+            let pairs = [("connector", "parquet"), ("path", path)];
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        };
+        assert_eq!(connector_text(&options("./a/")), connector_text(&options("a")));
     }
 }

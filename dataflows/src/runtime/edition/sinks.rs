@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use schemas::EXPORT_TARGETS;
 use state::{CatalogueEntry, EditionFacts, StateTableKind};
 
 use super::matching::entry_of;
@@ -44,7 +45,7 @@ impl Sends {
 pub(super) struct SinkWork {
     /// By sink.
     pub fills: BTreeMap<usize, SinkFill>,
-    /// The outbox's targets that the topology has no more.
+    /// The outbox's targets that the topology has no more, or that are those of other places.
     pub dropped_targets: Vec<u16>,
 }
 
@@ -74,7 +75,9 @@ impl EditionComparison<'_> {
             part.sends = Some(sends.0);
             parts.push(part);
         }
-        self.compare_files(&mut work, refusals);
+        for kind in TARGET_KINDS {
+            self.compare_targets(kind, &mut work, refusals);
+        }
         Ok((parts, work))
     }
 
@@ -187,40 +190,68 @@ impl EditionComparison<'_> {
         key_names(&self.plan.rels[sink.rel].schema, &sink.key)
     }
 
-    /// Compares the files that sinks write to: each is a target of the outbox by its place among them, so they
-    /// keep their order.
-    fn compare_files(&self, work: &mut SinkWork, refusals: &mut Vec<Obstacle>) {
+    /// Compares the files and exports that sinks write to: each is a target of the outbox by its place among its kind,
+    /// so they keep their order.
+    fn compare_targets(&self, kind: TargetKind, work: &mut SinkWork, refusals: &mut Vec<Obstacle>) {
         let mut before = Vec::new();
         for entry in &self.held.entries {
-            let is_file = entry.facts.connector.as_deref() == Some("file");
-            if entry.kind == StateTableKind::Sink && is_file && !entry.name.starts_with("source ") {
+            let is_held = entry.facts.connector.as_deref() == Some(kind.connector);
+            if entry.kind == StateTableKind::Sink && is_held && !entry.name.starts_with("source ") {
                 before.push(entry.facts.edition.clone().unwrap_or_default().place);
             }
         }
         let mut now = Vec::new();
         for (at, sink) in self.plan.sinks.iter().enumerate() {
-            if sink.options.get("connector").map(String::as_str) == Some("file") {
+            if sink.options.get("connector").map(String::as_str) == Some(kind.connector) {
                 now.push((self.wanted_sink(at).unwrap_or_default().place, &sink.name));
             }
         }
-        for (number, place) in before.iter().enumerate() {
-            match now.get(number) {
+        for (place, number) in before.iter().zip(kind.first..) {
+            let stays = now.iter().any(|(other, _)| other == place);
+            match now.get(usize::from(number - kind.first)) {
                 Some((other, _)) if other == place => {}
-                Some((_, name)) => {
+                // A new export, or one with another path, in the place of one that is gone: nothing waits for that one.
+                Some((other, _)) if kind.is_export() && !stays && !before.contains(other) => {
+                    work.dropped_targets.push(number);
+                }
+                None if !stays => work.dropped_targets.push(number),
+                other => {
+                    let name = other.map_or_else(String::new, |(_, name)| (*name).clone());
                     refusals.push(Obstacle {
-                        part: (*name).clone(),
                         message: format!("sink {name} stands where {place} was written to by another"),
-                        hint: "sinks to files keep their order: put new ones behind them, and leave out none but \
-                               the last"
-                            .to_owned(),
+                        part: name,
+                        hint: format!(
+                            "sinks to {} keep their order: put new ones behind them, and leave out none but the last",
+                            kind.plural
+                        ),
                         is_gap: false,
                     });
                     return;
                 }
-                // Files are numbered from 1.
-                None => work.dropped_targets.extend(u16::try_from(number + 1).ok()),
             }
         }
+    }
+}
+
+/// A kind of sinks whose targets are numbered.
+#[derive(Clone, Copy)]
+struct TargetKind {
+    connector: &'static str,
+    /// The number of the first.
+    first: u16,
+    /// The word for several.
+    plural: &'static str,
+}
+
+/// The kinds, as `connectors::sink` numbers them.
+const TARGET_KINDS: [TargetKind; 2] = [
+    TargetKind { connector: "file", first: 1, plural: "files" },
+    TargetKind { connector: "parquet", first: EXPORT_TARGETS, plural: "exports" },
+];
+
+impl TargetKind {
+    fn is_export(self) -> bool {
+        self.first == EXPORT_TARGETS
     }
 }
 
@@ -251,4 +282,58 @@ fn key_names(schema: &SchemaRef, key: &[usize]) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use state::Progress;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::runtime::edition::Edition;
+    use crate::runtime::state_tables::StateTables;
+    use crate::sql::{SqlFile, compile};
+
+    /// The plan of a view with exports, given by name and path.
+    fn plan(exports: &[(&str, &str)]) -> Plan {
+        let mut text = "CREATE TABLE t (k INT, n INT, PRIMARY KEY (k)) WITH (connector = 'file', path = 't') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW v AS SELECT k, n FROM t;"
+            .to_owned();
+        for (name, path) in exports {
+            text.push_str(&format!(
+                "CREATE SINK {name} FROM v WITH (connector = 'parquet', path = '{path}', primary_key = 'k') \
+                 FORMAT UPSERT ENCODE PARQUET;"
+            ));
+        }
+        let no_file = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+        compile(&[SqlFile { name: "t.sql".to_owned(), text }], &|_| None, &no_file, &|_| Ok(None)).unwrap()
+    }
+
+    /// Dropped targets of an edit, or the refusals.
+    fn edited(before: &[(&str, &str)], now: &[(&str, &str)]) -> Result<Vec<u16>, Vec<String>> {
+        let held = StateTables::of(&plan(before), None).unwrap().catalogue("t");
+        let edition = Edition::of(&plan(now), (&held, &Progress::default()), false).unwrap();
+        if edition.refusals.is_empty() {
+            Ok(edition.tables.fill.unwrap().dropped_targets.clone())
+        } else {
+            Err(edition.refusals.into_iter().map(|refusal| refusal.message).collect())
+        }
+    }
+
+    #[test]
+    fn a_target_is_given_up_with_its_export() {
+        const FIRST: u16 = EXPORT_TARGETS;
+        let (a, b) = (("a", "out/a"), ("b", "out/b"));
+        assert_eq!(edited(&[a], &[a, b]), Ok(vec![]));
+        assert_eq!(edited(&[a, b], &[a]), Ok(vec![FIRST + 1]));
+        assert_eq!(edited(&[a], &[]), Ok(vec![FIRST]));
+        assert_eq!(edited(&[a], &[("a", "./out/a/"), b]), Ok(vec![]), "another spelling is no other place");
+        assert_eq!(edited(&[a], &[("c", "out/a"), b]), Ok(vec![]), "another name is no other place");
+        assert_eq!(edited(&[a, b], &[("a", "out/c"), b]), Ok(vec![FIRST]), "another path is a new export");
+        assert_eq!(edited(&[a, b], &[("c", "out/c"), b]), Ok(vec![FIRST]));
+        for now in [&[b, a][..], &[b], &[b, ("c", "out/c")]] {
+            let refused = edited(&[a, b], now).unwrap_err();
+            assert_eq!(refused, ["sink b stands where parquet out/a was written to by another"]);
+        }
+    }
 }
