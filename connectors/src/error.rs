@@ -217,6 +217,16 @@ pub enum ConnectorError {
         /// Set when it may do so later.
         passes: bool,
     },
+    /// A step of an export would have too many files; one of fewer epochs may not.
+    #[error(
+        "export {place} would get more than {most} files at once: name columns with fewer values in partition_by, or a greater target_size"
+    )]
+    TooManyFiles {
+        /// Its path.
+        place: String,
+        /// Most files of a step.
+        most: usize,
+    },
     /// An export is not as it must be. Final.
     #[error("export {place} {message}")]
     Export {
@@ -339,6 +349,16 @@ impl ConnectorError {
         )
     }
 
+    /// Returns true when a running export tries its step again: its disk is full, gone or broken, its store is away, or
+    /// lets nobody in. At a start the same failures are told at once.
+    pub fn passes_for_export(&self) -> bool {
+        let of_place = matches!(
+            self,
+            ConnectorError::Io { .. } | ConnectorError::Parquet { .. } | ConnectorError::Storage { .. }
+        );
+        of_place || self.is_transient()
+    }
+
     /// Returns true when the user has to change the topology, the options or the broker.
     pub fn is_mistake(&self) -> bool {
         matches!(
@@ -353,6 +373,7 @@ impl ConnectorError {
                 | ConnectorError::Refused { .. }
                 | ConnectorError::NoTimestamps
                 | ConnectorError::Export { .. }
+                | ConnectorError::TooManyFiles { .. }
                 | ConnectorError::Storage { passes: false, .. }
         )
     }

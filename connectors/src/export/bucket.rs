@@ -14,7 +14,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutP
 use tokio::runtime::Runtime;
 
 use super::settings::ParquetSink;
-use super::store::{ExportStore, VisitFile};
+use super::store::{ExportStore, VisitFile, process_folder};
 use crate::ConnectorError;
 
 /// Bytes of one part of an object; smaller files are sent at once.
@@ -24,6 +24,7 @@ const PART_BYTES: usize = 8 << 20;
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
+    staging_root: PathBuf,
     staging: PathBuf,
     /// The URL, for messages.
     url: String,
@@ -49,7 +50,8 @@ impl Bucket {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectorError::io(scratch, error))?;
-        Ok(Bucket { store, prefix, staging: scratch.to_path_buf(), url: url.to_owned(), runtime })
+        let (staging_root, staging) = (scratch.to_path_buf(), scratch.join(process_folder()));
+        Ok(Bucket { store, prefix, staging_root, staging, url: url.to_owned(), runtime })
     }
 
     /// The object of a path; its parts are escaped already.
@@ -176,6 +178,10 @@ impl ExportStore for Bucket {
     fn staging(&self) -> &Path {
         &self.staging
     }
+
+    fn staging_root(&self) -> &Path {
+        &self.staging_root
+    }
 }
 
 /// The store of a URL `SCHEME://BUCKET/PREFIX`, and the prefix.
@@ -206,16 +212,23 @@ fn connect(sink: &ParquetSink) -> Result<(Arc<dyn ObjectStore>, String), Connect
 mod clouds {
     use std::collections::BTreeMap;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use object_store::aws::AmazonS3Builder;
     use object_store::azure::MicrosoftAzureBuilder;
     use object_store::gcp::GoogleCloudStorageBuilder;
-    use object_store::{ObjectStore, Result};
+    use object_store::{ObjectStore, Result, RetryConfig};
+
+    /// Repetitions of a request that fails. They are few and short, since the exporter tries its step again itself, with
+    /// longer pauses, and the other exports wait for the thread.
+    fn retries() -> RetryConfig {
+        RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(10), ..RetryConfig::default() }
+    }
 
     type Options = BTreeMap<String, String>;
 
     pub fn s3(bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-        let mut s3 = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        let mut s3 = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries());
         if let Some(region) = options.get("region") {
             s3 = s3.with_region(region);
         }
@@ -235,7 +248,7 @@ mod clouds {
     }
 
     pub fn google(bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-        let mut gcs = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+        let mut gcs = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries());
         if let Some(account) = options.get("service_account") {
             gcs = gcs.with_service_account_path(account);
         }
@@ -246,7 +259,7 @@ mod clouds {
     }
 
     pub fn azure(container: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-        let mut azure = MicrosoftAzureBuilder::from_env().with_container_name(container);
+        let mut azure = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries());
         if let Some(account) = options.get("account_name") {
             azure = azure.with_account(account);
         }

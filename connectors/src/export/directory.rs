@@ -9,27 +9,33 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::layout::STAGING;
-use super::store::{ExportStore, VisitFile};
+use super::store::{ExportStore, VisitFile, process_folder};
 use crate::ConnectorError;
 
 /// A local directory.
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    staging_root: PathBuf,
     staging: PathBuf,
 }
 
 impl Directory {
     /// The directory at `root`, which need not exist yet.
     pub fn new(root: &Path) -> Directory {
-        Directory { root: root.to_path_buf(), staging: root.join(STAGING) }
+        let staging_root = root.join(STAGING);
+        let staging = staging_root.join(process_folder());
+        Directory { root: root.to_path_buf(), staging_root, staging }
     }
 
     /// Writes a small file to the staging folder and syncs it.
     fn stage(&self, content: &[u8]) -> Result<PathBuf, ConnectorError> {
         let path = self.staging.join("note");
         // A crash may have left it as a second name of a manifest, which must not be written over.
-        self.remove(&format!("{STAGING}/note"))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(ConnectorError::io(&path, error)),
+            _ => {}
+        }
         fs::create_dir_all(&self.staging).map_err(|error| ConnectorError::io(&self.staging, error))?;
         let written = File::create_new(&path).and_then(|mut file| {
             file.write_all(content)?;
@@ -146,5 +152,9 @@ impl ExportStore for Directory {
 
     fn staging(&self) -> &Path {
         &self.staging
+    }
+
+    fn staging_root(&self) -> &Path {
+        &self.staging_root
     }
 }

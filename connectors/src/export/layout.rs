@@ -6,7 +6,7 @@
 //! current/epoch=40/part-00000.parquet                            the view at epoch 40
 //! latest.json                                                    the newest copy of the view
 //! _manifests/00000000000000000040.json                           the files of a step, by its epoch
-//! _staging/                                                      files that are being written
+//! _staging/PROCESS/                                              files that a process is writing
 //! ```
 //!
 //! Partitions are named as Hive names them, so that every reader knows them; readers skip names that begin with `_`.
@@ -19,6 +19,10 @@ pub const STAGING: &str = "_staging";
 pub const LATEST: &str = "latest.json";
 /// The folders of rows, changes and copies.
 pub const CONTENT: [&str; 3] = ["data", "changes", "current"];
+/// Most bytes of a value in the name of a partition.
+const VALUE_BYTES: usize = 200;
+/// Bytes of a longer value that stand in front of its digest.
+const PREFIX_BYTES: usize = 160;
 /// The value of a partition whose column is NULL.
 const NULL_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -61,7 +65,8 @@ pub fn join_path(folder: &str, partition: &str, name: &str) -> String {
 }
 
 /// Appends `name=value` to a partition. Bytes beside letters, digits, `_`, `-` and `.` are written as `%XX`; readers
-/// undo that.
+/// undo that. Of a value that is longer than [`VALUE_BYTES`] in that form the beginning stands there, and a digest of all
+/// of it: no file system has longer names.
 pub fn push_partition(partition: &mut String, name: &str, value: Option<&str>) {
     if !partition.is_empty() {
         partition.push('/');
@@ -71,7 +76,18 @@ pub fn push_partition(partition: &mut String, name: &str, value: Option<&str>) {
     match value {
         // An empty text would end in `=`, which Hive reads as NULL, too.
         None | Some("") => partition.push_str(NULL_VALUE),
-        Some(value) => push_escaped(partition, value),
+        Some(value) => {
+            let begin = partition.len();
+            push_escaped(partition, value);
+            if partition.len() - begin > VALUE_BYTES {
+                let digest = schemas::digest(&[value.as_bytes()]);
+                let mut cut = begin + PREFIX_BYTES;
+                // Not within a `%XX`.
+                cut -= partition[begin..cut].bytes().rev().take(2).position(|byte| byte == b'%').map_or(0, |at| at + 1);
+                partition.truncate(cut);
+                partition.push_str(&format!("..{digest:032x}"));
+            }
+        }
     }
 }
 
@@ -118,6 +134,20 @@ mod tests {
             let mut partition = String::new();
             push_partition(&mut partition, "p", value);
             assert_eq!(partition, expected);
+        }
+        let named = |value: &str| {
+            let mut partition = String::new();
+            push_partition(&mut partition, "p", Some(value));
+            partition
+        };
+        assert_eq!(named(&"x".repeat(200)), format!("p={}", "x".repeat(200)));
+        for (unit, bytes) in [("x", 1), ("é", 6), ("aé", 7), ("abé", 8)] {
+            let (one, other) = (named(&unit.repeat(201)), named(&unit.repeat(202)));
+            assert!(one != other && one.len() <= 2 + 200, "{one}");
+            let (prefix, digest) = one[2..].split_once("..").unwrap();
+            assert!(prefix.len() > 160 - bytes && digest.len() == 32, "{one}");
+            let escapes = prefix.match_indices('%').all(|(at, _)| at + 2 < prefix.len());
+            assert!(escapes, "no escape is cut: {one}");
         }
         let mut partition = "a=1".to_owned();
         push_partition(&mut partition, "date", Some("2026-01-05"));

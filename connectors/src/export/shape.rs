@@ -38,8 +38,18 @@ pub struct ExportShape {
     codec: RowCodec,
     /// Columns of the view that are in the files.
     kept: Vec<usize>,
-    /// By partition: its name and its column of the view.
-    partitions: Vec<(String, usize)>,
+    partitions: Vec<Partition>,
+}
+
+/// A partition of an export.
+#[derive(Debug)]
+struct Partition {
+    /// The name in front of its values.
+    name: String,
+    /// The column of the view that has them.
+    at: usize,
+    /// The column's name, which is another where a time gives its day.
+    column: String,
 }
 
 impl ExportShape {
@@ -55,7 +65,10 @@ impl ExportShape {
         let mut partitions = Vec::new();
         for name in partition_by {
             let found = view.column_with_name(name);
-            let named = found.and_then(|(at, field)| Some((partition_name(field)?.to_owned(), at)));
+            let named = found.and_then(|(at, field)| {
+                let column = field.name().clone();
+                Some(Partition { name: partition_name(field)?.to_owned(), at, column })
+            });
             let Some(named) = named else {
                 let message = format!("there is no column {name} that partitions can be named by");
                 return Err(ConnectorError::config("partition_by", message));
@@ -69,7 +82,7 @@ impl ExportShape {
         }
         let mut kept = Vec::new();
         for (at, field) in view.fields().iter().enumerate() {
-            if !partitions.iter().any(|(name, column)| *column == at && name == field.name()) {
+            if !partitions.iter().any(|partition| partition.at == at && partition.name == *field.name()) {
                 kept.push(at);
                 fields.push(nullable_field(field));
             }
@@ -81,9 +94,12 @@ impl ExportShape {
     /// The mode and the partitions as text: an export that has begun keeps both.
     pub fn form(&self) -> String {
         let mut form = self.mode.word().to_owned();
-        for (at, (name, _)) in self.partitions.iter().enumerate() {
+        for (at, Partition { name, column, .. }) in self.partitions.iter().enumerate() {
             form.push_str(if at == 0 { " by " } else { ", " });
             form.push_str(name);
+            if name != column {
+                form.push_str(&format!(" of {column}"));
+            }
         }
         form
     }
@@ -121,11 +137,11 @@ impl ExportShape {
         if self.partitions.is_empty() {
             return Ok(found);
         }
-        let wanted: Vec<usize> = self.partitions.iter().map(|(_, column)| *column).collect();
+        let wanted: Vec<usize> = self.partitions.iter().map(|partition| partition.at).collect();
         let columns = self.codec.decode_columns(rows.into_iter(), &wanted)?;
-        for ((name, _), column) in self.partitions.iter().zip(&columns) {
-            for (at, partition) in found.iter_mut().enumerate() {
-                push_partition(partition, name, partition_value(column, at).as_deref());
+        for (partition, column) in self.partitions.iter().zip(&columns) {
+            for (at, path) in found.iter_mut().enumerate() {
+                push_partition(path, &partition.name, partition_value(column, at).as_deref());
             }
         }
         Ok(found)

@@ -1,14 +1,15 @@
 //! The rows of some epochs as files in the staging folder, one or more for each partition.
 //!
 //! Rows are read again for every few partitions, so that only a few files are open at a time, however many partitions
-//! there are: first the names of the partitions are collected, then their rows are written. Memory is bounded by the
-//! row groups of the open files.
+//! there are: first the names of the partitions are collected, of which a step has a bounded number, then their rows are
+//! written. Memory is bounded by the row groups of the open files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, RecordBatchReader, UInt32Array};
 use arrow::compute::take_record_batch;
+use arrow::datatypes::Schema;
 
 use super::layout::{copy_folder, join_path, range_name, range_of};
 use super::manifest::NamedFile;
@@ -44,8 +45,8 @@ pub struct StagePlan<'a> {
     pub last: u64,
     /// Bytes from which a file is complete.
     pub target_bytes: u64,
-    /// Set when small files are merged with the new rows.
-    pub compact: bool,
+    /// Epochs of the manifests, when small files are merged with the new rows.
+    pub compact: Option<&'a BTreeSet<u64>>,
     /// The export's name in messages.
     pub place: &'a str,
 }
@@ -76,41 +77,33 @@ impl StagePlan<'_> {
     pub fn write_files(&self, rows: &ReadChunks<'_>) -> Result<Vec<StagedFile>, ConnectorError> {
         let folder = self.store.staging();
         std::fs::create_dir_all(folder).map_err(|error| ConnectorError::io(folder, error))?;
-        let mut staged = Vec::new();
-        if !self.shape.is_partitioned() {
-            self.write_partitions(&BTreeSet::from([String::new()]), rows, &mut staged)?;
-            if staged.is_empty() && self.shape.mode == ExportMode::Current {
-                let empty = self.open_part("", 0)?;
-                staged.push(self.finish_part(empty)?);
+        let (mut staged, mut left) = (Vec::new(), self.find_partitions(rows)?);
+        while !left.is_empty() {
+            let mut next = BTreeSet::new();
+            while next.len() < OPEN_FILES
+                && let Some(partition) = left.pop_first()
+            {
+                next.insert(partition);
             }
-            return Ok(staged);
-        }
-        let mut done: Option<String> = None;
-        loop {
-            let next = self.next_partitions(rows, done.as_deref())?;
             self.write_partitions(&next, rows, &mut staged)?;
-            if next.len() < OPEN_FILES {
-                return Ok(staged);
-            }
-            done = next.last().cloned();
         }
+        if staged.is_empty() && self.shape.mode == ExportMode::Current {
+            // The view is empty, and its copy is a file without rows, in no partition.
+            let empty = self.open_part("", 0)?;
+            staged.push(self.finish_part(empty)?);
+        }
+        Ok(staged)
     }
 
-    /// The first few partitions behind `done`.
-    fn next_partitions(
-        &self,
-        rows: &ReadChunks<'_>,
-        done: Option<&str>,
-    ) -> Result<BTreeSet<String>, ConnectorError> {
+    /// The partitions of the rows.
+    fn find_partitions(&self, rows: &ReadChunks<'_>) -> Result<BTreeSet<String>, ConnectorError> {
+        if !self.shape.is_partitioned() {
+            return Ok(BTreeSet::from([String::new()]));
+        }
         let mut found = BTreeSet::new();
         rows(&mut |_, chunk| {
-            for partition in self.shape.read_partitions(chunk)? {
-                let is_next = done.is_none_or(|done| partition.as_str() > done);
-                if is_next && found.insert(partition) && found.len() > OPEN_FILES {
-                    found.pop_last();
-                }
-            }
-            Ok(())
+            found.extend(self.shape.read_partitions(chunk)?);
+            if found.len() > MAX_FILES { Err(self.too_many_files()) } else { Ok(()) }
         })?;
         Ok(found)
     }
@@ -166,43 +159,67 @@ impl StagePlan<'_> {
             return Ok(OpenPart { file, path, replaces: Vec::new() });
         }
         let folder = if self.shape.mode == ExportMode::Changes { "changes" } else { "data" };
-        let small = if self.compact { self.small_files(folder, partition)? } else { Vec::new() };
-        let mut first = self.first;
-        for path in &small {
-            let copy = self.store.staging().join("merged.part");
-            let readable = self.store.fetch(path, &copy)?;
+        let small = if self.compact.is_some() { self.small_files(folder, partition)? } else { Vec::new() };
+        let (mut first, mut replaces) = (self.first, Vec::new());
+        for SmallFile { path, copy, readable } in small {
             for batch in read_part(&readable)? {
                 let batch = batch.map_err(|error| ConnectorError::parquet(&readable, error.into()))?;
                 let batch = RecordBatch::try_new(self.shape.schema.clone(), batch.columns().to_vec());
                 file.write(&batch.map_err(|error| ConnectorError::parquet(&readable, error.into()))?)?;
             }
-            first = range_of(path).map_or(first, |(begin, _)| begin.min(first));
+            first = range_of(&path).map_or(first, |(begin, _)| begin.min(first));
+            // A store without copies has none here.
+            let _ = std::fs::remove_file(copy);
+            replaces.push(path);
         }
         let path = join_path(folder, partition, &range_name(first, self.last));
-        Ok(OpenPart { file, path, replaces: small })
+        Ok(OpenPart { file, path, replaces })
     }
 
     /// The last files of a partition that together are smaller than a file should be, oldest first; none if they are
-    /// few, since merging each time would write every row over and over.
-    fn small_files(&self, folder: &str, partition: &str) -> Result<Vec<String>, ConnectorError> {
+    /// few, since merging each time would write every row over and over. Files with other columns, of an earlier text of
+    /// the topology, stay as they are, and so do those before them.
+    fn small_files(&self, folder: &str, partition: &str) -> Result<Vec<SmallFile>, ConnectorError> {
+        let Some(manifests) = self.compact else { return Ok(Vec::new()) };
         let folder = if partition.is_empty() { folder.to_owned() } else { format!("{folder}/{partition}") };
         let mut found = Vec::new();
         self.store.list(&folder, None, &mut |path, bytes| {
-            if let Some((first, _)) = range_of(path).filter(|(_, last)| *last < self.first) {
+            // Without a manifest it is what another process left.
+            let held = |(_, last): &(u64, u64)| *last < self.first && manifests.contains(last);
+            if let Some((first, _)) = range_of(path).filter(held) {
                 found.push((first, path.to_owned(), bytes));
             }
         })?;
         found.sort_unstable();
-        let (mut small, mut sum) = (Vec::new(), 0);
+        let (mut wanted, mut sum) = (Vec::new(), 0);
         for (_, path, bytes) in found.into_iter().rev() {
             sum += bytes;
             if bytes > self.target_bytes / 2 || sum > self.target_bytes {
                 break;
             }
-            small.push(path);
+            wanted.push(path);
+        }
+        let mut small = Vec::new();
+        if wanted.len() < MERGED_FROM {
+            return Ok(small);
+        }
+        for (path, number) in wanted.into_iter().zip(0..) {
+            let copy = self.store.staging().join(format!("merged-{number}.part"));
+            let readable = self.store.fetch(&path, &copy)?;
+            match read_part(&readable) {
+                Ok(part) if has_columns(&part.schema(), &self.shape.schema) => {}
+                Ok(_) | Err(ConnectorError::Parquet { .. }) => {
+                    let _ = std::fs::remove_file(&copy);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            small.push(SmallFile { path, copy, readable });
         }
         if small.len() < MERGED_FROM {
-            return Ok(Vec::new());
+            for SmallFile { copy, .. } in small.drain(..) {
+                let _ = std::fs::remove_file(copy);
+            }
         }
         small.reverse();
         Ok(small)
@@ -217,11 +234,26 @@ impl StagePlan<'_> {
     }
 
     fn too_many_files(&self) -> ConnectorError {
-        let message = format!(
-            "would get more than {MAX_FILES} files at once: name columns with fewer values in partition_by, or a greater target_size"
-        );
-        ConnectorError::export(self.place, message)
+        ConnectorError::TooManyFiles { place: self.place.to_owned(), most: MAX_FILES }
     }
+}
+
+/// A file that is to be merged.
+struct SmallFile {
+    /// Its path.
+    path: String,
+    /// The place of its copy, in a store that makes one.
+    copy: PathBuf,
+    /// The place where it can be read.
+    readable: PathBuf,
+}
+
+/// Tells whether a file has the columns of the export, by names and types.
+fn has_columns(file: &Schema, export: &Schema) -> bool {
+    file.fields().len() == export.fields().len()
+        && file.fields().iter().zip(export.fields()).all(|(file, export)| {
+            file.name() == export.name() && file.data_type() == export.data_type()
+        })
 }
 
 /// The places of the rows of each partition.

@@ -1,7 +1,9 @@
 //! The place that the files of an export are in, as the writer needs it.
 //!
-//! [`Directory`](super::directory::Directory) is a local directory, whose changes survive a power failure once a method has returned; [`Bucket`](super::bucket::Bucket) is an object store. Paths are relative, with `/` between their parts.
+//! [`Directory`](super::directory::Directory) is a local directory, whose changes survive a power failure once a method
+//! has returned; [`Bucket`](super::bucket::Bucket) is an object store. Paths are relative, with `/` between their parts.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use crate::ConnectorError;
@@ -37,6 +39,14 @@ pub trait ExportStore: Send {
     /// Removes a file, if there is one.
     fn remove(&self, path: &str) -> Result<(), ConnectorError>;
 
-    /// The local folder of files that are being written.
+    /// The local folder of files that this process is writing: [`process_folder`] below [`ExportStore::staging_root`].
     fn staging(&self) -> &Path;
+
+    /// The local folder of files that any process is writing.
+    fn staging_root(&self) -> &Path;
+}
+
+/// A name for the folder of a process: two processes on one export must not write to one file.
+pub fn process_folder() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

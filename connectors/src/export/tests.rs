@@ -45,9 +45,13 @@ impl Place {
         }
     }
 
-    /// Number of files in the staging folder.
+    /// Number of files that processes have staged and that are in no place yet.
     fn staged(&self) -> usize {
-        std::fs::read_dir(self.store().staging()).map_or(0, Iterator::count)
+        let mut files = 0;
+        for process in std::fs::read_dir(self.store().staging_root()).into_iter().flatten() {
+            files += std::fs::read_dir(process.unwrap().path()).map_or(0, Iterator::count);
+        }
+        files
     }
 
     /// Paths and contents of all files.
@@ -444,4 +448,109 @@ fn a_staged_note_is_never_a_manifest() {
     assert!(!store.create("_manifests/b.json", b"third").unwrap());
     assert_eq!(store.read("_manifests/a.json").unwrap().as_deref(), Some(&b"first"[..]));
     assert_eq!(store.read("_manifests/b.json").unwrap().as_deref(), Some(&b"second"[..]));
+}
+
+#[test]
+fn two_processes_stage_in_folders_of_their_own() {
+    for place in Place::both() {
+        let (one, other) = (place.store(), place.store());
+        assert_ne!(one.staging(), other.staging());
+        assert_eq!(one.staging().parent(), Some(one.staging_root()));
+        assert_eq!(one.staging_root(), other.staging_root());
+        stage_something(&*one);
+        assert_eq!(place.staged(), 1, "whoever has staged it");
+    }
+}
+
+#[test]
+fn a_file_of_another_process_is_no_part() {
+    for place in Place::both() {
+        let sink = sink(&[("compaction", "on")]);
+        let (mut writer, _) = open(&place, &sink, ExportMode::Append);
+        writer.recover().unwrap();
+        let mut expected = Vec::new();
+        for epoch in [1, 2, 4, 5, 6, 7, 8] {
+            write(&mut writer, epoch, &[(epoch, chunk(None, &[(Some("a"), epoch as i64, 0)]))]).unwrap();
+            expected.push(format!("a {epoch}"));
+        }
+        // A process that wrote epoch 3 ended before its manifest. With it there would be eight small files.
+        let orphan = format!("data/{}", range_name(3, 3));
+        let content = any_file(&*place.store(), "data");
+        place.store().replace(&orphan, &content).unwrap();
+        write(&mut writer, 9, &[(9, chunk(None, &[(Some("a"), 9, 0)]))]).unwrap();
+        expected.push("a 9".to_owned());
+        assert!(place.files().contains_key(&orphan), "it is not merged");
+        writer.recover().unwrap();
+        assert_eq!(place.all_rows("data"), expected);
+    }
+}
+
+#[test]
+fn files_with_other_columns_are_not_merged() {
+    for place in Place::both() {
+        let sink = sink(&[("compaction", "on")]);
+        let (mut writer, _) = open(&place, &sink, ExportMode::Append);
+        writer.recover().unwrap();
+        for epoch in 1..=8 {
+            write(&mut writer, epoch, &[(epoch, chunk(None, &[(Some("a"), epoch as i64, 0)]))]).unwrap();
+        }
+        drop(writer);
+        // The first two columns have changed places by name: their types alone would not tell.
+        let mut fields: Vec<Field> = view().fields().iter().map(|field| field.as_ref().clone()).collect();
+        fields[0] = fields[0].clone().with_name("region");
+        let shape = ExportShape::new(&Schema::new(fields), ExportMode::Append, &[]).unwrap();
+        let (mut writer, _) = ExportWriter::with_store(&sink, shape, place.store(), "me").unwrap();
+        writer.recover().unwrap();
+        for epoch in 9..=17 {
+            write(&mut writer, epoch, &[(epoch, chunk(None, &[(Some("a"), epoch as i64, 0)]))]).unwrap();
+        }
+        let files = place.files();
+        let mut expected: Vec<String> = (1..=8).map(|epoch| format!("data/{}", range_name(epoch, epoch))).collect();
+        expected.push(format!("data/{}", range_name(9, 17)));
+        let data: Vec<&String> = files.keys().filter(|path| path.starts_with("data/")).collect();
+        assert_eq!(data, expected.iter().collect::<Vec<_>>());
+        assert_eq!(place.all_rows("data").len(), 17);
+        assert_eq!(place.staged(), 0);
+    }
+}
+
+#[test]
+fn a_partitioned_copy_of_nothing_is_a_file() {
+    for place in Place::both() {
+        let sink = sink(&[("partition_by", "platform")]);
+        let (mut writer, _) = open(&place, &sink, ExportMode::Current);
+        writer.recover().unwrap();
+        write(&mut writer, 1, &[(1, chunk(None, &[(Some("a"), 1, 0)]))]).unwrap();
+        assert_eq!(write(&mut writer, 2, &[]).unwrap().files, 1);
+        assert_eq!(place.rows("current/epoch=2/part-00000.parquet"), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn other_days_are_another_form() {
+    let mut fields: Vec<Field> = view().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new("begun_at", timestamptz(), true));
+    let schema = Schema::new(fields);
+    let form = |columns: &[&str]| {
+        let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
+        ExportShape::new(&schema, ExportMode::Append, &columns).unwrap().form()
+    };
+    assert_eq!(form(&["platform", "ended_at"]), "append by platform, date of ended_at");
+    assert_ne!(form(&["ended_at"]), form(&["begun_at"]));
+}
+
+#[test]
+fn too_many_files_are_told_before_any_is_written() {
+    let names: Vec<&'static str> = (0..10_001).map(|at| &*format!("p{at}").leak()).collect();
+    let place = Place::Directory(tempfile::tempdir().unwrap());
+    let sink = sink(&[("partition_by", "platform")]);
+    let (mut writer, _) = open(&place, &sink, ExportMode::Append);
+    writer.recover().unwrap();
+    let rows: Vec<Row> = names.iter().zip(0..).map(|(name, at)| (Some(*name), at, 0)).collect();
+    let before = place.files();
+    let error = write(&mut writer, 1, &[(1, chunk(None, &rows))]).unwrap_err();
+    assert!(matches!(error, ConnectorError::TooManyFiles { most: 10_000, .. }), "{error}");
+    assert_eq!((place.files(), place.staged()), (before, 0));
+    // A shorter step is written.
+    assert_eq!(write(&mut writer, 1, &[(1, chunk(None, &rows[..20]))]).unwrap().files, 20);
 }

@@ -6,7 +6,7 @@
 //! | crash after | found at the start | done |
 //! | --- | --- | --- |
 //! | staging | files in the staging folder | removed |
-//! | some files are in place | files above the newest manifest | removed; their epochs are still in the outbox |
+//! | some files are in place | files whose last epoch has no manifest | removed; their epochs are still in the outbox |
 //! | the manifest | the outbox holds epochs that the manifest has | the outbox gives them up |
 //! | the manifest, in mode `current` | `latest.json` names the copy before | replaced |
 //! | removal of some files | files that the newest manifest replaces, or copies before the last two | removed |
@@ -127,8 +127,8 @@ impl ExportWriter {
     /// When the export was begun in another form, or files without a manifest are there.
     pub fn recover(&mut self) -> Result<(), ConnectorError> {
         let form = self.shape.form();
-        let Some(newest) = &self.newest else { return self.begin(form) };
         self.clear_staging()?;
+        let Some(newest) = &self.newest else { return self.begin(form) };
         if newest.form != form {
             let message = format!(
                 "was begun as {}, and is {form} now: name another path, or start over with `herald run FILE --fresh`",
@@ -139,7 +139,11 @@ impl ExportWriter {
         let last = newest.last;
         if self.shape.mode != ExportMode::Current {
             let folder = if self.shape.mode == ExportMode::Changes { "changes" } else { "data" };
-            self.remove_where(folder, |path| range_of(path).is_some_and(|(_, epoch)| epoch > last))?;
+            let manifests = self.manifest_epochs()?;
+            // Files of a step that has no manifest were left by a crash, or by a process that did not come to it.
+            self.remove_where(folder, |path| {
+                range_of(path).is_some_and(|(_, epoch)| epoch > last || !manifests.contains(&epoch))
+            })?;
         }
         self.settle_newest()
     }
@@ -179,6 +183,8 @@ impl ExportWriter {
 
     /// Writes a step. Ok means that its rows are in the files that manifests name, and will stay there.
     pub fn write(&mut self, step: Step, rows: &ReadChunks<'_>) -> Result<Written, ConnectorError> {
+        self.confirm_ownership()?;
+        let manifests = if self.sink.compact { Some(self.manifest_epochs()?) } else { None };
         let first = self.newest.as_ref().map_or(0, |newest| newest.last) + 1;
         let plan = StagePlan {
             shape: &self.shape,
@@ -186,10 +192,17 @@ impl ExportWriter {
             first,
             last: step.last,
             target_bytes: self.sink.target_bytes,
-            compact: self.sink.compact,
+            compact: manifests.as_ref(),
             place: &self.sink.path,
         };
-        let staged = plan.write_files(rows)?;
+        let staged = match plan.write_files(rows) {
+            Ok(staged) => staged,
+            Err(error) => {
+                // A full disk gets its room back at once; what cannot be removed now is at the next attempt.
+                let _ = std::fs::remove_dir_all(self.store.staging());
+                return Err(error);
+            }
+        };
         fail_point!("export.staged");
         self.confirm_ownership()?;
         let (mut files, mut replaces, mut written) = (Vec::new(), Vec::new(), Written::default());
@@ -267,6 +280,13 @@ impl ExportWriter {
         self.remove_where(MANIFESTS, |path| manifest_epoch(path).is_some_and(|epoch| epoch < before))
     }
 
+    /// The epochs of all manifests.
+    fn manifest_epochs(&self) -> Result<BTreeSet<u64>, ConnectorError> {
+        let mut epochs = BTreeSet::new();
+        self.store.list(MANIFESTS, None, &mut |path, _| epochs.extend(manifest_epoch(path)))?;
+        Ok(epochs)
+    }
+
     /// Removes the files of a folder whose path fits.
     fn remove_where(&self, folder: &str, fits: impl Fn(&str) -> bool) -> Result<(), ConnectorError> {
         let mut found = Vec::new();
@@ -281,9 +301,9 @@ impl ExportWriter {
         Ok(())
     }
 
-    /// Removes what a crash left in the staging folder.
+    /// Removes what a crash left in the staging folder, of any process: the export has one owner.
     fn clear_staging(&self) -> Result<(), ConnectorError> {
-        let folder = self.store.staging();
+        let folder = self.store.staging_root();
         match std::fs::remove_dir_all(folder) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
