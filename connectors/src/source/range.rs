@@ -38,7 +38,8 @@ impl RangeReader {
     /// Opens a source; `next` holds the next offset of each partition that the state knows. Others are not read.
     ///
     /// # Errors
-    /// When the source cannot be read, holds less than the state has read, or has no timestamps and the range has.
+    /// When the source cannot be read, holds less than the state has read or other records, or has no timestamps and the
+    /// range has.
     pub fn open(
         config: &SourceConfig,
         range: ReadRange,
@@ -46,7 +47,7 @@ impl RangeReader {
     ) -> Result<RangeReader, ConnectorError> {
         if let SourceConnector::Kafka(source) = &config.connector {
             let mut source = source.clone();
-            (source.range, source.last) = (Some(range), BTreeMap::new());
+            source.range = Some(range);
             let group = format!("herald-{}", config.name);
             let reader = KafkaReader::open(&source, &group, next, (config.want_headers, config.want_keys))?;
             return Ok(RangeReader { ranges: reader.ranges(), reader: Reader::Kafka(reader) });

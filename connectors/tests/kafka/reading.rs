@@ -220,11 +220,22 @@ fn a_topic_made_anew_with_the_same_times_is_told() {
     let source = KafkaSource { last: reader.last(), ..KafkaSource::new(cluster.clone(), &input) };
     let again = || KafkaReader::open(&source, "g", &reader.positions(), (false, true)).unwrap();
     assert!(read_all(&mut again()).is_empty());
+    let config = SourceConfig {
+        name: "g".to_owned(),
+        connector: SourceConnector::Kafka(source.clone()),
+        want_headers: false,
+        want_keys: true,
+    };
+    let read = reader.positions();
+    let range = || RangeReader::open(&config, ReadRange::default(), &read);
+    assert_eq!(range().map(|range| range.total()).unwrap(), 6);
     block_on(admin().delete_topics(&[&input], &AdminOptions::new())).unwrap();
     let spec = TopicSpec { name: input.clone(), partitions: Some(2), ..TopicSpec::default() };
     Topics::open(&cluster, Duration::from_secs(20)).unwrap().ensure(&spec).unwrap();
     fill(["d", "e", "f"]);
     feed(&cluster, (&input, 0), ["g".to_string()]);
+    let Err(error) = range() else { panic!("a backfill would read other records as those that were read") };
+    assert!(matches!(error, ConnectorError::RemadeTopic { offset: 2, .. }), "{error}");
     let (mut other, until) = (again(), Instant::now() + Duration::from_secs(20));
     let error = loop {
         assert!(Instant::now() < until);
