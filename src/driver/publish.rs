@@ -23,7 +23,7 @@ use connectors::sink::is_export;
 use crossbeam_channel::Receiver;
 use fail::fail_point;
 use schemas::MemoryShare;
-use state::{Published, StateError, Store};
+use state::{OutboxDepth, Published, StateError, Store};
 
 use super::DriverHandle;
 use crate::metrics::Metrics;
@@ -82,13 +82,25 @@ pub struct Unpublished {
     pub bytes: u64,
 }
 
+/// Bytes that each epoch of an export takes beside its chunks: of a copy nothing else is in the outbox, which has an entry
+/// in memory for it.
+pub const EPOCH_BYTES: u64 = 256;
+
+/// Bytes of an export's epochs in the outbox, as the bound on them counts.
+pub fn export_bytes(held: &OutboxDepth) -> u64 {
+    held.bytes + EPOCH_BYTES * held.epochs
+}
+
 /// The unpublished output of the sinks that publish each epoch at once, which is also shown, and that of the exports.
 pub fn unpublished_output(store: &Store, metrics: &Metrics) -> [Unpublished; 2] {
     let (mut sinks, mut exports) = (Unpublished::default(), Unpublished::default());
     for (target, depth) in store.outbox_depth() {
-        let of = if is_export(target) { &mut exports } else { &mut sinks };
+        let (of, bytes) = match is_export(target) {
+            true => (&mut exports, export_bytes(&depth)),
+            false => (&mut sinks, depth.bytes),
+        };
         of.epochs = depth.epochs.max(of.epochs);
-        of.bytes += depth.bytes;
+        of.bytes += bytes;
     }
     metrics.set_outbox_depth(sinks.epochs, sinks.bytes);
     [sinks, exports]

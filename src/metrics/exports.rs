@@ -11,6 +11,7 @@ use super::{counter_vec, gauge_vec, saturating_i64};
 pub struct ExportMetrics {
     files: IntCounterVec,
     bytes: IntCounterVec,
+    failures: IntCounterVec,
     open_bytes: IntGaugeVec,
     open_age: GaugeVec,
 }
@@ -21,6 +22,11 @@ impl ExportMetrics {
         let metrics = ExportMetrics {
             files: counter_vec("export_files_total", "Parquet files written.", &["sink"])?,
             bytes: counter_vec("export_bytes_total", "Bytes of Parquet files written.", &["sink"])?,
+            failures: counter_vec(
+                "export_failures_total",
+                "Failed attempts to write Parquet files, which are made again.",
+                &["sink"],
+            )?,
             open_bytes: gauge_vec(
                 "export_open_bytes",
                 "Bytes of rows that wait in the outbox for a Parquet file.",
@@ -45,6 +51,7 @@ impl ExportMetrics {
         vec![
             Box::new(self.files.clone()),
             Box::new(self.bytes.clone()),
+            Box::new(self.failures.clone()),
             Box::new(self.open_bytes.clone()),
             Box::new(self.open_age.clone()),
         ]
@@ -54,6 +61,11 @@ impl ExportMetrics {
     pub fn count_files(&self, sink: &str, files: u64, bytes: u64) {
         self.files.with_label_values(&[sink]).inc_by(files);
         self.bytes.with_label_values(&[sink]).inc_by(bytes);
+    }
+
+    /// Counts a failed attempt that is made again.
+    pub fn count_failure(&self, sink: &str) {
+        self.failures.with_label_values(&[sink]).inc();
     }
 
     /// Sets the bytes that wait for a file, and the seconds for which the first of them has.

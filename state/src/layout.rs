@@ -35,6 +35,9 @@ const LEFTOVER_PREFIX: &str = "old-";
 /// The name of a database of format version 1 that was migrated.
 const OLD_DATABASE: &str = "format-1";
 
+/// The name of the folder of files on their way to the object stores of exports.
+const EXPORTS: &str = "exports";
+
 /// The paths of a state directory.
 pub(crate) struct Layout {
     pub(crate) root: PathBuf,
@@ -64,6 +67,11 @@ impl Layout {
     /// The directory to which migration moves the database that it has rewritten.
     pub(crate) fn old_database_dir(&self) -> PathBuf {
         self.root.join(OLD_DATABASE)
+    }
+
+    /// The folder of files on their way to the object stores of exports. They are copies, and may go at any time.
+    pub(crate) fn export_dir(&self) -> PathBuf {
+        self.root.join(EXPORTS)
     }
 
     fn marker_path(&self) -> PathBuf {
@@ -179,7 +187,7 @@ impl Layout {
             return Ok(());
         }
         for name in self.list_names()? {
-            let ours = ["LOCK", "HERALD.new", "db", OLD_DATABASE].contains(&name.as_str())
+            let ours = ["LOCK", "HERALD.new", "db", OLD_DATABASE, EXPORTS].contains(&name.as_str())
                 || name.starts_with(LEFTOVER_PREFIX);
             if !ours && name != "lost+found" {
                 return Err(StateError::NotHerald { dir: self.root.clone(), found: name });
@@ -225,6 +233,10 @@ impl Layout {
                 fs::rename(&database, self.free_leftover())
                     .map_err(StateError::io_at(&self.root, "move", &database))?;
             }
+        }
+        let exports = self.export_dir();
+        if exports.exists() {
+            fs::remove_dir_all(&exports).map_err(StateError::io_at(&self.root, "delete", &exports))?;
         }
         self.clear_leftovers()
     }

@@ -98,9 +98,15 @@ impl Store {
         depths
     }
 
-    /// Returns the last epoch with unpublished output for a cluster, of those up to `upto`.
-    pub fn last_in_outbox(&self, cluster: u16, upto: u64) -> Option<u64> {
-        self.lock_waiting().range((cluster, 0)..=(cluster, upto)).next_back().map(|((_, epoch), _)| *epoch)
+    /// Returns the epochs with unpublished output for a cluster, of those behind `after` and up to `upto`.
+    pub fn waiting_epochs(&self, cluster: u16, after: u64, upto: u64) -> Vec<u64> {
+        if after >= upto {
+            return Vec::new();
+        }
+        self.lock_waiting()
+            .range((cluster, after + 1)..=(cluster, upto))
+            .map(|((_, epoch), _)| *epoch)
+            .collect()
     }
 
     /// Notes the chunks of an epoch that is about to be written.

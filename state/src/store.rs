@@ -173,6 +173,12 @@ impl Store {
         &self.dir
     }
 
+    /// The folder, which need not exist, for files on their way to the object stores of exports. They are copies, and may
+    /// go at any time.
+    pub fn export_dir(&self) -> std::path::PathBuf {
+        Layout::new(&self.dir).export_dir()
+    }
+
     /// Returns the id given to this state when it was created: 32 hex digits.
     pub fn state_id(&self) -> &str {
         &self.state_id

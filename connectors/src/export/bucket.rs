@@ -259,7 +259,8 @@ mod clouds {
     }
 
     pub fn azure(container: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
-        let mut azure = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries());
+        let mut azure =
+            MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries());
         if let Some(account) = options.get("account_name") {
             azure = azure.with_account(account);
         }

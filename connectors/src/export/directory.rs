@@ -33,7 +33,9 @@ impl Directory {
         let path = self.staging.join("note");
         // A crash may have left it as a second name of a manifest, which must not be written over.
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(ConnectorError::io(&path, error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(ConnectorError::io(&path, error));
+            }
             _ => {}
         }
         fs::create_dir_all(&self.staging).map_err(|error| ConnectorError::io(&self.staging, error))?;

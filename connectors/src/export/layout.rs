@@ -83,7 +83,12 @@ pub fn push_partition(partition: &mut String, name: &str, value: Option<&str>) {
                 let digest = schemas::digest(&[value.as_bytes()]);
                 let mut cut = begin + PREFIX_BYTES;
                 // Not within a `%XX`.
-                cut -= partition[begin..cut].bytes().rev().take(2).position(|byte| byte == b'%').map_or(0, |at| at + 1);
+                cut -= partition[begin..cut]
+                    .bytes()
+                    .rev()
+                    .take(2)
+                    .position(|byte| byte == b'%')
+                    .map_or(0, |at| at + 1);
                 partition.truncate(cut);
                 partition.push_str(&format!("..{digest:032x}"));
             }

@@ -251,9 +251,11 @@ struct SmallFile {
 /// Tells whether a file has the columns of the export, by names and types.
 fn has_columns(file: &Schema, export: &Schema) -> bool {
     file.fields().len() == export.fields().len()
-        && file.fields().iter().zip(export.fields()).all(|(file, export)| {
-            file.name() == export.name() && file.data_type() == export.data_type()
-        })
+        && file
+            .fields()
+            .iter()
+            .zip(export.fields())
+            .all(|(file, export)| file.name() == export.name() && file.data_type() == export.data_type())
 }
 
 /// The places of the rows of each partition.

@@ -505,7 +505,8 @@ fn files_with_other_columns_are_not_merged() {
             write(&mut writer, epoch, &[(epoch, chunk(None, &[(Some("a"), epoch as i64, 0)]))]).unwrap();
         }
         let files = place.files();
-        let mut expected: Vec<String> = (1..=8).map(|epoch| format!("data/{}", range_name(epoch, epoch))).collect();
+        let mut expected: Vec<String> =
+            (1..=8).map(|epoch| format!("data/{}", range_name(epoch, epoch))).collect();
         expected.push(format!("data/{}", range_name(9, 17)));
         let data: Vec<&String> = files.keys().filter(|path| path.starts_with("data/")).collect();
         assert_eq!(data, expected.iter().collect::<Vec<_>>());

@@ -492,10 +492,14 @@ mod tests {
     #[test]
     fn files_and_exports_keep_their_order() {
         let file = |name: &str, path: &str| {
-            format!("CREATE SINK {name} FROM v WITH (connector = 'file', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE JSON;")
+            format!(
+                "CREATE SINK {name} FROM v WITH (connector = 'file', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE JSON;"
+            )
         };
         let export = |name: &str, path: &str| {
-            format!("CREATE SINK {name} FROM v WITH (connector = 'parquet', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE PARQUET;")
+            format!(
+                "CREATE SINK {name} FROM v WITH (connector = 'parquet', path = '{path}', primary_key = 'k') FORMAT UPSERT ENCODE PARQUET;"
+            )
         };
         for sink in [&file as &dyn Fn(&str, &str) -> String, &export] {
             let in_order = plan("n > 0", &[sink("a", "out/a"), sink("b", "out/b")].concat());

@@ -5,7 +5,8 @@
 //! the size or the age that the sink names, when they are many epochs, when they take half of what the outbox may hold,
 //! and at the end of a run. Commits wait once the exports have filled the outbox (`commit`).
 //!
-//! Failures that may pass are tried again for as long as the run lasts, and a few times at its end.
+//! Failures that may pass are tried again for as long as the run lasts, and a few times at its end: those of the store and
+//! of the export's disk. What the state or another process are the cause of ends the run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use connectors::ConnectorError;
-use connectors::export::{ExportMode, ExportShape, ExportWriter, ParquetSink, ReadChunks, Step, VisitChunk};
+use connectors::export::{
+    ExportMode, ExportShape, ExportWriter, ParquetSink, ReadChunks, Step, VisitChunk, Written,
+};
 use connectors::kafka::Marker;
 use connectors::options::names_connector;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -23,11 +26,13 @@ use dataflows::plan::Sink;
 use dataflows::plan::explain::export_path;
 use dataflows::plan::formats::Format;
 use dataflows::runtime::fill::Fill;
+use dataflows::runtime::retention::Served;
 use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
 use schemas::{Backoff, OutChunk, OutRecord, without_group};
-use state::{OutboxDepth, Snapshot, StateError, Store};
+use state::{CatalogueEntry, OutboxDepth, Snapshot, Store};
 
+use super::export_bytes;
 use super::settled::{ExportStart, outbox_digest, settled_export};
 use crate::driver::encode::CHUNK_BYTES;
 use crate::driver::{DriverConfig, Fate};
@@ -50,8 +55,8 @@ pub struct Export {
     sink: String,
     number: u16,
     writer: ExportWriter,
-    /// The view's state table, in mode `current`.
-    view: Option<ExportedTable>,
+    /// The view's entry in the catalogue, in mode `current`.
+    view: Option<CatalogueEntry>,
     /// The time at which the first of the epochs that wait was seen.
     since: Option<Instant>,
     /// Bytes of the last file for each byte of the outbox.
@@ -61,13 +66,6 @@ pub struct Export {
     backoff: Backoff,
     /// The time of the next attempt, after a failure.
     retry_at: Option<Instant>,
-}
-
-/// A view's rows in the state.
-struct ExportedTable {
-    table_id: u32,
-    /// Rows are values, each under its key; else they are keys, each with its count.
-    keyed: bool,
 }
 
 /// Looks at the export of a sink, which is target `number`, and changes nothing. `fill` is the work of an edited
@@ -152,7 +150,7 @@ impl Export {
     ) -> Result<Export> {
         let mode = parquet.mode(sink.format == Format::Upsert);
         let shape = ExportShape::new(&config.plan.rels[sink.rel].schema, mode, &parquet.partition_by)?;
-        let scratch = scratch_folder(store.state_id(), number);
+        let scratch = store.export_dir().join(number.to_string());
         let (mut writer, _) = ExportWriter::open(parquet, shape, (store.state_id(), &scratch))?;
         if config.fresh {
             writer.claim()?;
@@ -167,8 +165,8 @@ impl Export {
         fail_point!("export.recovered");
         let mut views = config.plan.views.iter().zip(&state_tables.views);
         let view = match views.find(|(view, _)| view.rel == sink.rel) {
-            Some((view, table_id)) if mode == ExportMode::Current => {
-                Some(ExportedTable { table_id: *table_id, keyed: view.key.is_some() })
+            Some((_, table_id)) if mode == ExportMode::Current => {
+                state_tables.entries().iter().find(|entry| entry.id == *table_id).cloned()
             }
             _ => None,
         };
@@ -195,7 +193,7 @@ impl Export {
         let (sink, age) = (self.writer.sink(), self.age());
         let expected = (held.bytes as f64 * self.ratio) as u64;
         let large = self.mode() != ExportMode::Current && expected >= sink.target_bytes;
-        large || held.bytes >= room || held.epochs >= MAX_EPOCHS || age >= sink.max_age
+        large || export_bytes(held) >= room || held.epochs >= MAX_EPOCHS || age >= sink.max_age
     }
 
     /// Time for which epochs have waited.
@@ -203,7 +201,7 @@ impl Export {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Writes the epochs that wait.
+    /// Writes the epochs that wait: in one step, or in several where that would have too many files.
     fn write(&mut self, store: &Store, metrics: &Metrics, held: &OutboxDepth) -> Result<()> {
         if self.broken {
             // An attempt may have come further than its answer said.
@@ -212,21 +210,42 @@ impl Export {
             store.delete_outbox(self.number, self.writer.published())?;
         }
         let snapshot = store.snapshot()?;
-        let after = self.writer.published();
-        let Some(last) = store.last_in_outbox(self.number, snapshot.epoch()).filter(|last| *last > after)
-        else {
-            return Ok(());
-        };
+        let epochs = store.waiting_epochs(self.number, self.writer.published(), snapshot.epoch());
+        let (mut left, mut most, mut bytes) = (&epochs[..], epochs.len(), 0);
+        while !left.is_empty() {
+            let (step, rest) = left.split_at(most.min(left.len()));
+            match self.write_step(store, &snapshot, step) {
+                Ok(written) => {
+                    metrics.exports().count_files(&self.sink, written.files, written.bytes);
+                    bytes += written.bytes;
+                    left = rest;
+                }
+                // A copy is always whole.
+                Err(error) if step.len() > 1 && self.view.is_none() && has_too_many_files(&error) => {
+                    most = step.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.view.is_none() && held.bytes > 0 && !epochs.is_empty() {
+            self.ratio = (bytes as f64 / held.bytes as f64).clamp(LEAST_RATIO, 1.0);
+        }
+        Ok(())
+    }
+
+    /// Writes some epochs, the first that wait, as one step.
+    fn write_step(&mut self, store: &Store, snapshot: &Snapshot<'_>, epochs: &[u64]) -> Result<Written> {
+        let Some(last) = epochs.last().copied() else { return Ok(Written::default()) };
         let digest = outbox_digest(store, self.number, last).context("an epoch has left the outbox")?;
         let marker = Marker { state_id: store.state_id().to_owned(), epoch: last, part: 0, parts: 0, digest };
+        let range = (self.writer.published(), last);
         self.broken = true;
         let written = match &self.view {
             Some(view) => {
                 let step = Step { last: snapshot.epoch(), marker };
-                self.writer.write(step, &|visit: &mut VisitChunk<'_>| read_view(&snapshot, view, visit))?
+                self.writer.write(step, &|visit: &mut VisitChunk<'_>| read_view(snapshot, view, visit))?
             }
             None => {
-                let range = (after, last);
                 let rows: &ReadChunks<'_> = &|visit| read_outbox(store, self.number, range, visit);
                 self.writer.write(Step { last, marker }, rows)?
             }
@@ -241,11 +260,7 @@ impl Export {
             rows = written.rows,
             "exported"
         );
-        metrics.exports().count_files(&self.sink, written.files, written.bytes);
-        if self.view.is_none() && held.bytes > 0 {
-            self.ratio = (written.bytes as f64 / held.bytes as f64).clamp(LEAST_RATIO, 1.0);
-        }
-        Ok(())
+        Ok(written)
     }
 
     /// Writes the epochs that wait; a failure that may pass is noted, to be tried again.
@@ -261,9 +276,10 @@ impl Export {
             }
             Err(error) => error,
         };
-        if !error.downcast_ref().is_some_and(ConnectorError::is_transient) {
+        if !error.downcast_ref().is_some_and(ConnectorError::passes_for_export) {
             return Err(error.context(format!("sink {}: its epochs stay in the outbox", self.sink)));
         }
+        metrics.exports().count_failure(&self.sink);
         let pause = self.backoff.jittered();
         tracing::warn!(
             sink = self.sink,
@@ -372,9 +388,9 @@ impl ExporterThread {
     }
 }
 
-/// A local folder for files on their way to an object store.
-fn scratch_folder(state_id: &str, number: u16) -> PathBuf {
-    std::env::temp_dir().join(format!("herald-export-{state_id}-{number}"))
+/// Tells whether a step failed since it would have too many files.
+fn has_too_many_files(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(ConnectorError::TooManyFiles { .. }))
 }
 
 /// Visits the chunks of a target in the outbox, of the epochs behind the first and up to the second of `range`.
@@ -396,20 +412,27 @@ fn read_outbox(
     Ok(())
 }
 
-/// Visits the rows of a view as chunks, as of a snapshot.
+/// Visits the rows of a view as chunks, as of a snapshot: those within its retention, as queries read them.
 fn read_view(
     snapshot: &Snapshot<'_>,
-    view: &ExportedTable,
+    view: &CatalogueEntry,
     visit: &mut VisitChunk<'_>,
 ) -> Result<(), ConnectorError> {
-    let mut scan = snapshot.iter(view.table_id, &[]).map_err(unreadable)?;
+    let served = Served::of(view, &snapshot.committed().progress).map_err(unreadable)?;
+    let mut scan = snapshot.iter(view.id, &[]).map_err(unreadable)?;
     let mut chunk = OutChunk::new();
     while let Some((stored, value)) = scan.next_entry().map_err(unreadable)? {
-        let (row, copies) = if view.keyed {
+        // With a key, rows are values; else they are keys, each with its count.
+        let (row, copies) = if view.key.is_some() {
             (value, 1)
         } else {
             (without_group(stored), state::count_of(value).unwrap_or(0))
         };
+        if let Some(served) = &served
+            && !served.is_served(row).map_err(unreadable)?
+        {
+            continue;
+        }
         for _ in 0..copies {
             chunk.push(&OutRecord { value: Some(row), ..OutRecord::default() });
             if chunk.len_bytes() >= CHUNK_BYTES {
@@ -420,12 +443,22 @@ fn read_view(
     if chunk.is_empty() { Ok(()) } else { visit(snapshot.epoch(), &chunk.into_bytes()) }
 }
 
-fn unreadable(error: StateError) -> ConnectorError {
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> ConnectorError {
     ConnectorError::ExportRows(Box::new(error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::Range;
+
+    use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use schemas::{Blobs, EXPORT_TARGETS, RowCodec, Rows, timestamptz};
+    use state::{
+        Catalogue, Commit, EntryFacts, OutboxChunk, Retention, StateTableKind, StoreOptions, Writes,
+    };
+
     use super::*;
 
     #[test]
@@ -435,5 +468,135 @@ mod tests {
         assert!(lies("out/a/b", "out/a") && !lies("out/a", "out/a/b"));
         assert!(!lies("out/ab", "out/a") && lies("out", "/"));
         assert!(lies("s3://b/x/y", "s3://b/x/") && lies("s3://b/x", "s3://b") && !lies("s3://bc", "s3://b"));
+    }
+
+    fn view() -> Schema {
+        Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("at", timestamptz(), false)])
+    }
+
+    /// Rows whose time is their number, packed.
+    fn packed(numbers: Range<i64>) -> Rows {
+        let columns: [ArrayRef; 2] = [
+            Arc::new(Int64Array::from_iter_values(numbers.clone())),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(numbers).with_timezone("UTC")),
+        ];
+        let (mut rows, encoded) = (Rows::new(), RowCodec::of(&view()).unwrap().encode(&columns).unwrap());
+        encoded.iter().for_each(|row| rows.push(row));
+        rows
+    }
+
+    fn open_state(dir: &Path) -> Store {
+        let options =
+            StoreOptions { create: true, topology: Some("t".to_owned()), ..StoreOptions::default() };
+        Store::open(&dir.join("state"), &options).unwrap()
+    }
+
+    /// Commits an epoch whose rows an export is to get.
+    fn commit(store: &Store, epoch: u64, numbers: Range<i64>) {
+        let mut chunk = OutChunk::new();
+        for row in packed(numbers).iter() {
+            chunk.push(&OutRecord { value: Some(row), ..OutRecord::default() });
+        }
+        let outbox = vec![OutboxChunk { cluster: EXPORT_TARGETS, part: 0, bytes: chunk.into_bytes() }];
+        store.commit(Commit { epoch, outbox, ..Commit::default() }).unwrap();
+    }
+
+    /// An export with a partition for each number, in the folder `out`.
+    fn open_export(dir: &Path, store: &Store) -> Export {
+        let path = dir.join("out").to_string_lossy().into_owned();
+        let options = [("path", path), ("partition_by", "k".to_owned())];
+        let options = BTreeMap::from(options.map(|(name, value)| (name.to_owned(), value)));
+        let parquet = ParquetSink::from_options(&options).unwrap();
+        let shape = ExportShape::new(&view(), ExportMode::Append, &parquet.partition_by).unwrap();
+        let scratch = store.export_dir();
+        let (mut writer, _) = ExportWriter::open(&parquet, shape, (store.state_id(), &scratch)).unwrap();
+        writer.recover().unwrap();
+        Export {
+            sink: "s".to_owned(),
+            number: EXPORT_TARGETS,
+            writer,
+            view: None,
+            since: None,
+            ratio: 1.0,
+            broken: false,
+            backoff: Backoff::new(PAUSES.0, PAUSES.1),
+            retry_at: None,
+        }
+    }
+
+    #[test]
+    fn epochs_with_too_many_partitions_are_written_in_several_steps() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new("t").unwrap());
+        let store = open_state(dir.path());
+        let mut export = open_export(dir.path(), &store);
+        commit(&store, 1, 0..20);
+        commit(&store, 2, 20..23);
+        // No step has so many files.
+        commit(&store, 3, 100..10_101);
+        let held = store.outbox_depth()[&EXPORT_TARGETS].clone();
+        let error = export.write(&store, &metrics, &held).unwrap_err();
+        assert!(has_too_many_files(&error), "{error:#}");
+        assert_eq!(export.writer.published(), 2);
+        assert_eq!(store.waiting_epochs(EXPORT_TARGETS, 0, 9), [3]);
+    }
+
+    #[test]
+    fn a_broken_disk_is_waited_for() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new("t").unwrap());
+        let store = open_state(dir.path());
+        let mut export = open_export(dir.path(), &store);
+        commit(&store, 1, 0..3);
+        let held = store.outbox_depth()[&EXPORT_TARGETS].clone();
+        let staging = dir.path().join("out/_staging");
+        std::fs::remove_dir_all(&staging).unwrap();
+        std::fs::write(&staging, "no folder").unwrap();
+        for _ in 0..2 {
+            export.try_write(&store, &metrics, &held).unwrap();
+            assert!(export.retry_at.is_some());
+            assert_eq!(store.waiting_epochs(EXPORT_TARGETS, 0, 9), [1]);
+        }
+        std::fs::remove_file(&staging).unwrap();
+        export.try_write(&store, &metrics, &held).unwrap();
+        assert_eq!((export.retry_at, export.writer.published()), (None, 1));
+        assert!(store.waiting_epochs(EXPORT_TARGETS, 0, 9).is_empty());
+    }
+
+    #[test]
+    fn a_copy_has_the_rows_within_the_retention() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_state(dir.path());
+        let entry = CatalogueEntry {
+            id: 1,
+            kind: StateTableKind::View,
+            name: "v".to_owned(),
+            fingerprint: String::new(),
+            schema: Some(schemas::schema_to_json(&view())),
+            key: Some(vec![0]),
+            retention: Some(Retention { column: 1, marks: vec![("t".to_owned(), 3)] }),
+            index: None,
+            facts: EntryFacts::default(),
+        };
+        store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![entry.clone()] }).unwrap();
+        let (mut keys, mut values) = (Rows::new(), Blobs::new());
+        for row in packed(0..10).iter() {
+            keys.push(row);
+            values.push(Some(row));
+        }
+        let mut commit = Commit { epoch: 1, ..Commit::default() };
+        commit.writes.push(Writes { table_id: 1, keys, values });
+        commit.progress.sources.entry("t".to_owned()).or_default().watermark_us = Some(9);
+        store.commit(commit).unwrap();
+        let mut read = Vec::new();
+        read_view(&store.snapshot().unwrap(), &entry, &mut |_, chunk| {
+            for record in OutChunk::read(chunk)? {
+                read.push(record?.value.unwrap_or_default().to_vec());
+            }
+            Ok(())
+        })
+        .unwrap();
+        read.sort();
+        let mut expected: Vec<Vec<u8>> = packed(6..10).iter().map(<[u8]>::to_vec).collect();
+        expected.sort();
+        assert_eq!(read, expected);
     }
 }

@@ -52,7 +52,11 @@ impl ExportStart {
     pub fn of(fill: Option<&Fill>, at: usize, number: u16) -> ExportStart {
         let Some(fill) = fill else { return ExportStart { number, ..ExportStart::default() } };
         let begins = fill.dropped_targets.contains(&number);
-        ExportStart { number, begins, sends_all: fill.sinks.get(&at).is_some_and(|sink| sink.before.is_none()) }
+        ExportStart {
+            number,
+            begins,
+            sends_all: fill.sinks.get(&at).is_some_and(|sink| sink.before.is_none()),
+        }
     }
 }
 
@@ -139,7 +143,8 @@ mod tests {
     #[test]
     fn an_export_is_compared_with_the_state() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let options = StoreOptions { create: true, topology: Some("t".to_owned()), ..StoreOptions::default() };
+        let options =
+            StoreOptions { create: true, topology: Some("t".to_owned()), ..StoreOptions::default() };
         let store = Store::open(dir.path(), &options)?;
         for epoch in 1..=5 {
             store.commit(Commit { epoch, ..Commit::default() })?;
@@ -148,7 +153,8 @@ mod tests {
         store.delete_outbox(kept.number, 3)?;
         let own = |epoch, last| manifest(store.state_id(), epoch, last);
         let settled = |manifest: Option<Manifest>, start| {
-            settled_export(Some(&store), manifest.as_ref(), "out", start).map_err(|error| format!("{error:#}"))
+            settled_export(Some(&store), manifest.as_ref(), "out", start)
+                .map_err(|error| format!("{error:#}"))
         };
         assert_eq!(settled(Some(own(3, 5)), kept), Ok(3));
         let told = settled(Some(own(3, 6)), kept).unwrap_err();
