@@ -328,7 +328,10 @@ mod tests {
         assert!(matches!(Store::open(&state, &options), Err(StateError::Locked { .. })));
         assert!(matches!(Store::wipe(&state), Err(StateError::Locked { .. })));
         drop(lock);
+        let exports = Layout::new(&state).export_dir();
+        fs::create_dir_all(exports.join("16384/process")).unwrap();
         Store::wipe(&state).unwrap();
+        assert!(!exports.exists());
         assert!(Store::lock(&state).unwrap().is_none());
     }
 }

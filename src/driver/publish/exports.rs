@@ -460,6 +460,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::driver::publish::{EPOCH_BYTES, unpublished_output};
 
     #[test]
     fn paths_are_compared_by_their_place() {
@@ -538,6 +539,16 @@ mod tests {
         assert!(has_too_many_files(&error), "{error:#}");
         assert_eq!(export.writer.published(), 2);
         assert_eq!(store.waiting_epochs(EXPORT_TARGETS, 0, 9), [3]);
+    }
+
+    #[test]
+    fn epochs_without_rows_fill_the_outbox_too() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new("t").unwrap());
+        let store = open_state(dir.path());
+        (1..=5).for_each(|epoch| commit(&store, epoch, 0..0));
+        let rows = store.outbox_depth()[&EXPORT_TARGETS].bytes;
+        let [sinks, exports] = unpublished_output(&store, &metrics);
+        assert_eq!((sinks.bytes, exports.epochs, exports.bytes), (0, 5, rows + 5 * EPOCH_BYTES));
     }
 
     #[test]
