@@ -1,6 +1,7 @@
 //! Where publishing goes on: what a target holds, compared with the state at a start.
 
 use anyhow::{Error, Result};
+use connectors::export::ExportMode;
 use connectors::export::manifest::Manifest;
 use connectors::file::FileSink;
 use connectors::kafka::publisher::progress::digest;
@@ -36,7 +37,7 @@ pub fn settled_file(
     settled_at(store, marker, number, move |mismatch| ConnectorError::FileMismatch { path, mismatch })
 }
 
-/// What an edit of the topology makes of an export.
+/// The start of an export, as an edit of the topology has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExportStart {
     /// The number of its target.
@@ -77,7 +78,9 @@ pub fn settled_export(
         if newest.last > committed {
             return Err(mismatch(Mismatch::Ahead { published: newest.last, committed }).into());
         }
-        if newest.marker.epoch > 0 && (start.begins || start.sends_all) {
+        // A copy is whole, however often it is written.
+        let is_again = start.sends_all && !newest.form.starts_with(ExportMode::Current.word());
+        if newest.marker.epoch > 0 && (start.begins || is_again) {
             return Err(mistake(format!(
                 "export {path} holds what an earlier text of this topology wrote to it, up to epoch {}, and would get all \
                  rows once more\n  give the sink a path that nothing was written to",
@@ -137,7 +140,7 @@ mod tests {
     fn manifest(state_id: &str, epoch: u64, last: u64) -> Manifest {
         let marker = Marker::whole(state_id, epoch, &[]);
         let (files, replaces) = (Vec::new(), Vec::new());
-        Manifest { first: 1, last, form: "current".to_owned(), marker, files, replaces }
+        Manifest { first: 1, last, form: "append".to_owned(), marker, files, replaces }
     }
 
     #[test]
@@ -170,6 +173,8 @@ mod tests {
             let told = settled(Some(own(3, 3)), start).unwrap_err();
             assert!(told.contains("all rows once more"), "{told}");
         }
+        let copy = Manifest { form: "current".to_owned(), ..own(3, 5) };
+        assert_eq!(settled(Some(copy), ExportStart { sends_all: true, ..kept }), Ok(3));
         Ok(())
     }
 
