@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -387,12 +387,18 @@ fn debezium_batch(
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Takes rows of a batch as structs, null where there is no row.
+/// Takes rows of a batch as structs, null where there is no row. A row that an edited topology takes back lacks columns
+/// that its sink did not have; where one of them is NOT NULL, the row cannot be told either.
 fn take_structs(batch: &RecordBatch, schema: &SchemaRef, rows: &[Option<u32>]) -> Result<ArrayRef> {
     let places = UInt32Array::from(rows.to_vec());
     let columns = batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
-    let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+    let mut told = Vec::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        let mut fields = schema.fields().iter().zip(&columns);
+        told.push(row.is_some() && fields.all(|(field, column)| field.is_nullable() || column.is_valid(at)));
+    }
     // A NOT NULL column has nulls here only where the whole row is null.
+    let nulls = NullBuffer::from(told);
     Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
 }
 
@@ -461,6 +467,24 @@ mod tests {
         }
         assert_eq!(found.len() as u64, records);
         Ok(found)
+    }
+
+    #[test]
+    fn a_row_without_a_column_that_is_never_null_is_not_told() -> Result<()> {
+        let schema: SchemaRef = Arc::new(Schema::new(vec![
+            Field::new("k", DataType::Utf8, false),
+            Field::new("n", DataType::Int64, false),
+            Field::new("m", DataType::Int64, true),
+        ]));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["a", "b"])),
+            Arc::new(arrow::array::Int64Array::from(vec![None, Some(1)])),
+            Arc::new(arrow::array::Int64Array::from(vec![None, None])),
+        ];
+        let batch = RecordBatch::try_new(nullable_schema(&schema), columns)?;
+        let taken = take_structs(&batch, &schema, &[Some(0), Some(1), None])?;
+        assert_eq!([taken.is_null(0), taken.is_null(1), taken.is_null(2)], [true, false, true]);
+        Ok(())
     }
 
     #[test]

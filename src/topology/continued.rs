@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use connectors::SinkConnector;
+use connectors::export::ExportWriter;
+use connectors::file::FileWriter;
 use connectors::sink::KAFKA_TARGET;
 use dataflows::plan::Plan;
+use dataflows::plan::explain::place_text;
 use dataflows::runtime::edition::{Becomes, Edition, Obstacle, PartKind};
 use dataflows::runtime::state_tables::StateTables;
 use state::{Catalogue, Progress, StateTableKind, Store};
@@ -39,6 +43,7 @@ pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Res
     let mut edition = Edition::of(plan, (&edited, &progress), allow_gap)?;
     if let Some(store) = held {
         edition.refusals.extend(pending_refusals(store, &edited, &edition)?);
+        edition.refusals.extend(written_before(plan, &edited));
     }
     if !edition.refusals.is_empty() {
         return Err(RefusedEdition(edition.refusals).into());
@@ -46,6 +51,43 @@ pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Res
     tracing::info!("the topology was edited: {}", summary(&edition));
     let progress = edition.progress(&progress);
     Ok(Continued { state_tables: edition.tables, progress, indexes: edition.indexes })
+}
+
+/// Refusals for new sinks to files that a sink has written before, perhaps of the same state, which does not know any more
+/// what they hold.
+pub fn written_before(plan: &Plan, held: &Catalogue) -> Vec<Obstacle> {
+    let mut refusals = Vec::new();
+    for sink in &plan.sinks {
+        let place = place_text(&sink.options);
+        let goes_on = held.entries.iter().any(|entry| {
+            let facts = entry.facts.edition.as_ref();
+            entry.kind == StateTableKind::Sink && facts.is_some_and(|facts| facts.place == place)
+        });
+        // What cannot be read is told where the sink is opened.
+        let written = match SinkConnector::from_options(&sink.options) {
+            Ok(SinkConnector::File(file)) if !goes_on => {
+                FileWriter::peek(&file).map(|marker| marker.map(|marker| marker.epoch))
+            }
+            Ok(SinkConnector::Parquet(parquet)) if !goes_on && parquet.directory().is_some() => {
+                let newest = ExportWriter::peek(&parquet, &std::env::temp_dir());
+                newest.map(|newest| newest.map(|manifest| manifest.last))
+            }
+            _ => continue,
+        };
+        if let Ok(Some(epoch)) = written
+            && epoch > 0
+        {
+            refusals.push(Obstacle {
+                part: sink.name.clone(),
+                message: format!("sink {} cannot begin in {place}: a sink has written there before", sink.name),
+                hint: "remove the file first, with the note PATH.herald beside it, or the directory of an export; or \
+                       write to another path"
+                    .to_owned(),
+                is_gap: false,
+            });
+        }
+    }
+    refusals
 }
 
 /// Refusals for what the state has yet to send as the earlier text has it.

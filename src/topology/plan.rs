@@ -13,6 +13,7 @@ use dataflows::runtime::state_tables::StateTables;
 use serde_json::json;
 use state::{Catalogue, Committed, Snapshot, StateError, Store};
 
+use super::continued::written_before;
 use super::edition::fate_word;
 use super::{Network, Variables, plan_topology, read_files, topology_name};
 use crate::cli::{PlanArgs, StatusFormat};
@@ -111,6 +112,8 @@ impl PlanReport {
         let snapshot = reader.snapshot();
         let held = HeldState { catalogue: snapshot.catalogue()?, committed: snapshot.committed().clone() };
         let mut report = PlanReport::compare(plan, (name, &dir.display().to_string()), &held)?;
+        // Files are looked for where the state is, not where another process may run.
+        report.obstacles.extend(written_before(plan, &held.catalogue.clone().unwrap_or_default()));
         for table_id in report.parts.iter().flat_map(|part| part.filled_from.keys()) {
             if !report.sizes.contains_key(table_id) {
                 report.sizes.insert(*table_id, measure(&snapshot, *table_id)?);

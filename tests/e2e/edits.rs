@@ -232,3 +232,55 @@ fn a_plan_tells_what_a_run_would_do() {
     let told = child::succeed(dir, &["query", sql, "--state", "state", "--format", "csv"], &[], PATIENCE);
     assert!(told.stdout.contains("\nall_goals,false,1 record of file goals.jsonl"), "{}", told.stdout);
 }
+
+#[test]
+fn a_debezium_sink_gets_a_column_that_is_never_null() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("goals.jsonl"), "").expect("a file");
+    let scores = "{\"player\":\"a\",\"points\":3,\"team\":\"red\"}\n{\"player\":\"b\",\"points\":4,\"team\":\"blue\"}\n";
+    fs::write(dir.join("scores.jsonl"), scores).expect("a file");
+    let text = POINTS.replace("UPSERT", "DEBEZIUM");
+    let counted = text.replace("sum(points) AS points FROM", "sum(points) AS points, count(*) AS n FROM");
+    let run = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+    for text in [&text, &counted] {
+        fs::write(dir.join("points.sql"), text).expect("a file");
+        child::succeed(dir, &run, &[], PATIENCE);
+    }
+    let sent = fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file");
+    let mut updates = 0;
+    for line in sent.lines() {
+        let change: Value = serde_json::from_str(line).expect("JSON");
+        if change["op"] == "u" {
+            assert!(change["before"].is_null() && change["after"]["n"] == 1, "{line}");
+            updates += 1;
+        }
+    }
+    assert_eq!(updates, 2, "{sent}");
+}
+
+#[test]
+fn a_sink_comes_back_to_its_file_once_that_is_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("goals.jsonl"), "").expect("a file");
+    fs::write(dir.join("scores.jsonl"), "{\"player\":\"a\",\"points\":3,\"team\":\"red\"}\n")
+        .expect("a file");
+    let run = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+    let without = POINTS.split("CREATE SINK").next().expect("the text before it");
+    for text in [POINTS, without] {
+        fs::write(dir.join("points.sql"), text).expect("a file");
+        child::succeed(dir, &run, &[], PATIENCE);
+    }
+    let told = planned(dir, POINTS, 4);
+    assert!(told.contains("a sink has written there before: remove the file first"), "{told}");
+    let refused = child::herald(dir, &run, &[], PATIENCE);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("remove the file first"), "{}", refused.stderr);
+    for name in ["teams.jsonl", "teams.jsonl.herald"] {
+        fs::remove_file(dir.join(name)).expect("a file");
+    }
+    child::succeed(dir, &run, &[], PATIENCE);
+    let sent = fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file");
+    assert_eq!(sent.lines().count(), 1, "{sent}");
+}

@@ -276,3 +276,84 @@ fn records_that_are_gone_are_asked_for() {
     let told = refused(&[&shown("team, power"), &plain], &text(&[&shown("team"), &plain]));
     assert!(told.contains("cannot be"), "{told}");
 }
+
+#[test]
+fn rows_that_failed_below_kept_state_stay_until_they_are_taken_back() {
+    let valued = "CREATE MATERIALIZED VIEW valued AS SELECT s.team, s.power * r.inv AS a FROM shots AS s
+      JOIN (SELECT team, 100 / points AS inv FROM games) AS r ON s.team = r.team;";
+    let twice = valued.replace("r.inv AS a", "r.inv * 2 AS a");
+    assert_eq!(edited(&[valued], &[&twice]), NONE);
+    // Under another name, and with another view that has the old one.
+    assert_eq!(edited(&[valued], &[&twice.replace("valued", "priced")]), NONE);
+    assert_eq!(edited(&[valued], &[&twice.replace("valued", "priced"), PER_TEAM]), NONE);
+    let quotients =
+        "CREATE MATERIALIZED VIEW quotients AS SELECT team, sum(10 / points) AS q FROM games GROUP BY team;";
+    assert_eq!(edited(&[quotients], &[&quotients.replace("AS q", "* 2 AS q")]), NONE);
+    // A view that one kept and one changed view read.
+    let inverse =
+        "CREATE VIEW inverse AS SELECT game, team, points + game AS moved, 10 / points AS inv FROM games;";
+    let (summed, picked) = (
+        "CREATE MATERIALIZED VIEW summed AS SELECT team, sum(inv) AS s FROM inverse GROUP BY team;",
+        "CREATE MATERIALIZED VIEW picked AS SELECT game, inv FROM inverse WHERE inv > 0;",
+    );
+    assert_eq!(edited(&[inverse, summed, picked], &[inverse, summed, &picked.replace("> 0", "> 2")]), NONE);
+    // Another reader widens the rows whose values stand in the error table.
+    let moved = "CREATE MATERIALIZED VIEW moved AS SELECT moved, count(*) AS n FROM inverse GROUP BY moved;";
+    assert_eq!(edited(&[inverse, summed], &[inverse, summed, moved]), NONE);
+    assert_eq!(edited(&[inverse, picked, moved], &[inverse, picked]), NONE);
+}
+
+#[test]
+fn ties_are_broken_by_all_columns() {
+    let ranks = "CREATE VIEW ranks AS SELECT 10 - game AS back, game, team,
+      row_number() OVER (PARTITION BY team ORDER BY team) AS nth FROM games;";
+    let by_game = "CREATE MATERIALIZED VIEW by_game AS SELECT game, team, nth FROM ranks;";
+    let backwards = "CREATE MATERIALIZED VIEW backwards AS SELECT back, nth FROM ranks;";
+    assert_eq!(edited(&[ranks, by_game], &[ranks, by_game, backwards]), NONE);
+}
+
+#[test]
+fn a_sink_goes_on_where_it_wrote_to_whatever_its_name() {
+    let shown = "CREATE MATERIALIZED VIEW shown AS SELECT team, power FROM shots;";
+    let out = |name: &str, path: &str| {
+        format!(
+            "CREATE SINK {name} FROM shown WITH (connector = 'file', path = '{path}') FORMAT PLAIN ENCODE JSON;"
+        )
+    };
+    let before = out("first_out", "a.jsonl");
+    let (renamed, other) = (out("second_out", "a.jsonl"), out("first_out", "b.jsonl"));
+    assert_eq!(edited(&[shown, &before], &[shown, &renamed, &other]), [1_usize]);
+    // Another relation in its place.
+    let fewer = "CREATE MATERIALIZED VIEW fewer AS SELECT team FROM shots;";
+    let replaced = renamed.replace("FROM shown", "FROM fewer");
+    let told = refused(&[shown, fewer, &before], &format!("{SOURCES}{shown}{fewer}{replaced}{other}"));
+    assert!(told.contains("sink second_out only appends"), "{told}");
+}
+
+#[test]
+fn constants_are_told_apart() {
+    let chosen = |teams: &str| {
+        format!(
+            "CREATE MATERIALIZED VIEW chosen AS SELECT game FROM games WHERE team IN ({teams}, 'v', 'w', 'x', 'y', 'z');"
+        )
+    };
+    assert_eq!(edited(&[&chosen("'red, blue'")], &[&chosen("'red', 'blue'")]), NONE);
+}
+
+#[test]
+fn a_new_view_leaves_others_their_state() {
+    let other = POWERS.replace("powers", "a_powers");
+    let told = refused(&[POWERS], &format!("{SOURCES}{other}{POWERS}"));
+    assert!(told.contains("view a_powers cannot be filled"), "{told}");
+}
+
+#[test]
+fn a_view_that_lacks_failed_rows_does_not_fill() {
+    let counts = "CREATE VIEW counts AS SELECT window_start, team, count(*) AS n
+      FROM TUMBLE(shots, shot_at, INTERVAL '1 minute') GROUP BY window_start, window_end, team;";
+    let shown =
+        "CREATE MATERIALIZED VIEW shown AS SELECT window_start, team, n, 10 / (n - 1) AS q FROM counts;";
+    let total = "CREATE MATERIALIZED VIEW total AS SELECT team, sum(n) AS n FROM counts GROUP BY team;";
+    let told = refused(&[counts, shown], &format!("{SOURCES}{counts}{shown}{total}"));
+    assert!(told.contains("view total cannot be filled"), "{told}");
+}

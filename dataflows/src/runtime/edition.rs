@@ -15,7 +15,9 @@
 //! | `sinks` | output of each sink |
 //! | `tables` | the numbers of the tables, and the catalogue |
 //! | `first_epoch` | the work of the first epoch |
+//! | `error_rows` | the rows of the error table in it |
 
+mod error_rows;
 pub(crate) mod first_epoch;
 mod matching;
 mod share;
@@ -194,6 +196,9 @@ impl Edition {
             sinks: sinks.fills,
             views,
             kept_owners: comparison.kept_owners(&parts),
+            kept_rels: comparison.kept_rels(&parts),
+            moved_owners: comparison.moved_owners(),
+            kept_sinks: sinks.kept,
             dropped_targets: sinks.dropped_targets,
         }));
         if allow_gap {
@@ -446,23 +451,18 @@ impl EditionComparison<'_> {
     /// Names by which rows of the error table go on, each with its new one: of kept views and sinks, and of all that
     /// is below them and nowhere else.
     fn kept_owners(&self, parts: &[Part]) -> BTreeMap<String, String> {
-        let (mut kept, mut below) = (BTreeMap::new(), BTreeSet::new());
+        let (mut kept, below) = (BTreeMap::new(), self.rels_of_kept_parts(parts));
         for (at, table_id) in &self.shares.kept_views {
-            let view = &self.plan.views[*at];
-            below.extend(rels_below(self.plan, view.rel));
             if let Some(entry) = self.entry(*table_id) {
-                kept.insert(entry.name.clone(), view.name.clone());
+                kept.insert(entry.name.clone(), self.plan.views[*at].name.clone());
             }
         }
-        for sink in &self.plan.sinks {
-            let mut sinks = parts.iter().filter(|part| part.kind == PartKind::Sink);
-            let fate = sinks.find(|part| part.name == sink.name).map(|part| &part.fate);
-            match fate {
-                Some(Becomes::Unchanged) => drop(kept.insert(sink.name.clone(), sink.name.clone())),
-                Some(Becomes::Renamed { was }) => drop(kept.insert(was.clone(), sink.name.clone())),
-                _ => continue,
+        for part in parts.iter().filter(|part| part.kind == PartKind::Sink) {
+            match &part.fate {
+                Becomes::Unchanged => drop(kept.insert(part.name.clone(), part.name.clone())),
+                Becomes::Renamed { was } => drop(kept.insert(was.clone(), part.name.clone())),
+                Becomes::New | Becomes::Changed | Becomes::Removed => {}
             }
-            below.extend(rels_below(self.plan, sink.rel));
         }
         let mut changed = BTreeSet::new();
         for (id, rel) in self.plan.rels.iter().enumerate() {
@@ -476,6 +476,52 @@ impl EditionComparison<'_> {
             }
         }
         kept
+    }
+
+    /// The relations of kept views and sinks, and all below them.
+    fn rels_of_kept_parts(&self, parts: &[Part]) -> BTreeSet<RelId> {
+        let mut below = BTreeSet::new();
+        for at in self.shares.kept_views.keys() {
+            below.extend(rels_below(self.plan, self.plan.views[*at].rel));
+        }
+        for sink in &self.plan.sinks {
+            let goes_on = parts.iter().any(|part| {
+                part.kind == PartKind::Sink
+                    && part.name == sink.name
+                    && matches!(part.fate, Becomes::Unchanged | Becomes::Renamed { .. })
+            });
+            if goes_on {
+                below.extend(rels_below(self.plan, sink.rel));
+            }
+        }
+        below
+    }
+
+    /// The relations that the state has: those of kept parts, operators whose state is kept, and all below them.
+    fn kept_rels(&self, parts: &[Part]) -> BTreeSet<RelId> {
+        let mut kept = self.rels_of_kept_parts(parts);
+        for id in 0..self.plan.rels.len() {
+            if self.shares.is_restored(self.plan, id) {
+                kept.extend(rels_below(self.plan, id));
+            }
+        }
+        kept
+    }
+
+    /// Owners of operators whose state goes on under others, as the names of state tables have them.
+    fn moved_owners(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut moved: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (id, rel) in
+            self.plan.rels.iter().enumerate().filter(|(id, _)| self.shares.is_restored(self.plan, *id))
+        {
+            for entry in self.matches.tables_of(id).into_iter().filter_map(|table_id| self.entry(table_id)) {
+                let was = entry.name.split('/').next().unwrap_or_default();
+                if was != rel.owner.to_lowercase() {
+                    moved.entry(was.to_owned()).or_default().insert(rel.owner.clone());
+                }
+            }
+        }
+        moved
     }
 
     /// The entry of a held state table.

@@ -21,6 +21,12 @@ pub struct Fill {
     pub views: BTreeMap<RelId, ViewRows>,
     /// Names by which rows of the error table go on, with their new names.
     pub kept_owners: BTreeMap<String, String>,
+    /// Relations that the state has: those of kept views and sinks, those whose state is kept, and all below them.
+    pub kept_rels: BTreeSet<RelId>,
+    /// Owners of operators whose state goes on under others, in small letters, with those.
+    pub moved_owners: BTreeMap<String, BTreeSet<String>>,
+    /// The state's sinks that go on and send nothing, with their new names.
+    pub kept_sinks: BTreeMap<String, String>,
     /// The outbox's targets that the topology has no more, or that are those of other places.
     pub dropped_targets: Vec<u16>,
 }

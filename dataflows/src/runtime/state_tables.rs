@@ -50,7 +50,8 @@ impl StateTables {
     pub fn of(plan: &Plan, held: Option<&Catalogue>) -> Result<StateTables, Vec<String>> {
         let mut tables = StateTables::default();
         let mut changed = BTreeSet::new();
-        let mut builder = CatalogueBuilder { held, changed: &mut changed, entries: Vec::new() };
+        let mut builder =
+            CatalogueBuilder { held, changed: &mut changed, entries: Vec::new(), blame: String::new() };
         // New tables are numbered in the order of their entries, so this order is part of the stored form.
         tables.errors =
             builder.add(StateTableKind::View, ERRORS, "1".into(), errors_schema(), (None, ERRORS));
@@ -144,6 +145,7 @@ impl StateTables {
                 }
                 entry.retention = Some(Retention { column: served.column, marks });
             }
+            builder.note_swept();
         }
     }
 
@@ -347,6 +349,8 @@ struct CatalogueBuilder<'a> {
     /// Names to report for entries that differ from the state's.
     changed: &'a mut BTreeSet<String>,
     entries: Vec<CatalogueEntry>,
+    /// The name to report for the entry that was added last.
+    blame: String,
 }
 
 impl CatalogueBuilder<'_> {
@@ -369,6 +373,7 @@ impl CatalogueBuilder<'_> {
         if !fits {
             self.changed.insert(blame.to_string());
         }
+        self.blame = blame.to_owned();
         self.entries.push(CatalogueEntry {
             id,
             kind,
@@ -410,15 +415,46 @@ impl CatalogueBuilder<'_> {
         given.max(self.held.map(Catalogue::next_id)).unwrap_or(1)
     }
 
+    /// Notes the rows that the view that was added last lacks where its retention was changed.
+    fn note_swept(&mut self) {
+        let Some(entry) = self.entries.last_mut() else { return };
+        let held = self.held.and_then(|held| held.find(entry.kind, &entry.name));
+        if let (Some(held), None) = (held, &entry.facts.gap) {
+            entry.facts.gap = gap_of_retention(held, entry);
+        }
+    }
+
     /// Gives the entry that was added last its facts.
     fn tell(&mut self, facts: EntryFacts) {
         if let Some(entry) = self.entries.last_mut() {
             // A gap is of the rows, not of the plan.
             let held = self.held.and_then(|held| held.find(entry.kind, &entry.name));
             let gap = held.and_then(|held| held.facts.gap.clone());
+            // Fingerprints tell neither the types of constants nor where one ends.
+            if held.is_some_and(|held| !held.fingerprint.is_empty() && is_other_relation(held, &facts)) {
+                self.changed.insert(self.blame.clone());
+            }
             entry.facts = EntryFacts { gap, ..facts };
         }
     }
+}
+
+/// The gap of a view whose retention was longer before, or which has none any more: rows that it ended are deleted.
+pub(super) fn gap_of_retention(held: &CatalogueEntry, now: &CatalogueEntry) -> Option<String> {
+    let held = held.retention.as_ref()?;
+    let covers = now.retention.as_ref().is_some_and(|now| {
+        let mut lags = now.marks.iter().zip(&held.marks);
+        now.column == held.column
+            && now.marks.len() == held.marks.len()
+            && lags.all(|((_, now), (_, held))| now <= held)
+    });
+    if covers { None } else { Some("rows that an earlier retention had ended".to_owned()) }
+}
+
+/// Returns true if an entry of the state tells its relation, and it is another one.
+fn is_other_relation(held: &CatalogueEntry, facts: &EntryFacts) -> bool {
+    let (Some(held), Some(now)) = (&held.facts.edition, &facts.edition) else { return false };
+    !held.relation.is_empty() && held.relation != now.relation
 }
 
 /// Returns true if a part of an operator's state is filled from the tables, not from the state, for a
@@ -472,6 +508,7 @@ pub(crate) fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Horizon;
     use crate::sql::{SqlFile, compile};
 
     /// The plan of a view over some rows, with indexes.
@@ -527,6 +564,21 @@ mod tests {
         plan.views[0].history = None;
         let without = StateTables::of(&plan, Some(&held)).unwrap();
         assert_eq!((without.histories.len(), without.catalogue("t")), (0, held));
+    }
+
+    #[test]
+    fn a_longer_retention_leaves_a_gap() {
+        let mut plan = plan("n > 0", "");
+        let mut retained = |lag: Option<i64>, held: Option<&Catalogue>| {
+            plan.views[0].served = lag.map(|lag| Horizon { column: 0, marks: vec![(0, lag)] });
+            catalogue(&plan, held)
+        };
+        let gap = |of: &Catalogue| of.find(StateTableKind::View, "v").unwrap().facts.gap.clone();
+        let held = retained(Some(10), None);
+        assert_eq!([gap(&held), gap(&retained(Some(5), Some(&held)))], [None, None]);
+        let without = retained(None, Some(&held));
+        assert!(gap(&without).is_some() && gap(&retained(Some(20), Some(&held))).is_some());
+        assert_eq!(gap(&retained(None, Some(&without))), gap(&without));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::state_tables::StateTables;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::collect::{Collector, EpochOut, Shared};
 use crate::error::RunError;
+use crate::plan::analysis::fallible::may_fail;
 use crate::plan::{Conflict, Op, Plan, Source};
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWatermark};
@@ -534,7 +535,8 @@ fn committed_marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionM
         .collect()
 }
 
-/// Tells whether any state that is recomputed on a restart, or that an edit adds, reads the source's rows.
+/// Tells whether any state that is recomputed on a restart, or that an edit adds, reads the source's rows; of an edited
+/// topology also whether a step does that can fail.
 pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
     let (plan, tables) = (&setup.plan, &setup.state_tables);
     let shown = tables.filled_exports(plan);
@@ -543,6 +545,10 @@ pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
         // Followed through stateless operators; durable state ends the path, as it is restored itself.
         let from = rel.op.inputs().iter().any(|input| reached[*input]);
         if from && rel.op.is_stateful() && (!rel.durable || tables.fills(id)) {
+            return true;
+        }
+        // Rows that fail stand under the texts of the plan, which an edit may change beside them.
+        if from && !rel.op.is_stateful() && tables.fill.is_some() && may_fail(plan, id) {
             return true;
         }
         reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());

@@ -15,6 +15,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::functions::never_fails;
 use crate::plan::canonical::Canonical;
+use crate::plan::{Fold, Op, Plan, RelId, Scalar};
 
 /// Functions of DataFusion's, of JSONB and our own marks that have a value for all arguments of their types.
 const TOTAL: [&str; 24] = [
@@ -117,4 +118,47 @@ fn widens(from: &DataType, to: &DataType) -> bool {
 /// The bytes of a value of a type that has as many for each.
 fn byte_width(of: &DataType) -> usize {
     of.primitive_width().unwrap_or(usize::MAX)
+}
+
+/// The expressions that an operator evaluates over the rows of its inputs, before its state, with the input of each.
+pub(crate) fn input_scalars(op: &Op) -> Vec<(RelId, &Scalar)> {
+    let (input, scalars): (RelId, Vec<&Scalar>) = match op {
+        Op::Filter { input, predicate } => (*input, vec![predicate]),
+        Op::Project { input, exprs } => (*input, exprs.iter().collect()),
+        Op::TemporalFilter { input, since, until, .. } => {
+            (*input, since.iter().chain(until).map(|edge| &edge.time).collect())
+        }
+        Op::Aggregate { input, keys, aggregates } => {
+            let read = aggregates.iter().flat_map(|aggregate| aggregate.args().chain(&aggregate.filter));
+            (*input, keys.iter().chain(read).collect())
+        }
+        Op::GroupRows { input, keys, folds } => {
+            (*input, keys.iter().chain(folds.iter().flat_map(Fold::scalars)).collect())
+        }
+        Op::Window { input, window } => {
+            let order = window.order.iter().map(|order| &order.by);
+            (*input, window.partition.iter().chain(order).collect())
+        }
+        Op::Join { left, right, left_keys, right_keys, .. }
+        | Op::TemporalJoin { left, right, left_keys, right_keys, .. } => {
+            let mut both: Vec<(RelId, &Scalar)> = left_keys.iter().map(|key| (*left, key)).collect();
+            both.extend(right_keys.iter().map(|key| (*right, key)));
+            return both;
+        }
+        Op::Source(_)
+        | Op::Values(_)
+        | Op::Unnest { .. }
+        | Op::Union { .. }
+        | Op::Distinct { .. }
+        | Op::EmitOnClose { .. }
+        | Op::Recursive(_)
+        | Op::Given(_) => return Vec::new(),
+    };
+    scalars.into_iter().map(|scalar| (input, scalar)).collect()
+}
+
+/// Returns true if an expression that an operator evaluates over its inputs may fail.
+pub(crate) fn may_fail(plan: &Plan, id: RelId) -> bool {
+    let mut scalars = input_scalars(&plan.rels[id].op).into_iter();
+    scalars.any(|(input, scalar)| fallible(scalar.expr(), &plan.rels[input].schema))
 }

@@ -8,13 +8,18 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use datafusion_common::ScalarValue;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column};
+use datafusion_physical_expr::expressions::{BinaryExpr, Literal};
+use schemas::RowCodec;
 
 use super::fingerprint::{fingerprint, hash_hex, source_fingerprint};
 use super::source_name;
-use crate::plan::rewrite::names::substitute_columns;
+use crate::plan::analysis::fallible::{input_scalars, may_fail};
+use crate::plan::analysis::properties::column_of;
 use crate::plan::{Edge, Op, Plan, RelId, Scalar, When};
 
 /// Rows of a relation as expressions over the columns of the last operator that is more than a projection.
@@ -36,7 +41,15 @@ impl Prints {
     pub fn of(plan: &Plan) -> Prints {
         let mut prints = Prints { contents: Vec::new(), states: Vec::new() };
         for id in 0..plan.rels.len() {
-            let (content, state) = prints.content_of(plan, id);
+            let (content, mut state) = prints.content_of(plan, id);
+            let mut failing = Vec::new();
+            if plan.rels[id].op.is_stateful() {
+                note_failing(plan, id, &mut failing);
+            }
+            // A row that failed is taken back by its text, so that one must not change while the state is kept.
+            if !failing.is_empty() {
+                state = hash_hex(&format!("{state}\n{}", failing.join("\n")));
+            }
             prints.contents.push(content);
             prints.states.push(state);
         }
@@ -111,9 +124,23 @@ impl Prints {
             Op::Source(at) => {
                 without_state(source_fingerprint(plan, *at), numbered(rel.schema.fields().len()))
             }
-            Op::Values(_) | Op::Recursive(_) | Op::Given(_) => {
-                without_state(fingerprint(plan, id), numbered(rel.schema.fields().len()))
+            Op::Values(rows) => {
+                let text = format!("{}\n{}", fingerprint(plan, id), values_text(rows));
+                without_state(hash_hex(&text), numbered(rel.schema.fields().len()))
             }
+            Op::Recursive(recursive) => {
+                let body = &recursive.body;
+                let mut text = format!(
+                    "{}\n{}",
+                    fingerprint(plan, id),
+                    Prints::of(body).rows(body, body.rels.len() - 1)
+                );
+                for input in recursive.inputs() {
+                    text = format!("{text}\n{} {}", base_of(input.rel), self.columns_text(plan, input.rel));
+                }
+                without_state(hash_hex(&text), numbered(rel.schema.fields().len()))
+            }
+            Op::Given(_) => without_state(fingerprint(plan, id), numbered(rel.schema.fields().len())),
             Op::Filter { input, predicate } => {
                 let mut base = base_of(*input).to_owned();
                 for condition in conditions(self.lifted(predicate, *input).expr()) {
@@ -175,14 +202,20 @@ impl Prints {
             }
             Op::GroupRows { input, keys, folds } => {
                 let by = |scalar: &Scalar| self.lifted(scalar, *input);
-                let items = folds.iter().map(|fold| fold.map(by).to_string()).collect();
+                let mut items = Vec::with_capacity(folds.len());
+                for fold in folds {
+                    let constant = fold.constant.as_ref().map(literal_text).unwrap_or_default();
+                    items.push(format!("{} {constant}", fold.map(by)));
+                }
                 self.grouped(plan, id, (*input, keys), items)
             }
             Op::Window { input, window } => {
                 let window = window.map(&|scalar: &Scalar| self.lifted(scalar, *input));
                 let first = window.first.map(|first| (first.function, first.most));
+                // Rows of equal order stand in the order of all their bytes.
+                let ties = self.columns_text(plan, *input);
                 let text = format!(
-                    "{}\nwindow {} {} {} {first:?}",
+                    "{}\nwindow {} {} {} {first:?} {ties}",
                     base_of(*input),
                     super::comma_list(&window.partition),
                     super::comma_list(&window.order),
@@ -238,7 +271,9 @@ impl Prints {
                     When::ProcTime => "now".to_owned(),
                     When::AsOf { left: l, right: r, nearest } => {
                         let columns = (&self.contents[*left].columns[*l], &self.contents[*right].columns[*r]);
-                        format!("{} {} {nearest:?}", columns.0, columns.1)
+                        // Of rows of equal times the greatest bytes count.
+                        let ties = self.columns_text(plan, *right);
+                        format!("{} {} {nearest:?} {ties}", columns.0, columns.1)
                     }
                 };
                 (*left, *right, (left_keys, right_keys), format!("as of {outer} {when}"), true)
@@ -272,6 +307,22 @@ impl Prints {
     }
 }
 
+/// Notes the texts of rows that can fail and be taken back, in an operator and in the steps without state below it.
+fn note_failing(plan: &Plan, id: RelId, texts: &mut Vec<String>) {
+    let op = &plan.rels[id].op;
+    if may_fail(plan, id) && op.inputs().iter().any(|input| !plan.rels[*input].append_only) {
+        texts.extend(input_scalars(op).into_iter().map(|(_, scalar)| scalar.to_string()));
+        for input in op.inputs() {
+            texts.extend(plan.rels[input].schema.fields().iter().map(|field| field.name().clone()));
+        }
+    }
+    for input in op.inputs() {
+        if !plan.rels[input].op.is_stateful() {
+            note_failing(plan, input, texts);
+        }
+    }
+}
+
 /// A relation whose operator has no state that is stored.
 fn without_state(base: String, columns: Vec<Scalar>) -> (RelationContent, String) {
     (RelationContent { base, columns }, String::new())
@@ -299,15 +350,45 @@ fn numbered(columns: usize) -> Vec<Scalar> {
     (0..columns).map(|at| named(&at.to_string())).collect()
 }
 
-/// A scalar with its columns replaced by expressions.
+/// A scalar with its columns replaced by expressions, and its literals by their exact texts.
 fn replaced(scalar: &Scalar, columns: &[Scalar]) -> Scalar {
-    let by = |column: &Column| -> Arc<dyn PhysicalExpr> {
-        match columns.get(column.index()) {
-            Some(expression) => Arc::clone(expression.expr()),
-            None => Arc::new(column.clone()),
+    let expr = Arc::clone(scalar.expr()).transform_up(|expr| {
+        if let Some(column) = column_of(&expr) {
+            return Ok(match columns.get(column.index()) {
+                Some(expression) => Transformed::yes(Arc::clone(expression.expr())),
+                None => Transformed::no(expr),
+            });
         }
-    };
-    substitute_columns(scalar, &by)
+        Ok(match expr.downcast_ref::<Literal>() {
+            Some(literal) => Transformed::yes(Arc::clone(named(&literal_text(literal.value())).expr())),
+            None => Transformed::no(expr),
+        })
+    });
+    match expr {
+        Ok(replaced) => Scalar::new(replaced.data),
+        // An expression that cannot be rebuilt is known by all that it may read.
+        Err(_) => named(&format!("{:?} of {columns:?}", scalar.expr())),
+    }
+}
+
+/// A value with its type; its bytes in full, as `Debug` leaves out some.
+fn literal_text(value: &ScalarValue) -> String {
+    let (of, array) = (value.data_type(), value.to_array());
+    let packed =
+        array.ok().and_then(|array| RowCodec::new(std::slice::from_ref(&of)).ok()?.encode(&[array]).ok());
+    match packed {
+        Some(rows) => format!("{of} {:?} {value:?}", rows.get(0)),
+        None => format!("{of} {value:?}"),
+    }
+}
+
+/// Rows that a query has written, as their bytes.
+fn values_text(batch: &RecordBatch) -> String {
+    let codec = RowCodec::of(&batch.schema());
+    match codec.and_then(|codec| codec.encode(batch.columns())) {
+        Ok(rows) => format!("{:?}", rows.iter().collect::<Vec<_>>()),
+        Err(_) => format!("{batch:?}"),
+    }
 }
 
 /// The conditions that AND joins, in their order.

@@ -7,22 +7,20 @@
 //! rows of new tables and the content of changed sinks are in memory until then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
-use arrow::datatypes::{DataType, Schema};
-use schemas::{Ownership, RowCodec, Rows, stored_key, without_group};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::Schema;
+use schemas::{Ownership, RowCodec, Rows, without_group};
 
 use crate::collect::{EpochOut, SinkDelta};
 use crate::error::RunError;
-use crate::plan::Op;
 use crate::plan::formats::Format;
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::RelationType;
-use crate::runtime::fill::{Fill, SentBefore, SinkFill};
+use crate::runtime::edition::error_rows::ErrorChanges;
+use crate::runtime::fill::{SentBefore, SinkFill};
 use crate::runtime::restore::scan_groups;
-use crate::runtime::state_tables::rooted_owners;
-use crate::runtime::worker::{Setup, rows_needed};
+use crate::runtime::worker::Setup;
 
 /// Rows that are decoded at once.
 const ROWS_PER_BATCH: usize = 4096;
@@ -72,13 +70,59 @@ pub(crate) fn add_filled(
     for (at, sink) in &fill.sinks {
         let emitted = filled.sinks.remove(at).unwrap_or_default();
         let delta = SinkRows { setup, at: *at, owned: &owned, index }.delta(sink, emitted)?;
-        if delta.diffs.is_empty() {
-            out.sinks.remove(at);
-        } else {
-            out.sinks.insert(*at, delta);
+        let later = out.sinks.remove(at).unwrap_or_default();
+        let keyed = setup.plan.sinks[*at].format != Format::Plain;
+        let sent = if keyed { followed_by(&delta, &later) } else { concatenated(delta, &later) };
+        if !sent.diffs.is_empty() {
+            out.sinks.insert(*at, sent);
         }
     }
     Ok(())
+}
+
+/// The row that was taken back and the one that came, of a key.
+#[derive(Clone, Copy, Default)]
+struct KeyChange<'a> {
+    before: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+}
+
+/// The changes by key.
+fn changes_by_key(delta: &SinkDelta) -> BTreeMap<&[u8], KeyChange<'_>> {
+    let mut changes: BTreeMap<&[u8], KeyChange<'_>> = BTreeMap::new();
+    for (at, diff) in delta.diffs.iter().enumerate() {
+        let change = changes.entry(delta.keys.get(at)).or_default();
+        let side = if *diff < 0 { &mut change.before } else { &mut change.after };
+        *side = Some(delta.rows.get(at));
+    }
+    changes
+}
+
+/// A change of a sink with keys and the one that follows it, as one change. The first epoch has no input, but rows may
+/// become final in it.
+fn followed_by(first: &SinkDelta, later: &SinkDelta) -> SinkDelta {
+    let mut changes = changes_by_key(first);
+    for (key, later) in changes_by_key(later) {
+        let before = changes.get(key).map_or(later.before, |first| first.before);
+        changes.insert(key, KeyChange { before, after: later.after });
+    }
+    let mut delta = SinkDelta::default();
+    for (key, change) in changes {
+        for (row, diff) in [(change.before, -1), (change.after, 1)] {
+            if let Some(row) = row {
+                delta.push(key, row, diff);
+            }
+        }
+    }
+    delta
+}
+
+/// The rows of a sink that only appends, and those that follow them.
+fn concatenated(mut first: SinkDelta, later: &SinkDelta) -> SinkDelta {
+    for (at, diff) in later.diffs.iter().enumerate() {
+        first.push(later.keys.get(at), later.rows.get(at), *diff);
+    }
+    first
 }
 
 /// The rows of one sink at one worker: those whose keys it owns.
@@ -221,101 +265,6 @@ fn difference(before: &SinkRowsByKey, now: &SinkRowsByKey, reshaped: bool) -> Si
     delta
 }
 
-/// Changes of the error table: rows of edited owners go, and those that it leads to come.
-struct ErrorChanges<'a> {
-    setup: &'a Setup,
-    fill: &'a Fill,
-    codec: RowCodec,
-    /// Owners all of whose rows are derived again.
-    rooted: BTreeSet<&'a str>,
-    /// Names of kept owners in the topology.
-    kept: BTreeSet<&'a str>,
-}
-
-impl<'a> ErrorChanges<'a> {
-    fn new(setup: &'a Setup, fill: &'a Fill) -> Result<ErrorChanges<'a>, RunError> {
-        Ok(ErrorChanges {
-            setup,
-            fill,
-            codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?,
-            rooted: owners_derived_again(setup),
-            kept: fill.kept_owners.values().map(String::as_str).collect(),
-        })
-    }
-
-    /// Collects the changes of rows in the worker's key groups; `derived` are the rows that the start led to.
-    fn collect(
-        &self,
-        derived: Option<(Rows, Vec<i64>)>,
-        owned: &Ownership,
-        index: usize,
-    ) -> Result<(Rows, Vec<i64>), RunError> {
-        let (mut rows, mut diffs) = (Rows::new(), Vec::new());
-        let errors = self.setup.state_tables.errors;
-        scan_groups(&self.setup.store, errors, &owned.ranges(index), |stored, value| {
-            let Some(count) = state::count_of(value) else {
-                return Err(RunError::Damaged("a row of herald.errors has no count".into()));
-            };
-            let columns = self.codec.decode(std::iter::once(without_group(stored)))?;
-            // Errors of sinks arise when records are sent, not in the dataflow.
-            if text_at(&columns, 1).starts_with("sink ") {
-                return Ok(());
-            }
-            let owner = text_at(&columns, 0);
-            let now = self.fill.kept_owners.get(owner).filter(|now| !self.rooted.contains(now.as_str()));
-            if now.is_some_and(|now| now == owner) {
-                return Ok(());
-            }
-            rows.push(stored);
-            diffs.push(-count);
-            if let Some(now) = now {
-                let mut renamed = columns.clone();
-                renamed[0] = Arc::new(StringArray::from(vec![now.as_str()]));
-                rows.push(&stored_key(self.codec.encode(&renamed)?.get(0)));
-                diffs.push(count);
-            }
-            Ok(())
-        })?;
-        let (derived_rows, derived_diffs) = derived.unwrap_or_default();
-        for (stored, diff) in derived_rows.iter().zip(derived_diffs) {
-            let columns = self.codec.decode(std::iter::once(without_group(stored)))?;
-            let owner = text_at(&columns, 0);
-            if self.rooted.contains(owner) || !self.kept.contains(owner) {
-                rows.push(stored);
-                diffs.push(diff);
-            }
-        }
-        Ok((rows, diffs))
-    }
-}
-
-/// Owners all of whose relations the start derives from the whole content of tables.
-fn owners_derived_again(setup: &Setup) -> BTreeSet<&str> {
-    let (plan, tables) = (&setup.plan, &setup.state_tables);
-    let mut owners = rooted_owners(plan);
-    let mut whole = Vec::with_capacity(plan.rels.len());
-    for (id, rel) in plan.rels.iter().enumerate() {
-        let is_derived = match &rel.op {
-            Op::Source(at) => rows_needed(setup, *at),
-            // State that is restored does not see its input again.
-            op => {
-                op.inputs().iter().all(|input| whole[*input])
-                    && (!op.is_stateful() || !rel.durable || tables.fills(id))
-            }
-        };
-        if !is_derived {
-            owners.remove(rel.owner.as_str());
-        }
-        whole.push(is_derived);
-    }
-    owners
-}
-
-/// The text in the only row of a column.
-fn text_at(columns: &[ArrayRef], column: usize) -> &str {
-    columns.get(column).map_or("", |column| column.as_string::<i32>().value(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,5 +285,29 @@ mod tests {
         assert_eq!(delta.diffs, [-1, -1, 1, 1]);
         assert!(difference(&now, &now, false).diffs.is_empty());
         assert_eq!(difference(&now, &now, true).diffs.len(), 2 * now.len());
+    }
+
+    fn delta(of: &[(&str, &str, i64)]) -> SinkDelta {
+        let mut delta = SinkDelta::default();
+        for (key, row, diff) in of {
+            delta.push(key.as_bytes(), row.as_bytes(), *diff);
+        }
+        delta
+    }
+
+    fn changes(delta: &SinkDelta) -> Vec<(&[u8], &[u8], i64)> {
+        let rows = delta.keys.iter().zip(delta.rows.iter());
+        rows.zip(&delta.diffs).map(|((key, row), diff)| (key, row, *diff)).collect()
+    }
+
+    #[test]
+    fn the_output_of_the_first_epoch_follows_the_difference() {
+        let first = delta(&[("a", "1", -1), ("a", "2", 1), ("b", "1", 1), ("c", "1", -1)]);
+        let later = delta(&[("a", "2", -1), ("a", "3", 1), ("b", "1", -1), ("c", "2", 1), ("d", "1", -1)]);
+        let wanted = delta(&[("a", "1", -1), ("a", "3", 1), ("c", "1", -1), ("c", "2", 1), ("d", "1", -1)]);
+        assert_eq!(changes(&followed_by(&first, &later)), changes(&wanted));
+        assert_eq!(changes(&followed_by(&first, &SinkDelta::default())), changes(&first));
+        let plain = concatenated(delta(&[("", "1", 2)]), &delta(&[("", "1", 1)]));
+        assert_eq!(changes(&plain), changes(&delta(&[("", "1", 2), ("", "1", 1)])));
     }
 }

@@ -41,22 +41,27 @@ impl Matches {
         for (rel, role, entry) in self.named.roles() {
             of_rels.entry(rel).or_default().push((role, entry));
         }
-        let mut found = BTreeMap::new();
-        for (rel, parts) in of_rels {
-            let owner = &plan.rels[rel].owner;
-            let mut fitting = Vec::with_capacity(parts.len());
-            for (role, wanted) in &parts {
-                fitting.extend(best_fit(held, wanted, owner, &claimed).map(|id| (*role, id)));
-            }
-            // Parts of one operator only make sense together.
-            if fitting.len() == parts.len() {
-                for (role, id) in fitting {
-                    claimed.insert(id);
-                    found.insert((rel, role), id);
+        // First those that keep their owner: another one must not take what is theirs.
+        for own in [true, false] {
+            for (rel, parts) in &of_rels {
+                if self.arrangements.keys().any(|(of, _)| of == rel) {
+                    continue;
+                }
+                let owner = own.then(|| plan.rels[*rel].owner.to_lowercase());
+                let mut fitting = Vec::with_capacity(parts.len());
+                for (role, wanted) in parts {
+                    let fit = best_fit(held, wanted, owner.as_deref(), &claimed);
+                    fitting.extend(fit.map(|id| (*role, id)));
+                }
+                // Parts of one operator only make sense together.
+                if fitting.len() == parts.len() {
+                    for (role, id) in fitting {
+                        claimed.insert(id);
+                        self.arrangements.insert((*rel, role), id);
+                    }
                 }
             }
         }
-        self.arrangements = found;
     }
 
     /// Matches views, first those that keep their name.
@@ -116,19 +121,21 @@ fn is_same(held: &CatalogueEntry, wanted: &CatalogueEntry) -> bool {
     !wanted.relation.is_empty() && held.relation == wanted.relation && held.expiry == wanted.expiry
 }
 
-/// The state's arrangement of the same relation, part and expiry that is not claimed yet: of the same owner if there
-/// is one, and a whole one rather than one with a gap.
-fn best_fit(held: &Catalogue, wanted: &CatalogueEntry, owner: &str, claimed: &BTreeSet<u32>) -> Option<u32> {
+/// The state's arrangement of the same relation, part and expiry that is not claimed yet: a whole one rather than one
+/// with a gap; of that owner alone, if there is one.
+fn best_fit(
+    held: &Catalogue,
+    wanted: &CatalogueEntry,
+    owner: Option<&str>,
+    claimed: &BTreeSet<u32>,
+) -> Option<u32> {
     let part = wanted.name.rsplit('/').next();
     let fitting = held.entries.iter().filter(|entry| {
         entry.kind == StateTableKind::Arrangement
             && is_same(entry, wanted)
             && entry.name.rsplit('/').next() == part
+            && (owner.is_none() || entry.name.split('/').next() == owner)
             && !claimed.contains(&entry.id)
     });
-    let owner = owner.to_lowercase();
-    let best = fitting.min_by_key(|entry| {
-        (entry.name.split('/').next() != Some(owner.as_str()), entry.facts.gap.is_some())
-    });
-    best.map(|entry| entry.id)
+    fitting.min_by_key(|entry| entry.facts.gap.is_some()).map(|entry| entry.id)
 }

@@ -6,6 +6,7 @@ use state::{Catalogue, CatalogueEntry};
 
 use super::matching::Matches;
 use super::sources::{SourceFate, SourceFates};
+use crate::plan::analysis::fallible::may_fail;
 use crate::plan::explain::Prints;
 use crate::plan::rewrite::prune::columns_read;
 use crate::plan::{JoinKind, Op, Plan, RelId, When};
@@ -106,6 +107,9 @@ impl Shares {
         for (at, view) in plan.views.iter().enumerate().filter(|(_, view)| view.rel > id) {
             let Some(table_id) = matches.views.get(&at) else { continue };
             let Some(columns) = prints.columns_within(id, view.rel) else { continue };
+            if lacks_failed_rows(plan, view.rel) {
+                continue;
+            }
             let has_all = columns_read_of(plan, id).into_iter().all(|column| columns[column].is_some());
             let entry = held.entries.iter().find(|entry| entry.id == *table_id);
             let share = entry.map_or(Share::Lost, share_of_view);
@@ -169,6 +173,17 @@ fn columns_read_of(plan: &Plan, id: RelId) -> BTreeSet<usize> {
     read
 }
 
+/// Returns true if a view may lack rows of the operator that it is a projection of: those that an expression fails on.
+fn lacks_failed_rows(plan: &Plan, mut rel: RelId) -> bool {
+    while let Op::Project { input, .. } = &plan.rels[rel].op {
+        if may_fail(plan, rel) {
+            return true;
+        }
+        rel = *input;
+    }
+    false
+}
+
 fn share_of_source(plan: &Plan, at: usize, fate: &SourceFate) -> Share {
     match (fate, &plan.sources[at].keyed) {
         // Nothing of it was read yet.
@@ -180,7 +195,7 @@ fn share_of_source(plan: &Plan, at: usize, fate: &SourceFate) -> Share {
 }
 
 /// The share that an operator emits from its restored state.
-fn share_of_kept(plan: &Plan, id: RelId) -> Share {
+pub(super) fn share_of_kept(plan: &Plan, id: RelId) -> Share {
     let rel = &plan.rels[id];
     let gone = if rel.append_only { Share::Nothing } else { Share::Lost };
     match &rel.op {

@@ -47,18 +47,30 @@ pub(super) struct SinkWork {
     pub fills: BTreeMap<usize, SinkFill>,
     /// The outbox's targets that the topology has no more, or that are those of other places.
     pub dropped_targets: Vec<u16>,
+    /// The state's sinks that go on and send nothing, with their new names.
+    pub kept: BTreeMap<String, String>,
+}
+
+/// The likeness of a sink to one of the state.
+#[derive(Clone, Copy)]
+enum SameSink {
+    Both,
+    Place,
+    Name,
 }
 
 impl EditionComparison<'_> {
     /// The parts of the sinks, and their work. Adds the refusals of those that cannot send the right rows.
     pub(super) fn sink_parts(&self, refusals: &mut Vec<Obstacle>) -> Result<(Vec<Part>, SinkWork), RunError> {
         let (mut parts, mut work) = (Vec::new(), SinkWork::default());
-        let mut claimed = BTreeSet::new();
+        let held_sinks = self.held_sinks();
         for (at, sink) in self.plan.sinks.iter().enumerate() {
-            let held = self.held_sink(at, &claimed);
-            claimed.extend(held.map(|entry| entry.id));
+            let held = held_sinks.get(&at).copied();
             let mut part = Part::new(PartKind::Sink, &sink.name, self.sink_fate(at, held));
             let sends = self.sends(at, held, &part.fate)?;
+            if let (Sends::Nothing, Some(held)) = (&sends.0, held) {
+                work.kept.insert(held.name.clone(), sink.name.clone());
+            }
             if sends.0 == Sends::Refused {
                 refusals.push(refused_sink(sink));
             } else if sends.0 != Sends::Nothing {
@@ -81,23 +93,39 @@ impl EditionComparison<'_> {
         Ok((parts, work))
     }
 
-    /// The state's sink that a sink goes on from: that of its name, else one that is gone and wrote to the same
-    /// place.
-    fn held_sink(&self, at: usize, claimed: &BTreeSet<u32>) -> Option<&CatalogueEntry> {
-        let sink = &self.plan.sinks[at];
-        if let Some(entry) = self.held.find(StateTableKind::Sink, &sink.name) {
-            return Some(entry);
+    /// The state's sink that each sink goes on from: first those that wrote to the same place, whatever their name,
+    /// as that has what they sent; then those of the same name.
+    fn held_sinks(&self) -> BTreeMap<usize, &CatalogueEntry> {
+        let (mut found, mut claimed) = (BTreeMap::new(), BTreeSet::new());
+        for by in [SameSink::Both, SameSink::Place, SameSink::Name] {
+            for at in 0..self.plan.sinks.len() {
+                let fitting = self.held.entries.iter().find(|entry| {
+                    is_sink(entry) && !claimed.contains(&entry.id) && self.is_same_sink(at, entry, by)
+                });
+                if let (Some(entry), false) = (fitting, found.contains_key(&at)) {
+                    claimed.insert(entry.id);
+                    found.insert(at, entry);
+                }
+            }
         }
-        let place = self.wanted_sink(at)?.place;
-        let named = |name: &str| self.plan.sinks.iter().any(|sink| sink.name == name);
-        self.held.entries.iter().find(|entry| {
-            entry.kind == StateTableKind::Sink
-                && !entry.name.starts_with("source ")
-                && !named(&entry.name)
-                && !claimed.contains(&entry.id)
-                && place != "blackhole"
-                && entry.facts.edition.as_ref().is_some_and(|facts| facts.place == place)
-        })
+        found
+    }
+
+    /// Returns true if a sink has the name of the state's, wrote to its place, or both.
+    fn is_same_sink(&self, at: usize, held: &CatalogueEntry, by: SameSink) -> bool {
+        let same_name = held.name == self.plan.sinks[at].name;
+        match by {
+            SameSink::Both => same_name && self.wrote_there(at, held),
+            SameSink::Place => self.wrote_there(at, held),
+            SameSink::Name => same_name,
+        }
+    }
+
+    /// Returns true if the state's sink wrote where a sink writes to.
+    fn wrote_there(&self, at: usize, held: &CatalogueEntry) -> bool {
+        let Some(wanted) = self.wanted_sink(at) else { return false };
+        let place = held.facts.edition.as_ref().map(|facts| facts.place.as_str());
+        wanted.place != "blackhole" && place == Some(wanted.place.as_str())
     }
 
     /// The facts of a sink, with the relation's fingerprint as the state would have it.
@@ -113,8 +141,11 @@ impl EditionComparison<'_> {
         named.sinks[at].name.clone_from(&held.name);
         // Only Avro has a name for its records, which may follow from that of the view.
         let unnamed = sink.encoding != Encoding::Avro && sink.key_encoding != Encoding::Avro;
-        let same = sink_fingerprint(&named, at) == held.fingerprint
-            || unnamed && self.wanted_sink(at).is_some() && held.facts.edition == self.wanted_sink(at);
+        let wanted = self.wanted_sink(at);
+        let relations =
+            [&held.facts.edition, &wanted].map(|facts| facts.as_ref().map(|facts| &facts.relation));
+        let same = sink_fingerprint(&named, at) == held.fingerprint && relations[0] == relations[1]
+            || unnamed && wanted.is_some() && held.facts.edition == wanted;
         match same && self.shares.is_intact(sink.rel) {
             true if held.name == sink.name => Becomes::Unchanged,
             true => Becomes::Renamed { was: held.name.clone() },
@@ -133,16 +164,18 @@ impl EditionComparison<'_> {
         if matches!(fate, Becomes::Unchanged | Becomes::Renamed { .. }) {
             return Ok((Sends::Nothing, None));
         }
+        let sink = &self.plan.sinks[at];
+        let Some(wanted) = self.wanted_sink(at) else { return Ok((Sends::All { reason: None }, None)) };
+        if sink.format == Format::Plain && self.wrote_other_rows(at, &wanted) {
+            return Ok((Sends::Refused, None));
+        }
         let all = |reason| Ok((Sends::All { reason }, None));
         let Some(facts) = held.and_then(|entry| entry.facts.edition.as_ref()) else { return all(None) };
-        let Some(wanted) = self.wanted_sink(at) else { return all(None) };
-        let sink = &self.plan.sinks[at];
         if facts.place != wanted.place {
             return all(None);
         }
-        // The same relation in the same form: only its name or that of its records differs.
-        let same_rows = facts.relation == wanted.relation && self.shares.is_intact(sink.rel);
-        if same_rows && facts.form == wanted.form && facts.key == wanted.key {
+        // Only its name or that of its records differs.
+        if self.sent_same(at, facts, &wanted) {
             return Ok((Sends::Nothing, None));
         }
         if sink.format == Format::Plain {
@@ -160,6 +193,20 @@ impl EditionComparison<'_> {
         let before =
             SentBefore { table_id: view.id, schema, keyed: view.key.is_some(), key: facts.key.clone() };
         Ok((Sends::Difference, Some(before)))
+    }
+
+    /// Returns true if the state's sink sent the same relation in the same form.
+    fn sent_same(&self, at: usize, held: &EditionFacts, wanted: &EditionFacts) -> bool {
+        let same_rows = held.relation == wanted.relation && self.shares.is_intact(self.plan.sinks[at].rel);
+        same_rows && held.form == wanted.form && held.key == wanted.key
+    }
+
+    /// Returns true if a sink of the state wrote other rows where a sink writes to.
+    fn wrote_other_rows(&self, at: usize, wanted: &EditionFacts) -> bool {
+        self.held.entries.iter().filter(|entry| is_sink(entry) && self.wrote_there(at, entry)).any(|entry| {
+            let facts = entry.facts.edition.as_ref();
+            facts.is_none_or(|facts| !self.sent_same(at, facts, wanted))
+        })
     }
 
     /// The state's view of a relation.
@@ -253,6 +300,11 @@ impl TargetKind {
     fn is_export(self) -> bool {
         self.first == EXPORT_TARGETS
     }
+}
+
+/// Returns true for the entry of a sink; sources without a table have entries of the same kind.
+fn is_sink(entry: &CatalogueEntry) -> bool {
+    entry.kind == StateTableKind::Sink && !entry.name.starts_with("source ")
 }
 
 fn refused_sink(sink: &Sink) -> Obstacle {

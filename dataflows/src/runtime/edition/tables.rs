@@ -10,7 +10,7 @@ use super::share::Share;
 use super::sources::{SourceFate, held_source};
 use super::{Becomes, EditionComparison, Part, PartKind};
 use crate::error::RunError;
-use crate::runtime::state_tables::StateTables;
+use crate::runtime::state_tables::{StateTables, gap_of_retention};
 
 /// The state tables of an edited topology.
 pub(super) struct NumberedTables {
@@ -39,7 +39,8 @@ impl EditionComparison<'_> {
                 _ => kept.get(&entry.id).and_then(|id| self.entry(*id)),
             };
             let fresh = entry.id;
-            entry.facts.gap = held.and_then(|held| held.facts.gap.clone());
+            entry.facts.gap =
+                held.and_then(|held| held.facts.gap.clone().or_else(|| gap_of_retention(held, &entry)));
             match held {
                 Some(held) => entry.id = held.id,
                 None => {
