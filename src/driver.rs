@@ -7,7 +7,7 @@
 //! | committer | one state commit per epoch, in order | `commit` |
 //! | publisher | copies the outbox to the sinks, in order | `publish` |
 //! | exporter | writes the outbox of exports to files, if there are any | `publish::exports` |
-//! | meter | exports the sizes of the state | this file |
+//! | meter | exports the sizes of the state | `commit::meter` |
 //!
 //! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink slows the
 //! source. When any thread ends early, by an error, a panic or a plain return, the run ends with its reason
@@ -34,14 +34,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
+use dataflows::runtime::fill::{FillStep, PIECE_ROWS, Pacer};
 use dataflows::runtime::worker::{Command, Setup};
 use dataflows::source::progress::SourceHead;
 use fail::fail_point;
@@ -54,7 +54,8 @@ use crate::metrics::Metrics;
 use crate::run::failpoints;
 use crate::topology::continued::Continued;
 use budget::Budget;
-use commit::{Committer, LastCommit, committed_watermark, note_start, show_progress};
+use commit::meter::StateMeter;
+use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start, show_progress};
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
 use messages::{EpochHead, ToCommitter};
@@ -70,8 +71,6 @@ const EPOCH_ROWS: usize = 100_000;
 const UNPUBLISHED: usize = 64;
 /// Most messages that wait for a worker.
 const INBOX: usize = 32;
-/// Interval at which the sizes of the state are measured.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Settings of a run.
 #[derive(Clone)]
@@ -253,6 +252,10 @@ struct Driver {
     owed: Option<Owed>,
     /// Rows that fail, as the state has them at the start.
     watch: FailureWatch,
+    /// Decides how many rows each epoch fills, while additions of an edit are being filled.
+    pacer: Option<Pacer>,
+    /// Set while all workers have restored the committed epoch, and that is not told yet.
+    is_restored: bool,
     fate: Fate,
 }
 
@@ -307,9 +310,26 @@ impl Driver {
         show_progress(&setup, &handle, &setup.progress);
         sources::warn_of_ends(&setup, &[]);
         metrics.set_epoch(setup.start.epoch);
+        metrics.set_fill_groups(fill_groups(&setup.state_tables, &setup.progress));
         handle.update_status(|status| status.epoch = setup.start.epoch);
         let owed = (!owed.is_empty()).then_some(owed);
-        Ok(Driver { config, handle, metrics, setup, sources, opened, resends, owed, watch, fate })
+        let workers = config.workers.max(1);
+        let pacer = Pacer::new(&setup.state_tables, &setup.progress, workers, PIECE_ROWS);
+        let is_restored = false;
+        Ok(Driver {
+            config,
+            handle,
+            metrics,
+            setup,
+            sources,
+            opened,
+            resends,
+            owed,
+            watch,
+            pacer,
+            is_restored,
+            fate,
+        })
     }
 
     /// Starts the threads, feeds them until the run ends, and joins them.
@@ -426,7 +446,8 @@ impl Driver {
             let stopping = self.handle.is_stopping();
             let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
             let mut idle = true;
-            if !full && !stopping {
+            // The last epoch of a filling has no records.
+            if !full && !stopping && !self.pacer.as_ref().is_some_and(Pacer::is_last_next) {
                 let polled = self.sources.poll(EPOCH_ROWS - rows)?;
                 // A partition's initial watermark must reach its worker before the partition's first record.
                 self.announce_partitions(channels);
@@ -453,12 +474,14 @@ impl Driver {
                     }
                 }
             }
-            let done = stopping || (self.config.once && self.sources.all_read());
+            let fills = !stopping && self.pacer.as_ref().is_some_and(Pacer::is_due);
+            let read = self.config.once && self.sources.all_read() && self.pacer.is_none();
+            let done = stopping || read;
             // Positions may advance without records (transaction markers); committing them needs an epoch
             // too.
             let moved = rows == 0 && self.sources.positions_moved();
-            if (rows > 0 || moved)
-                && (done || full || opened.elapsed() >= self.config.epoch_interval)
+            if (rows > 0 || moved || fills)
+                && (done || full || fills || opened.elapsed() >= self.config.epoch_interval)
                 && self.take_permit(channels, done || full)
             {
                 self.close_epoch(channels, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
@@ -522,9 +545,11 @@ impl Driver {
         failpoints::epoch_closed(head.epoch);
         fail_point!("driver.close.before");
         self.sources.fill_head(&mut head);
+        let step = self.pacer.as_mut().and_then(Pacer::next_step);
+        self.pacer.take_if(|pacer| pacer.is_finished());
         let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
         for worker in &channels.workers {
-            if worker.send(Command::Close(head.epoch, Arc::clone(&partitions))).is_err() {
+            if worker.send(Command::Close(head.epoch, Arc::clone(&partitions), step)).is_err() {
                 return Ok(());
             }
         }
@@ -532,12 +557,22 @@ impl Driver {
         // The send fails only when the committer has ended, which has recorded its reason.
         let _ = channels.committer.send(ToCommitter::Head(head));
         fail_point!("driver.close.after");
+        match step {
+            Some(FillStep::Open(_)) => fail_point!("fill.piece.closed"),
+            Some(FillStep::Finish) => fail_point!("fill.end.closed"),
+            None => {}
+        }
         Ok(())
     }
 
     /// Updates the status and the metrics that only the driver knows: readiness, lag, errors.
     fn report_status(&mut self, channels: &Channels) {
-        if channels.ready.try_recv().is_ok() {
+        self.is_restored |= channels.ready.try_recv().is_ok();
+        // Until its first epoch is committed, the state has the views of the earlier text.
+        let edits = self.setup.state_tables.fill.is_some()
+            && self.setup.committed.load(Ordering::Acquire) == self.setup.start.epoch;
+        if self.is_restored && !edits {
+            self.is_restored = false;
             tracing::info!(epoch = self.setup.start.epoch, workers = channels.workers.len(), "running");
             self.handle.update_status(|status| status.started = true);
         }
@@ -553,46 +588,5 @@ impl Driver {
                 status.last_error = last_error;
             }
         });
-    }
-}
-
-/// A thread that exports the sizes of the state until it is stopped. RocksDB's figures and the walk over its
-/// files may wait for the disk, which the thread that polls the sources must not.
-struct StateMeter {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl StateMeter {
-    fn start(fate: &Fate, setup: &Setup, metrics: Arc<Metrics>) -> Result<StateMeter> {
-        let (stop, stopped) = bounded::<()>(0);
-        let (store, mut views) = (setup.store.clone(), BTreeMap::new());
-        for (view, table_id) in setup.plan.views.iter().zip(&setup.state_tables.views) {
-            views.insert(*table_id, view.name.clone());
-        }
-        let measure = move || {
-            loop {
-                if let Ok(stats) = store.stats() {
-                    metrics.set_state_bytes(stats.state_bytes);
-                    metrics.set_dead_letter_bytes(stats.dead_letters.bytes);
-                }
-                for (table_id, bytes) in store.history_bytes() {
-                    if let Some(view) = views.get(&table_id) {
-                        metrics.set_view_history(view, bytes);
-                    }
-                }
-                // Nothing is ever sent: the channel closes when the meter is stopped.
-                if stopped.recv_timeout(MEASURE_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    return Ok(());
-                }
-            }
-        };
-        Ok(StateMeter { stop, thread: fate.spawn("meter", measure)? })
-    }
-
-    /// Stops the thread and waits for its end.
-    fn join(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
     }
 }

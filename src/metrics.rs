@@ -96,6 +96,7 @@ pub struct Metrics {
     error_bytes: IntGauge,
     errors_not_kept: IntGauge,
     view_history: IntGaugeVec,
+    fill_groups: IntGauge,
     broker_up: Gauge,
     registry_open: Gauge,
     exports: ExportMetrics,
@@ -178,6 +179,10 @@ impl Metrics {
                 "Rows that fail and are not kept in herald.errors, because it is full.",
             )?,
             view_history: history_gauge()?,
+            fill_groups: IntGauge::new(
+                "fill_open_groups_number",
+                "Key groups, of 4096, whose rows are in what an edit added; all while nothing is being filled.",
+            )?,
             broker_up: Gauge::new(
                 "broker_reachable_boolean",
                 "1 while the brokers of all sources and sinks answer.",
@@ -213,6 +218,7 @@ impl Metrics {
             Box::new(self.error_bytes.clone()),
             Box::new(self.errors_not_kept.clone()),
             Box::new(self.view_history.clone()),
+            Box::new(self.fill_groups.clone()),
             Box::new(self.broker_up.clone()),
             Box::new(self.registry_open.clone()),
         ]
@@ -391,6 +397,11 @@ impl Metrics {
     /// Sets the bytes of the changes of a view that are kept.
     pub fn set_view_history(&self, view: &str, bytes: u64) {
         self.view_history.with_label_values(&[view]).set(saturating_i64(bytes));
+    }
+
+    /// Sets the key groups whose rows are in the additions of an edit.
+    pub fn set_fill_groups(&self, groups: u16) {
+        self.fill_groups.set(i64::from(groups));
     }
 
     /// Sets whether the brokers answer.

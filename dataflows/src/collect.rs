@@ -13,6 +13,7 @@ use schemas::{Blobs, MemoryPart, MemoryShare, Outcome, Ownership, Rows, stored_k
 use state::RowChanges;
 
 use crate::error::RunError;
+use crate::runtime::fill::FillStep;
 
 /// Collector shared by the operators of a worker.
 pub type Shared = Rc<RefCell<Collector>>;
@@ -41,6 +42,8 @@ pub struct EpochOut {
     /// Packed rows of the error table that this worker's operators added or removed, with their diffs; the
     /// owners of the rows count them.
     pub errors: (Rows, Vec<i64>),
+    /// The step of a filling that the epoch takes, the same on all workers.
+    pub fill: Option<FillStep>,
     /// Memory of the rows that were fed and wait for the dataflow; of the changes, once they are complete.
     memory: MemoryShare,
 }
@@ -104,6 +107,8 @@ pub struct Collector {
     limit: Option<u64>,
     failure: Option<RunError>,
     ownership: Ownership,
+    /// Number of key groups that gates have open, from an epoch on.
+    gates: BTreeMap<u64, u16>,
 }
 
 impl Collector {
@@ -125,6 +130,10 @@ impl Collector {
     /// Removes and returns a complete epoch.
     pub fn take(&mut self, epoch: u64) -> EpochOut {
         let held = self.held.clone();
+        // Gates have passed the epoch, and go by its entry until the next one that opens more.
+        if let Some(since) = self.gates.range(..=epoch).next_back().map(|(since, _)| *since) {
+            self.gates = self.gates.split_off(&since);
+        }
         // Sizes persist until they change; arrivals are counted from epoch to epoch.
         let hottest = std::mem::take(&mut self.hottest);
         let mut out = EpochOut { held, hottest, ..self.epochs.remove(&epoch).unwrap_or_default() };
@@ -177,6 +186,16 @@ impl Collector {
             }
             _ => true,
         }
+    }
+
+    /// Opens the gates for the first `groups` key groups from an epoch on, which no gate has processed yet.
+    pub fn open_gates(&mut self, epoch: u64, groups: u16) {
+        self.gates.insert(epoch, groups);
+    }
+
+    /// Returns the number of key groups that gates have open at an epoch.
+    pub fn open_groups(&self, epoch: u64) -> u16 {
+        self.gates.range(..=epoch).next_back().map_or(0, |(_, groups)| *groups)
     }
 
     /// Records a failure unless there is one; the worker stops before the epoch is committed.

@@ -13,7 +13,7 @@
 //! | `recursive` | WITH RECURSIVE, round by round |
 //! | `event_time` | watermarks as data, operators that wait for them, and expiry of state |
 //! | `export` | views and sinks |
-//! | `past` | rows of the committed epoch for the additions of an edited topology |
+//! | `past` | rows of the committed epoch for the additions of an edited topology, and gates for them |
 //! | `collect` | output of a worker for each epoch, taken by the driver |
 //!
 //! A restart at epoch t0 reads the arrangements listed in the state, enters them at t0, and cuts off the
@@ -33,6 +33,7 @@ mod past;
 mod recursive;
 pub mod windows;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use fail::fail_point;
@@ -141,7 +142,18 @@ struct ExportGroup {
     rel: RelId,
     columns: Option<Vec<usize>>,
     unique: bool,
-    filled: bool,
+    rows: ExportedRows,
+}
+
+/// Rows of a relation that are exported.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ExportedRows {
+    /// Changes after the committed epoch.
+    Later,
+    /// All.
+    Whole,
+    /// All, some key groups at a time.
+    Gated,
 }
 
 /// Uses of a relation by one key: state tables of views, their indexes, and sinks.
@@ -174,6 +186,8 @@ pub struct Renderer<'s, 'p> {
     streams: Vec<Deltas<'s>>,
     /// Rows at the committed epoch of relations whose operators have dropped some of them.
     past: BTreeMap<RelId, Deltas<'s>>,
+    /// Relations behind their gates.
+    gates: RefCell<BTreeMap<RelId, Deltas<'s>>>,
     watermarks: Option<WatermarkUpdates<'s>>,
     restores: Vec<Restore>,
 }
@@ -200,6 +214,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             shapes: relation_types(plan)?,
             streams: vec![],
             past: BTreeMap::new(),
+            gates: RefCell::default(),
             watermarks: None,
             restores: vec![],
         })
@@ -305,10 +320,29 @@ impl<'s, 'p> Renderer<'s, 'p> {
 
     /// Returns an input of an operator without the rows that its restored state, if it has one, already holds.
     fn new_input(&self, id: RelId, input: RelId, has_state: bool) -> Deltas<'s> {
+        if self.state_tables.gates_input(id, input) {
+            return self.gated(input);
+        }
         if self.state_tables.fills(id) {
             return self.whole_content(input);
         }
         self.cut_restored(has_state, self.streams[input].clone())
+    }
+
+    /// Returns a relation behind a gate, which all share that take it so: it holds rows once.
+    fn gated(&self, id: RelId) -> Deltas<'s> {
+        if let Some(stream) = self.gates.borrow().get(&id) {
+            return stream.clone();
+        }
+        let waiting = match &self.state_tables.pieces {
+            Some(pieces) => pieces.waiting.clone(),
+            None => std::sync::Arc::default(),
+        };
+        let (stream, shape) = (self.streams[id].clone(), self.shapes[id].clone());
+        let gated = past::gate::gate(stream, shape, (self.start.epoch, waiting), self.collector.clone());
+        let gated = gated.probe_with(&self.probe);
+        self.gates.borrow_mut().insert(id, gated.clone());
+        gated
     }
 
     /// Returns a relation with all of its rows at the committed epoch, for the additions of an edit: where its operators
@@ -444,7 +478,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 rel: view.rel,
                 columns: view.key.clone(),
                 unique,
-                filled: fill.tables.contains(&table_id),
+                rows: match self.state_tables.gates_view(table_id) {
+                    true => ExportedRows::Gated,
+                    false if fill.tables.contains(&table_id) => ExportedRows::Whole,
+                    false => ExportedRows::Later,
+                },
             };
             let uses = exports.entry(key).or_default();
             uses.indexes.extend(self.state_tables.indexes_of(table_id)?);
@@ -456,12 +494,18 @@ impl<'s, 'p> Renderer<'s, 'p> {
             // Plain sinks send every change; others need the changes of each key together.
             let keyed = sink.format != crate::plan::formats::Format::Plain;
             let columns = keyed.then(|| sink.key.clone());
-            let key = ExportGroup { rel: sink.rel, columns, unique: keyed, filled: fill.takes_sink(at) };
+            let rows = if fill.takes_sink(at) { ExportedRows::Whole } else { ExportedRows::Later };
+            let key = ExportGroup { rel: sink.rel, columns, unique: keyed, rows };
             exports.entry(key).or_default().sinks.push(at);
         }
-        for (ExportGroup { rel, columns, unique, filled }, uses) in exports {
+        for (ExportGroup { rel, columns, unique, rows }, uses) in exports {
             let ExportUses { views, histories, indexes, sinks } = uses;
-            let stream = if filled { self.whole_content(rel) } else { self.streams[rel].clone() };
+            let stream = match rows {
+                ExportedRows::Later => self.streams[rel].clone(),
+                ExportedRows::Whole => self.whole_content(rel),
+                ExportedRows::Gated => self.gated(rel),
+            };
+            let whole = self.start.whole || rows == ExportedRows::Whole;
             let export = Export {
                 shape: self.shapes[rel].clone(),
                 key: columns,
@@ -471,7 +515,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 indexes,
                 sinks,
                 // Output of the committed epoch itself is kept where it is wanted again.
-                after: self.start.epoch.saturating_sub(u64::from(self.start.whole || filled)),
+                after: self.start.epoch.saturating_sub(u64::from(whole)),
                 name: self.plan.rels[rel].owner.clone(),
                 collector: self.collector.clone(),
             };

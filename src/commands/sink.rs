@@ -26,6 +26,12 @@ pub fn command(command: &SinkCommand) -> Result<()> {
         };
         return Err(mistake(format!("topology {} has no sink {sink}: {known}", catalogue.topology)));
     }
+    if catalogue.is_filling() {
+        return Err(mistake(
+            "what an edit of the topology added is not filled yet\n  run it until all views are whole (herald.views \
+             tells), then order this again",
+        ));
+    }
     if store.meta().epoch == 0 {
         return Err(mistake(format!(
             "nothing is committed in {} yet: a start sends everything",

@@ -438,6 +438,12 @@ fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
     let spaces = StateTables::of(&plan, store.catalogue()?.as_ref()).map_err(|changed| {
         mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
     })?;
+    if spaces.pieces.is_some() {
+        return Err(mistake(
+            "what an edit of the topology added is not filled yet: it cannot be derived again\n  run the topology until \
+             all views are whole (herald.views tells)",
+        ));
+    }
     let abort = Arc::new(AtomicBool::new(false));
     let mut watermarks = Vec::with_capacity(plan.sources.len());
     for source in &plan.sources {

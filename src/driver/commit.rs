@@ -6,6 +6,8 @@
 //! publisher, and a permit returns to the driver. The first failure of any thread ends the run; nothing of
 //! the failed epoch, or of a later one, is committed.
 
+pub mod meter;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +19,8 @@ use connectors::sink::is_export;
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
+use dataflows::runtime::fill::ALL_GROUPS;
+use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use fail::fail_point;
 use schemas::memory::vector_bytes;
@@ -29,6 +33,9 @@ use super::failures::{FailureWatch, Failures};
 use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
 use crate::metrics::{Metrics, Phase, whole_us};
+
+/// Key groups after which the progress of a filling is logged again.
+const TOLD_GROUPS: u16 = ALL_GROUPS / 8;
 
 /// The committer thread's state.
 pub struct Committer {
@@ -100,6 +107,7 @@ impl Committer {
             dead.extend(report.dead);
             workers.push(report.share);
         }
+        let before = assembler.progress().filled_groups;
         let mut assembled = assembler.assemble(&self.setup, (epoch, commit_ms), &head.sources, workers)?;
         self.export_metrics(&assembled, assembler.progress(), commit_ms);
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
@@ -120,6 +128,7 @@ impl Committer {
         show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.set_epoch(epoch);
+        self.show_fill(before, assembler.progress().filled_groups);
         self.handle.update_status(|status| status.epoch = epoch);
         self.handle.commits.announce(epoch);
         fail_point!("commit.visible");
@@ -137,6 +146,22 @@ impl Committer {
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
+    }
+
+    /// Tells how far a filling is, before and after an epoch.
+    fn show_fill(&self, before: Option<u16>, now: Option<u16>) {
+        let Some(groups) = now else {
+            if before.is_some() {
+                self.metrics.set_fill_groups(ALL_GROUPS);
+                tracing::info!("what the edit added is filled");
+            }
+            return;
+        };
+        self.metrics.set_fill_groups(groups);
+        if groups / TOLD_GROUPS != before.unwrap_or(0) / TOLD_GROUPS {
+            let percent = u32::from(groups) * 100 / u32::from(ALL_GROUPS);
+            tracing::info!("{percent} % of what the edit added is filled");
+        }
     }
 
     /// Measurements of an epoch for the history of epochs, with those of earlier epochs that it lacks.
@@ -273,6 +298,11 @@ pub fn note_start(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
             }
         });
     }
+}
+
+/// The key groups whose rows are in the additions of an edit: all if nothing is being filled.
+pub fn fill_groups(tables: &StateTables, progress: &Progress) -> u16 {
+    if tables.pieces.is_some() { progress.filled_groups.unwrap_or(0) } else { ALL_GROUPS }
 }
 
 /// Copies committed progress to the status.

@@ -78,8 +78,11 @@ fn run_worker(
                 }
             }
             Command::Join(source, partition, floor) => topology.join_partition(source, partition, floor),
-            Command::Close(epoch, partitions) => {
+            Command::Close(epoch, partitions, step) => {
                 let begun = Instant::now();
+                if let Some(step) = step {
+                    topology.fill(step);
+                }
                 fail_point!("worker.step.before");
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");

@@ -1,9 +1,11 @@
 //! Mistakes in queries, told to the user.
 
 use anyhow::{Error, Result};
+use dataflows::runtime::fill::ALL_GROUPS;
 use dataflows::sql::SqlError;
 use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use datafusion::error::DataFusionError;
+use state::{CatalogueEntry, Progress};
 
 use super::begins_with;
 use crate::exit::{Stopped, mistake};
@@ -41,6 +43,29 @@ pub(crate) fn unknown_view(name: &str, names: &[String], sources: &[String]) -> 
         None => ". The".to_owned(),
     };
     mistake(format!("there is no view {name}{hint} state has {there}"))
+}
+
+/// Succeeds for a view that is whole, given with the progress of the epoch that is asked.
+///
+/// # Errors
+/// A mistake for one that an edit of the topology has added and that is being filled.
+pub(crate) fn refuse_filling(view: &CatalogueEntry, progress: &Progress) -> Result<()> {
+    match filling_text(view, progress) {
+        None => Ok(()),
+        Some(text) => Err(mistake(format!(
+            "view {} is {text}
+  ask again later: it is served as a whole",
+            view.name
+        ))),
+    }
+}
+
+/// Words for how far a view is filled; None for a whole one.
+pub(crate) fn filling_text(view: &CatalogueEntry, progress: &Progress) -> Option<String> {
+    view.facts.filling.as_ref()?;
+    let groups = progress.filled_groups?;
+    let percent = u32::from(groups) * 100 / u32::from(ALL_GROUPS);
+    Some(format!("being filled: {percent} % of its rows have come"))
 }
 
 /// All mistakes in a query's text as one error.

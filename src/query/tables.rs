@@ -34,6 +34,7 @@ use state::{CatalogueEntry, StateTableKind};
 
 use super::budget::TableBudget;
 use super::catalog::{self, CATALOG, CatalogIndex, CatalogObject, DEFAULT_SCHEMA};
+use super::mistakes;
 pub(in crate::query) use conditions::Bounds;
 #[cfg(test)]
 pub(in crate::query) use conditions::KeyRange;
@@ -135,6 +136,9 @@ impl Tables {
         for entry in views {
             let schema = view_schema(entry)?;
             let named = wanted.contains(&entry.name);
+            if named {
+                mistakes::refuse_filling(entry, &epoch.committed().progress)?;
+            }
             let entries = (entry, catalogue.entries.as_slice());
             let view = ViewTable::new(epoch, entries, schema.clone(), named, scans.clone())?;
             // The engine's own table of failed expressions is stored like a view.

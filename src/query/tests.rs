@@ -136,6 +136,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
                 facts(None, None, Some("Aggregate")),
             ),
         ],
+        ..Catalogue::default()
     })?;
     let view =
         ViewProgress { epoch: 4, commit_ms: 2_000, watermark_us: Some(i64::MAX), final_us: Some(1_500_000) };
@@ -150,6 +151,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         progress: Progress {
             views: [("champions".to_owned(), view)].into(),
             sources: [("clicks".to_owned(), clicks())].into(),
+            ..Progress::default()
         },
         outbox: vec![OutboxChunk { cluster: 1, part: 0, bytes: b"out".to_vec() }],
         dead_letters: vec![dead_letter().to_bytes()],
@@ -565,6 +567,7 @@ fn the_sources_of_a_state_are_known_before_its_first_commit() -> Result<()> {
             of(StateTableKind::View, 3, "flags"),
             of(StateTableKind::Sink, 4, "flags_out"),
         ],
+        ..Catalogue::default()
     })?;
     let queries = OpenedState::open(&dir.path().join("state"))?;
     assert_eq!(stored_sources(&queries.reader.snapshot())?, ["clicks", "users"]);

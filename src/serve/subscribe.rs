@@ -209,6 +209,7 @@ fn prepare(
     let Some(found) = views.view(view) else {
         return Err(Refusal(StatusCode::NOT_FOUND, views.unknown(view).to_string()));
     };
+    found.refuse_filling(&snapshot).map_err(refuse)?;
     let (entry, filter, columns) = (found.entry(), params.filter.as_deref(), params.columns.as_deref());
     let shape = asked_shape((view, found.schema()), (filter, columns)).map_err(refuse)?;
     let state_id = store.state_id().to_owned();

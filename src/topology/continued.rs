@@ -37,7 +37,12 @@ pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Res
         progress = store.meta().progress;
     }
     let edited = match StateTables::of(plan, catalogue.as_ref()) {
-        Ok(state_tables) => return Ok(Continued { state_tables, progress, indexes: None }),
+        Ok(state_tables) => {
+            if let (Some(store), true) = (held, state_tables.pieces.is_some()) {
+                refuse_resends(store)?;
+            }
+            return Ok(Continued { state_tables, progress, indexes: None });
+        }
         Err(_) => catalogue.unwrap_or_default(),
     };
     let mut edition = Edition::of(plan, (&edited, &progress), allow_gap)?;
@@ -51,6 +56,21 @@ pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Res
     tracing::info!("the topology was edited: {}", summary(&edition));
     let progress = edition.progress(&progress);
     Ok(Continued { state_tables: edition.tables, progress, indexes: edition.indexes })
+}
+
+/// Refuses to send content again while it is being filled, as in a copy of such a state.
+///
+/// # Errors
+/// When content is to be sent again, or the state cannot be read.
+fn refuse_resends(store: &Store) -> Result<()> {
+    let epoch = store.meta().epoch;
+    if store.republishes()? || store.resends()?.into_values().any(|ordered| ordered == epoch) {
+        return Err(mistake(
+            "what an edit added is not filled in the state, whose content is to be sent again\n  take the copy once all \
+             views are whole: herald.views tells",
+        ));
+    }
+    Ok(())
 }
 
 /// Refusals for new sinks to files that a sink has written before, perhaps of the same state, which does not know any more
@@ -139,6 +159,9 @@ impl Continued {
     /// A mistake, if the state is of an earlier text.
     pub fn refuse_edited(&self) -> Result<()> {
         match &self.state_tables.fill {
+            None if self.state_tables.pieces.is_some() => Err(mistake(
+                "what an edit added is not filled yet\n  run the topology until all views are whole: herald.views tells",
+            )),
             None => Ok(()),
             Some(_) => Err(mistake(
                 "the state is of an earlier text of the topology\n  run the edited one first: herald plan tells what that does",

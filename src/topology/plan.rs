@@ -101,6 +101,8 @@ struct PlanReport {
     obstacles: Vec<Obstacle>,
     /// Sizes of the state tables that are read.
     sizes: BTreeMap<u32, ReadSize>,
+    /// True if something is filled piece by piece.
+    in_pieces: bool,
 }
 
 impl PlanReport {
@@ -137,7 +139,8 @@ impl PlanReport {
             return Err(StateError::Foreign { dir, held, wanted }.into());
         }
         let edition = Edition::of(plan, (&held, &state.committed.progress), false)?;
-        let Edition { mut parts, mut refusals, .. } = edition;
+        let Edition { mut parts, mut refusals, tables, .. } = edition;
+        let in_pieces = tables.pieces.is_some();
         // A state of an earlier release does not say all that an edit goes by, and needs not for the same text.
         if StateTables::of(plan, Some(&held)).is_ok() && !refusals.is_empty() {
             refusals.clear();
@@ -146,15 +149,16 @@ impl PlanReport {
                 part.filled_from.clear();
             }
         }
-        let tables = plan.sources.iter().filter(|source| source.keyed.is_some());
+        let keyed = plan.sources.iter().filter(|source| source.keyed.is_some());
         Ok(PlanReport {
             place: place.to_owned(),
             topology: name.to_owned(),
             epoch: state.committed.epoch,
-            tables: tables.map(|source| source.name.clone()).collect(),
+            tables: keyed.map(|source| source.name.clone()).collect(),
             parts,
             obstacles: refusals,
             sizes: BTreeMap::new(),
+            in_pieces,
         })
     }
 
@@ -188,7 +192,12 @@ impl PlanReport {
             out.push('\n');
         }
         if !self.sizes.is_empty() {
-            out.push_str(&wrapped(&format!("The first epoch reads {}.", size_text(self.total())), 0));
+            let size = size_text(self.total());
+            let sentence = match self.in_pieces {
+                true => format!("{size} are read, piece by piece while the rest goes on."),
+                false => format!("The first epoch reads {size}."),
+            };
+            out.push_str(&wrapped(&sentence, 0));
         }
         out.push_str(&wrapped(self.verdict(), 0));
         out
@@ -288,6 +297,7 @@ impl PlanReport {
             "exit_code": self.code(),
             "parts": parts,
             "obstacles": obstacles,
+            "in_pieces": self.in_pieces,
             "rows_read": total.rows,
             "bytes_read": total.bytes,
         })

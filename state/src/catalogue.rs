@@ -24,6 +24,9 @@ pub struct Catalogue {
     pub topology: String,
     /// The entries, one per state table.
     pub entries: Vec<CatalogueEntry>,
+    /// Views that an edit has removed and that are kept until the end of its filling: sinks sent their rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<CatalogueEntry>,
 }
 
 /// One keyed state table.
@@ -87,6 +90,30 @@ pub struct EntryFacts {
     /// The facts that decide what an edited topology keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edition: Option<EditionFacts>,
+    /// The filling that is left to do, of a part that an edit has added; None for a whole one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filling: Option<FillFacts>,
+}
+
+/// Facts about a part of a topology that is being filled piece by piece.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FillFacts {
+    /// Of an arrangement or view: true if its input passes a gate, which lets rows in by their key groups.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
+    /// Of a sink: the rows that it has sent, where it sends the difference in the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<RowsBefore>,
+}
+
+/// A view among those that are leaving, whose rows a sink has sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsBefore {
+    /// Its state table.
+    pub table_id: u32,
+    /// The positions of the sink's key in it.
+    pub key: Vec<usize>,
 }
 
 /// Facts that decide, beside the fingerprint, what an edited topology keeps of a state table.
@@ -169,7 +196,26 @@ impl Catalogue {
 
     /// Returns an id above all ids in use.
     pub fn next_id(&self) -> u32 {
-        self.entries.iter().map(|entry| entry.id).max().unwrap_or(0).saturating_add(1)
+        self.all_entries().map(|entry| entry.id).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// Returns the entries, and behind them those that are leaving.
+    pub fn all_entries(&self) -> impl Iterator<Item = &CatalogueEntry> {
+        self.entries.iter().chain(&self.leaving)
+    }
+
+    /// Returns true while additions of an edit are being filled.
+    pub fn is_filling(&self) -> bool {
+        self.entries.iter().any(|entry| entry.facts.filling.is_some())
+    }
+
+    /// Returns the catalogue as it is once everything is filled.
+    pub fn filled(mut self) -> Catalogue {
+        self.leaving.clear();
+        for entry in &mut self.entries {
+            entry.facts.filling = None;
+        }
+        self
     }
 
     /// Returns the view of an index, and the index.
@@ -201,7 +247,7 @@ impl Catalogue {
 
     /// Returns the kinds of all state tables.
     pub(crate) fn table_kinds(&self) -> StateTableKinds {
-        self.entries.iter().map(|entry| (entry.id, entry.kind)).collect()
+        self.all_entries().map(|entry| (entry.id, entry.kind)).collect()
     }
 
     /// Refuses the reserved id, and ids or names that are used twice.
@@ -219,6 +265,15 @@ impl Catalogue {
             }
             if names.insert((entry.kind, &entry.name), ()).is_some() {
                 return refuse_catalogue(format!("{:?} {:?} is listed twice", entry.kind, entry.name));
+            }
+        }
+        // Those that are leaving may have names that are given again.
+        for entry in &self.leaving {
+            if let Some(other) = ids.insert(entry.id, &entry.name) {
+                return refuse_catalogue(format!(
+                    "id {} is given to {other:?} and to {:?}",
+                    entry.id, entry.name
+                ));
             }
         }
         Ok(())

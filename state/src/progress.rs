@@ -19,6 +19,10 @@ pub struct Progress {
     pub sources: BTreeMap<String, SourceProgress>,
     /// By view name.
     pub views: BTreeMap<String, ViewProgress>,
+    /// The key groups, counted from the first, whose rows are in the parts that an edit has added; None if nothing is
+    /// being filled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filled_groups: Option<u16>,
 }
 
 /// The progress of a source.

@@ -45,7 +45,7 @@ pub fn catalogue() -> Catalogue {
         entry(VIEW, StateTableKind::View, "hourly"),
         entry(OTHER, StateTableKind::Table, "players"),
     ];
-    Catalogue { topology: "matches".to_owned(), entries }
+    Catalogue { topology: "matches".to_owned(), entries, ..Catalogue::default() }
 }
 
 /// A store with the test's catalogue in a directory.

@@ -5,9 +5,10 @@
 //! - Before new records come, a sink whose view is what it was gets no line, and one of FORMAT UPSERT over a changed
 //!   view only lines that differ from what it last got, one a key. The files of dropped sinks stay as they are.
 //! - `herald plan` calls unchanged, renamed, changed and new what is so. The views of which it says that they go on,
-//!   and their operators, have the state tables that they had, with the same entries; all others have new ones. One
-//!   epoch does all of it, which reads no record and makes no more for the sinks than these get.
-//! - In most pairs the edited run is killed at one or two places first.
+//!   and their operators, have the state tables that they had, with the same entries; all others have new ones. The
+//!   epochs that fill them, some rows each, read no record and make no more for the sinks than these get, at the first
+//!   and at the last of them.
+//! - In most pairs the edited run is killed at one or two places first, some of them in the middle of a filling.
 //!
 //! ```console
 //! $ cargo test --release --test e2e edit_pairs                                      # twelve pairs
@@ -70,13 +71,16 @@ const PASSED: [&str; 10] = [
     "recover.restore.",
 ];
 
+/// Makes a filling let through three rows with each epoch.
+const PIECES: &str = "edition.pieces=return(3)";
+
 /// A pair of editions, and how they are run.
 struct Pair {
     old: Topology,
     edited: Edited,
     feeds: Vec<Feed>,
-    /// Failpoints at which the edited run is killed, one after the other.
-    kills: Vec<String>,
+    /// Failpoints at which the edited run is killed, one after the other, with the times that they are passed then.
+    kills: Vec<(String, u64)>,
     /// Workers of the old, the edited and the fresh run.
     workers: [usize; 3],
 }
@@ -101,7 +105,10 @@ impl Pair {
         let feeds = Table::ALL.map(|table| Feed::new(&mut draw, table)).into();
         let mut kills = Vec::new();
         for _ in 0..draw.int(0..3) {
-            kills.extend(draw.one(points));
+            let point: Option<String> = draw.one(points);
+            // Mostly the first time that it is passed, else in the middle of a filling.
+            let nth = if draw.int(0..2) == 0 { 1 } else { draw.int(2..5) };
+            kills.extend(point.map(|point| (point, nth as u64)));
         }
         let workers = [0; 3].map(|_| draw.int(1..4) as usize);
         Pair { old, edited, feeds, kills, workers }
@@ -127,7 +134,7 @@ impl Pair {
         let plan = Plan::read(&planned)?;
         self.check_plan(&plan)?;
         // Goes on where the last kill has ended it.
-        Scene::ended_well("the edited run", scene.run(NEW, edited_workers, ""))?;
+        Scene::ended_well("the edited run", scene.run(NEW, edited_workers, PIECES))?;
         let sent = self.check_added(&plan, (scene, &before), tally)?;
         self.check_held(&plan, (&held, &scene.held()?), (sent, tally))?;
         scene.verify()?;
@@ -152,8 +159,8 @@ impl Pair {
                 return self.check_refused(scene, (planned, &refused), tally).map(|()| false);
             }
         }
-        for point in &self.kills {
-            let ended = scene.run(NEW, workers, &format!("{point}=kill"));
+        for (point, nth) in &self.kills {
+            let ended = scene.run(NEW, workers, &format!("{PIECES};{point}=kill@{nth}"));
             let is_killed = ended.code.is_none() && ended.stderr.contains(&format!("failpoint {point}: "));
             if !is_killed {
                 // A place that this edit does not pass: the run has ended.
@@ -315,6 +322,10 @@ impl Pair {
 fn failpoints() -> Vec<String> {
     let mut points = kills::named_failpoints(&["src", "state/src", "connectors/src", "dataflows/src"]);
     points.retain(|point| {
+        // The size of pieces is no place.
+        if PIECES.starts_with(point.as_str()) {
+            return false;
+        }
         let is_of_edit = ["edit", "fill"].iter().any(|word| point.contains(word));
         is_of_edit || PASSED.iter().any(|start| point.starts_with(start))
     });

@@ -135,6 +135,56 @@ fn an_edit_takes_effect_as_a_whole() {
     }
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_killed_filling_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let scores: Vec<String> = (0..120)
+        .map(|n| json!({"player": format!("p{n}"), "points": n, "team": format!("t{}", n % 60)}).to_string())
+        .collect();
+    fs::write(dir.join("scores.jsonl"), scores.join("\n") + "\n").expect("a file");
+    fs::write(dir.join("goals.jsonl"), "{\"team\":\"t0\"}\n").expect("a file");
+    fs::write(dir.join("points.sql"), POINTS).expect("a file");
+    let run = |failpoints: &str| {
+        let args = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+        child::herald(dir, &args, &[("HERALD_FAILPOINTS", failpoints)], PATIENCE)
+    };
+    let query =
+        |sql: &str| child::herald(dir, &["query", sql, "--state", "state", "--format", "csv"], &[], PATIENCE);
+    ok(&run(""));
+    let sent = || fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file");
+    let before = sent();
+    let changed = POINTS.replace("FROM scores GROUP BY", "FROM scores WHERE points > 6 GROUP BY");
+    fs::write(dir.join("points.sql"), changed).expect("a file");
+    let mut open = 0;
+    for _ in 0..3 {
+        let ended = run("edition.pieces=return(4);fill.piece.closed=kill@4");
+        assert_eq!(ended.code, None, "{}\n{}", ended.stdout, ended.stderr);
+        let refused = query("SELECT * FROM teams");
+        assert_eq!(refused.code, Some(2), "{}", refused.stdout);
+        assert!(refused.stderr.contains("view teams is being filled: "), "{}", refused.stderr);
+        let told = query("SELECT is_whole, gap FROM herald.views WHERE view = 'teams'");
+        let words = told.stdout.strip_prefix("is_whole,gap\nfalse,being filled: ").expect("how far it is");
+        let percent: u32 = words.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+        assert!(percent > open && percent < 100, "{open} % and then {percent} %");
+        open = percent;
+        assert_eq!(query("SELECT n FROM goals_by_team").stdout, "n\n1\n", "the rest is served");
+        assert_eq!(sent(), before, "nothing is sent before all is filled");
+        let verified = child::herald(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
+        assert_eq!(verified.code, Some(2), "{}", verified.stderr);
+    }
+    let ended = run("edition.pieces=return(4);fill.end.closed=kill");
+    assert_eq!(ended.code, None, "{}", ended.stderr);
+    ok(&run(""));
+    let told = query("SELECT sum(points) AS points FROM teams");
+    assert_eq!(told.stdout, format!("points\n{}\n", (7..120).sum::<u32>()));
+    let after = sent();
+    // Seven teams have lost a player, and six of them points.
+    assert_eq!(after.strip_prefix(&before).map(|lines| lines.lines().count()), Some(6), "{after}");
+    child::succeed(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
+}
+
 const POINTS: &str = "\
 CREATE TABLE scores (player VARCHAR, points BIGINT, team VARCHAR, PRIMARY KEY (player)) ON CONFLICT OVERWRITE
 WITH (connector = 'file', path = 'scores.jsonl', follow = 'true') FORMAT PLAIN ENCODE JSON;
@@ -205,7 +255,7 @@ fn a_plan_tells_what_a_run_would_do() {
          unchanged  view goals_by_team\n\
          changed    sink teams_out: sends the difference; filled from table scores (2 rows, N bytes)\n\
          removed    view best: its rows are deleted\n\n\
-         The first epoch reads 2 rows, N bytes.\n\
+         2 rows, N bytes are read, piece by piece while the rest goes on.\n\
          A run does this. Look at all that is changed or removed first.\n"
     );
     // The same again as a run: what was told is done, and nothing is left.

@@ -45,9 +45,9 @@ fn all_failpoints() -> Vec<String> {
 }
 
 /// Tells whether a failpoint is in a task beside the driver or in a command, where no epoch is in flight, or is passed
-/// for a new index or for an export alone.
+/// for a new index, for an export or for an edit alone.
 fn runs_beside_driver(point: &str) -> bool {
-    ["serve.", "watch.", "replay.", "state.migrate.", "state.index.", "export."]
+    ["serve.", "watch.", "replay.", "state.migrate.", "state.index.", "export.", "fill."]
         .iter()
         .any(|start| point.starts_with(start))
 }

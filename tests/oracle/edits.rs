@@ -125,18 +125,72 @@ fn edited(before: &[&str], after: &[&str]) -> Vec<usize> {
     let mut fresh = Engine::open(&new, anew.path(), &[1, 1, 1], OPTIONS);
     feed(&mut fresh, BEFORE, false, |done| fold(&mut of_anew, &new, done));
     let mut engine = Engine::open(&new, dir.path(), &[1, 1, 1], Options { workers: 3, ..OPTIONS });
-    let filled = engine.filled().expect("an epoch of the edit");
-    fold(&mut folded, &new, &filled);
+    let filled = engine.filled();
+    assert!(!filled.is_empty(), "an epoch of the edit");
+    for done in &filled {
+        fold(&mut folded, &new, done);
+    }
+    assert!(!engine.is_filling());
     assert_same(&engine, &fresh, &new, (&folded, &of_anew));
     feed(&mut engine, AFTER, true, |done| fold(&mut folded, &new, done));
     feed(&mut fresh, AFTER, true, |done| fold(&mut of_anew, &new, done));
     assert_same(&engine, &fresh, &new, (&folded, &of_anew));
     drop(engine);
     let mut engine = Engine::open(&new, dir.path(), &[1, 1, 1], Options { workers: 1, ..OPTIONS });
-    assert!(engine.filled().is_none(), "nothing is left to do");
+    assert!(engine.filled().is_empty(), "nothing is left to do");
     assert_same(&engine, &fresh, &new, (&folded, &of_anew));
     assert_eq!(engine.store().snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
-    sent(&filled)
+    edited_in_pieces((&old, &new), (&fresh, &of_anew));
+    let mut sinks: Vec<usize> = filled.iter().flat_map(sent).collect();
+    sinks.sort_unstable();
+    sinks.dedup();
+    sinks
+}
+
+/// Runs one text, then the other in pieces of a row with records between them, stopped after each piece and going on with
+/// other workers; some of the stops lose a piece. Compares the end with that of the run `fresh` of the other text.
+/// Returns the number of starts.
+fn edited_in_pieces((old, new): (&Arc<Plan>, &Arc<Plan>), (fresh, of_anew): (&Engine, &Folded)) -> usize {
+    let (dir, mut folded) = (tempfile::tempdir().unwrap(), Folded::default());
+    {
+        let mut engine = Engine::open(old, dir.path(), &[1, 1, 1], OPTIONS);
+        feed(&mut engine, BEFORE, false, |done| fold(&mut folded, old, done));
+    }
+    let mut later = Vec::new();
+    for (source, rows) in AFTER.into_iter().enumerate() {
+        later.extend((BEFORE[source].len()..).zip(rows).map(|(offset, row)| (source, offset, *row)));
+    }
+    let mut later = later.into_iter();
+    for starts in 1.. {
+        assert!(starts < 100, "a filling that does not end");
+        let loses = starts % 3 == 0;
+        let options = Options { workers: 1 + starts % 4, in_flight: if loses { 2 } else { 1 }, ..OPTIONS };
+        let mut engine = Engine::open_filling(new, dir.path(), &[1, 1, 1], (options, 1));
+        for done in engine.filled() {
+            fold(&mut folded, new, &done);
+        }
+        let filling = engine.is_filling();
+        while let Some((source, offset, row)) = if loses && filling { None } else { later.next() } {
+            let mut record = Records::new(0);
+            record.push(offset as i64, None, None, Some(row.as_bytes()));
+            engine.feed(source, record);
+            if filling {
+                break;
+            }
+            engine.close(|_, done| fold(&mut folded, new, &done));
+        }
+        if filling {
+            engine.close(|_, done| fold(&mut folded, new, &done));
+            continue;
+        }
+        engine.finish(|_, done| fold(&mut folded, new, &done));
+        assert_same(&engine, fresh, new, (&folded, of_anew));
+        assert_eq!(engine.store().snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        let catalogue = engine.store().catalogue().unwrap().unwrap();
+        assert!(!catalogue.is_filling() && catalogue.leaving.is_empty());
+        return starts;
+    }
+    unreachable!("it returns")
 }
 
 /// The reason for which an edit is refused.
@@ -174,6 +228,63 @@ fn a_view_comes_and_goes() {
     let best = "CREATE MATERIALIZED VIEW best AS SELECT p, count(*) AS n FROM powers GROUP BY p;";
     assert_eq!(edited(&[POWERS], &[POWERS, best]), NONE);
     assert_eq!(edited(&[PER_TEAM, POWERS], &[LEAGUES, POWERS, PER_TEAM]), NONE);
+}
+
+#[test]
+fn rows_of_tables_come_in_pieces_and_sinks_send_once_they_are_whole() {
+    let shown =
+        |filter: &str| format!("CREATE MATERIALIZED VIEW shown AS SELECT game, team FROM games {filter};");
+    let out = "CREATE SINK shown_out FROM shown
+      WITH (connector = 'blackhole', primary_key = 'game') FORMAT UPSERT ENCODE JSON;";
+    let (old, new) = (topology(&[&shown(""), out]), topology(&[&shown("WHERE game <> 2"), LEAGUES, out]));
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let mut engine = Engine::open(&old, dir.path(), &[1, 1, 1], OPTIONS);
+        feed(&mut engine, BEFORE, false, |_| {});
+    }
+    let mut engine = Engine::open_filling(&new, dir.path(), &[1, 1, 1], (OPTIONS, 1));
+    let mut epochs = engine.filled();
+    assert_eq!(epochs.len(), 1);
+    assert!(engine.store().catalogue().unwrap().unwrap().is_filling());
+    let held = |engine: &Engine| of_view(engine, &new.rels[new.views[0].rel].schema, 0).len();
+    let mut held_rows = vec![held(&engine)];
+    while engine.is_filling() {
+        engine.close(|engine, done| {
+            held_rows.push(held(engine));
+            epochs.push(done);
+        });
+    }
+    // Two rows of each view, mostly in groups of their own, and the end.
+    assert!(epochs.len() >= 4, "{} epochs", epochs.len());
+    assert!(held_rows.is_sorted() && held_rows.first() < Some(&2), "{held_rows:?}");
+    assert_eq!(held_rows.last(), Some(&2));
+    let last = epochs.pop().expect("the last epoch");
+    assert!(epochs.iter().all(|done| sent(done).is_empty()), "before all is filled");
+    let deltas = last.sinks.iter().filter_map(|sinks| sinks.get(&0));
+    let diffs: Vec<i64> = deltas.flat_map(|delta| delta.diffs.iter().copied()).collect();
+    assert_eq!(diffs, [-1], "the tombstone of game 2 alone");
+}
+
+#[test]
+fn another_edit_waits_until_the_first_is_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let mut engine = Engine::open(&topology(&[PER_TEAM]), dir.path(), &[1, 1, 1], OPTIONS);
+        feed(&mut engine, BEFORE, false, |_| {});
+    }
+    let both = topology(&[PER_TEAM, LEAGUES]);
+    assert!(Engine::open_filling(&both, dir.path(), &[1, 1, 1], (OPTIONS, 1)).is_filling());
+    let opened = engine::Engine::open(Opening {
+        plan: &topology(&[LEAGUES]),
+        dir: dir.path(),
+        partitions: vec![],
+        workers: 1,
+        decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
+    });
+    let refused = opened.err().expect("a refusal").to_string();
+    assert!(refused.contains("is not filled yet"), "{refused}");
+    let engine = Engine::open(&both, dir.path(), &[1, 1, 1], OPTIONS);
+    assert!(!engine.is_filling());
 }
 
 #[test]

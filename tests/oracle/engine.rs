@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dataflows::error::RunError;
 use dataflows::plan::{Plan, Source};
 use dataflows::runtime::engine::{self, Committed, Opening};
 use dataflows::source::decoder;
@@ -62,6 +63,28 @@ impl Engine {
     /// Opens the state in `dir`, or makes it, and brings the workers to its committed epoch.
     /// `partitions` are those of each source at the start.
     pub fn open(plan: &Arc<Plan>, dir: &Path, partitions: &[i32], options: Options) -> Engine {
+        Engine::open_with(plan, dir, partitions, options, engine::Engine::open)
+    }
+
+    /// Opens the state as [`Engine::open`] does, and fills additions of an edited topology in pieces of so many rows, one
+    /// with each epoch that is closed.
+    pub fn open_filling(
+        plan: &Arc<Plan>,
+        dir: &Path,
+        partitions: &[i32],
+        (options, piece_rows): (Options, u64),
+    ) -> Engine {
+        let open = |opening: Opening<'_>| engine::Engine::open_filling(opening, piece_rows);
+        Engine::open_with(plan, dir, partitions, options, open)
+    }
+
+    fn open_with(
+        plan: &Arc<Plan>,
+        dir: &Path,
+        partitions: &[i32],
+        options: Options,
+        open: impl FnOnce(Opening<'_>) -> Result<engine::Engine, RunError>,
+    ) -> Engine {
         let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         if !options.cut {
             fail::cfg("render.keep_restored", "return").expect("a failpoint");
@@ -73,7 +96,7 @@ impl Engine {
             workers: options.workers,
             decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         };
-        let opened = engine::Engine::open(opening);
+        let opened = open(opening);
         fail::remove("render.keep_restored");
         Engine { inner: Some(opened.unwrap()), in_flight: options.in_flight }
     }
@@ -82,8 +105,8 @@ impl Engine {
         self.inner.as_mut().expect("an engine that runs")
     }
 
-    /// Takes the epoch that filled what an edited topology adds.
-    pub fn filled(&mut self) -> Option<Committed> {
+    /// Takes the epochs in which the start filled additions of an edited topology.
+    pub fn filled(&mut self) -> Vec<Committed> {
         self.inner().take_filled()
     }
 

@@ -3,6 +3,8 @@
 //! A kept view holds them all. They are fed at the committed epoch, beside the operator's own output, and pass the
 //! stateless steps between the view and the additions a second time. Nothing but that epoch is on these streams.
 
+pub(super) mod gate;
+
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Concatenate, Input};
 

@@ -2,7 +2,7 @@
 //!
 //! A state table is kept if the relation that fills it is the same: if its print, with all that it reads, is that of
 //! the table's entry in the catalogue, whatever its name or its place in the text, and whatever is beside it. New
-//! tables are filled in the first epoch of the run from what the state holds: from the rows of tables, from the
+//! tables are filled from the state, piece by piece or in the first epoch: from the rows of tables, from the
 //! state of operators that are kept, and from views that are kept where the operators have dropped their final
 //! rows. What cannot be had from there needs records again, which Herald does not read twice: such an edit is
 //! refused, unless the user accepts the gap.
@@ -14,12 +14,16 @@
 //! | `share` | how much of each relation the state can give to new ones |
 //! | `sinks` | output of each sink |
 //! | `tables` | the numbers of the tables, and the catalogue |
+//! | `pieces` | the parts that are filled piece by piece, and those that the first epoch fills |
 //! | `first_epoch` | the work of the first epoch |
 //! | `error_rows` | the rows of the error table in it |
+//! | `last_epoch` | the end of a filling, at which sinks send |
 
 mod error_rows;
 pub(crate) mod first_epoch;
+pub(crate) mod last_epoch;
 mod matching;
+mod pieces;
 mod share;
 mod sinks;
 mod sources;
@@ -183,12 +187,14 @@ impl Edition {
         refusals.extend(fates.refusals.iter().cloned());
         let mut parts = comparison.source_parts();
         parts.extend(comparison.view_parts(&mut refusals));
-        let (sink_parts, sinks) = comparison.sink_parts(&mut refusals)?;
+        let (sink_parts, mut sinks) = comparison.sink_parts(&mut refusals)?;
         parts.extend(sink_parts);
         let numbered = comparison.number_tables(&parts)?;
         parts.extend(numbered.index_parts);
         parts.extend(comparison.removed_parts(&parts));
         let (mut tables, views) = (numbered.tables, comparison.needed_views(&sinks.fills));
+        let found = comparison.pieces(&tables, &numbered.new_tables, &mut sinks.fills)?;
+        tables.mark_filling(plan, found.marks, found.leaving)?;
         tables.fill = Some(Arc::new(Fill {
             topology: held.topology.clone(),
             rels: shares.filled.clone(),
@@ -239,6 +245,14 @@ impl Edition {
 
 /// Refusals for a state that cannot be edited as it is.
 fn state_refusals(held: &Catalogue) -> Vec<Obstacle> {
+    if held.is_filling() {
+        return vec![Obstacle {
+            part: String::new(),
+            message: "what the text before this one has added is not filled yet".to_owned(),
+            hint: "run that text until all views are whole (herald.views tells), then this one".to_owned(),
+            is_gap: false,
+        }];
+    }
     let mut parts = held.entries.iter().filter(|entry| {
         matches!(entry.kind, StateTableKind::Table | StateTableKind::Sink | StateTableKind::Arrangement)
     });

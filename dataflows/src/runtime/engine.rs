@@ -23,6 +23,7 @@ pub use folded::{Folded, SinkContent};
 
 use super::edition::Edition;
 use super::epoch::{Assembler, Pending, make_visible, source_watermark};
+use super::fill::Pacer;
 use super::retention::Served;
 use super::state_tables::StateTables;
 use super::worker::{Command, MakeDecoder, Setup, Workers};
@@ -94,18 +95,34 @@ pub struct Engine {
     heads: Vec<SourceHead>,
     closed: Pending<Vec<SourceHead>, Report>,
     assembler: Assembler,
-    /// The epoch that filled the additions of an edited topology, until it is taken.
-    filled: Option<Committed>,
+    /// Decides how many key groups each epoch fills, while an edited topology is being filled.
+    pacer: Option<Pacer>,
+    /// The epochs that the start committed to fill the additions of an edited topology, until they are taken.
+    filled: Vec<Committed>,
 }
 
 impl Engine {
     /// Opens the state, or makes it, and brings the workers to its committed epoch. What an edited topology adds to
-    /// the state of an earlier text is filled in an epoch of its own, which is committed here.
+    /// the state of an earlier text is filled in epochs of its own, which are committed here.
     ///
     /// # Errors
     /// When the state cannot be opened, is of a topology that this one cannot go on from, or workers cannot be
     /// started.
     pub fn open(opening: Opening<'_>) -> Result<Engine, RunError> {
+        let mut engine = Engine::open_filling(opening, u64::MAX)?;
+        while engine.is_filling() {
+            engine.close()?;
+            engine.commit_fill()?;
+        }
+        Ok(engine)
+    }
+
+    /// Opens the state as [`Engine::open`] does, but lets each epoch fill no more than about `piece_rows` rows of the
+    /// additions of an edited topology. The first of these epochs is committed here, the others are those that the caller closes.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_filling(opening: Opening<'_>, piece_rows: u64) -> Result<Engine, RunError> {
         let plan = opening.plan;
         let options = StoreOptions {
             create: true,
@@ -147,18 +164,34 @@ impl Engine {
         let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
         let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
         let assembler = Assembler::new(&setup)?;
-        let filled = None;
-        let mut engine = Engine { setup, commands, events, workers, open, heads, closed, assembler, filled };
-        if fills {
+        let pacer = Pacer::new(&setup.state_tables, &setup.progress, opening.workers, piece_rows);
+        let is_last_next = pacer.as_ref().is_some_and(Pacer::is_last_next);
+        let filled = Vec::new();
+        let mut engine =
+            Engine { setup, commands, events, workers, open, heads, closed, assembler, pacer, filled };
+        if fills || is_last_next {
             engine.close()?;
-            engine.filled = engine.commit(0)?;
+            engine.commit_fill()?;
         }
         Ok(engine)
     }
 
-    /// Takes the epoch that filled the additions of an edited topology; None if nothing was edited.
-    pub fn take_filled(&mut self) -> Option<Committed> {
-        self.filled.take()
+    /// Commits the epochs that are closed, and keeps their output as that of a filling.
+    fn commit_fill(&mut self) -> Result<(), RunError> {
+        while let Some(done) = self.commit(0)? {
+            self.filled.push(done);
+        }
+        Ok(())
+    }
+
+    /// Takes the epochs that the start committed to fill the additions of an edited topology; none if nothing was edited.
+    pub fn take_filled(&mut self) -> Vec<Committed> {
+        std::mem::take(&mut self.filled)
+    }
+
+    /// Returns true while additions of an edited topology are not filled.
+    pub fn is_filling(&self) -> bool {
+        self.pacer.is_some()
     }
 
     /// The state.
@@ -226,11 +259,22 @@ impl Engine {
         }
     }
 
-    /// Closes the open epoch.
+    /// Closes the open epoch. Behind the one that fills the last rows of an edited topology it closes another, which has
+    /// no records and ends the filling.
     ///
     /// # Errors
     /// When a worker has ended.
     pub fn close(&mut self) -> Result<(), RunError> {
+        self.close_open()?;
+        if self.pacer.as_ref().is_some_and(Pacer::is_last_next) {
+            self.close_open()?;
+        }
+        Ok(())
+    }
+
+    fn close_open(&mut self) -> Result<(), RunError> {
+        let step = self.pacer.as_mut().and_then(Pacer::next_step);
+        self.pacer.take_if(|pacer| pacer.is_finished());
         let (mut partitions, mut next) = (Vec::new(), Vec::new());
         for head in &self.heads {
             partitions.push(head.partitions.clone());
@@ -240,7 +284,7 @@ impl Engine {
         self.closed.add_head(self.open, std::mem::replace(&mut self.heads, next));
         for worker in 0..self.commands.len() {
             // A worker's own number stands for a partition that it reads.
-            self.send(worker as i32, Command::Close(self.open, Arc::clone(&partitions)))?;
+            self.send(worker as i32, Command::Close(self.open, Arc::clone(&partitions), step))?;
         }
         self.open += 1;
         Ok(())
@@ -365,6 +409,10 @@ impl Engine {
     /// Closes the channels to the workers, at which they end, and waits for them.
     fn join_workers(&mut self) -> Result<(), String> {
         self.commands.clear();
+        // A worker may wait for a commit that does not come any more.
+        if self.setup.state_tables.pieces.is_some() && !self.closed.is_empty() {
+            self.setup.abort.store(true, Ordering::Release);
+        }
         let Some(workers) = self.workers.take() else { return Ok(()) };
         workers.join().into_iter().collect()
     }

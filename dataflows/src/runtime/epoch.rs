@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use schemas::Outcome;
 use state::{Commit, Counts, Edited, Progress, ViewChanges, ViewProgress, Writes};
 
+use super::fill::FillStep;
 use super::retention::{Expired, Sweep};
 use super::worker::Setup;
 use crate::collect::EpochOut;
@@ -144,9 +145,9 @@ impl Assembler {
         let expired = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
         let sources = self.advance_sources(&setup.plan, heads, &workers);
         self.advance_views(&setup.plan, epoch, commit_ms);
+        let edited = self.advance_fill(setup, &workers)?;
         let progress = self.progress.clone();
         let Expired { writes, counts, changes } = expired;
-        let edited = self.edited.take();
         let commit =
             Commit { epoch, commit_ms, progress, writes, counts, changes, edited, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
@@ -154,6 +155,23 @@ impl Assembler {
             assembled.add_worker(worker.out);
         }
         Ok(assembled)
+    }
+
+    /// Notes how far a filling is. Returns the change of the catalogue: by an edit, or by the end of its filling.
+    fn advance_fill(&mut self, setup: &Setup, workers: &[WorkerEpoch]) -> Result<Option<Edited>, RunError> {
+        let mut edited = self.edited.take();
+        match workers.first().and_then(|worker| worker.out.fill) {
+            None => {}
+            Some(FillStep::Open(groups)) => self.progress.filled_groups = Some(groups),
+            Some(FillStep::Finish) => {
+                let Some(topology) = setup.store.catalogue()?.map(|held| held.topology) else {
+                    return Err(RunError::Broken("a filling ends that was never begun".into()));
+                };
+                self.progress.filled_groups = None;
+                edited = Some(setup.state_tables.finished(&topology));
+            }
+        }
+        Ok(edited)
     }
 
     /// Moves each source's progress to the end of the epoch.

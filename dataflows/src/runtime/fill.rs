@@ -1,10 +1,14 @@
-//! The filling of the tables that an edited topology adds, as the comparison with its state has it.
+//! The filling of the tables that an edited topology adds, as the comparison with its state has it: the work
+//! of the first epoch ([`Fill`]), and that which epochs do piece by piece ([`Pieces`]).
+
+mod pieces;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 
 use crate::plan::RelId;
+pub use pieces::{ALL_GROUPS, FillStep, PIECE_ROWS, Pacer, Pieces, WaitingRows};
 
 /// The work of the first epoch of an edited topology.
 #[derive(Clone, Debug, Default)]

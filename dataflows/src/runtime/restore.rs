@@ -8,11 +8,13 @@ use schemas::{Ownership, RowCodec, Rows, stored_group, without_group};
 use state::Store;
 
 use super::fill::ViewRows;
-use super::worker::{Handle, Worker};
+use super::worker::{Handle, Setup, Worker};
 use crate::arrange::rows::Diff;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
+use crate::plan::Op;
+use crate::plan::analysis::fallible::may_fail;
 use crate::render::Restore;
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::source::held::Held;
@@ -198,4 +200,32 @@ fn restore_updates<R: Diff>(
     }
     worker.step();
     Ok(())
+}
+
+/// Tells whether any state that is recomputed on a restart, or that an edit adds, reads the source's rows; of an edited
+/// topology also whether a step does that can fail.
+pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
+    let (plan, tables) = (&setup.plan, &setup.state_tables);
+    let shown = tables.filled_exports(plan);
+    let mut reached = vec![false; plan.rels.len()];
+    for (id, rel) in plan.rels.iter().enumerate() {
+        // Followed through stateless operators; durable state ends the path, as it is restored itself.
+        let inputs = rel.op.inputs();
+        let from = inputs.iter().any(|input| reached[*input]);
+        if from && rel.op.is_stateful() && (!rel.durable || tables.fills(id)) {
+            return true;
+        }
+        if inputs.iter().any(|input| reached[*input] && tables.gates_input(id, *input)) {
+            return true;
+        }
+        // Rows that fail stand under the texts of the plan, which an edit may change beside them.
+        if from && !rel.op.is_stateful() && tables.fill.is_some() && may_fail(plan, id) {
+            return true;
+        }
+        reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());
+        if reached[id] && shown.contains(&id) {
+            return true;
+        }
+    }
+    false
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use state::{
-    Catalogue, CatalogueEntry, Edited, EditionFacts, EntryFacts, HistoryLimits, IndexLayout, IndexOf,
-    Retention, StateTableKind,
+    Catalogue, CatalogueEntry, Edited, EditionFacts, EntryFacts, FillFacts, HistoryLimits, IndexLayout,
+    IndexOf, Retention, StateTableKind,
 };
 
-use super::fill::Fill;
+use super::fill::{Fill, Pieces};
 
 use crate::error::RunError;
 use crate::plan::explain::{
@@ -35,6 +35,10 @@ pub struct StateTables {
     pub histories: BTreeMap<u32, HistoryLimits>,
     /// The filling of the tables that an edited topology adds, in the first epoch of this run.
     pub fill: Option<Arc<Fill>>,
+    /// The parts that are being filled piece by piece, in this run and perhaps in earlier ones.
+    pub pieces: Option<Arc<Pieces>>,
+    /// Views of an earlier text that are kept for the output of sinks in the end.
+    pub leaving: Vec<CatalogueEntry>,
     roles: BTreeMap<(RelId, StateRole), u32>,
     entries: Vec<CatalogueEntry>,
 }
@@ -77,7 +81,35 @@ impl StateTables {
         for connector in NUMBERED_CONNECTORS {
             changed.extend(held.and_then(|held| misplaced_sink(connector, &held.entries, &tables.entries)));
         }
-        if changed.is_empty() { Ok(tables) } else { Err(changed.into_iter().collect()) }
+        if !changed.is_empty() {
+            return Err(changed.into_iter().collect());
+        }
+        tables.leaving = held.map(|held| held.leaving.clone()).unwrap_or_default();
+        tables.find_pieces(plan).map_err(|error| vec![error.to_string()])?;
+        Ok(tables)
+    }
+
+    /// Notes the parts that their entries say are being filled.
+    fn find_pieces(&mut self, plan: &Plan) -> Result<(), RunError> {
+        self.pieces = Pieces::of(plan, self)?.map(Arc::new);
+        Ok(())
+    }
+
+    /// Marks entries as being filled, beside the views that are kept until they are whole.
+    ///
+    /// # Errors
+    /// When the marks contradict the plan.
+    pub fn mark_filling(
+        &mut self,
+        plan: &Plan,
+        mut marks: BTreeMap<u32, FillFacts>,
+        leaving: Vec<CatalogueEntry>,
+    ) -> Result<(), RunError> {
+        for entry in &mut self.entries {
+            entry.facts.filling = marks.remove(&entry.id);
+        }
+        self.leaving = leaving;
+        self.find_pieces(plan)
     }
 
     /// Adds the tables of keyed sources, and an entry for each other source, which fixes its definition.
@@ -151,7 +183,11 @@ impl StateTables {
 
     /// The catalogue to write into the state.
     pub fn catalogue(&self, topology: &str) -> Catalogue {
-        Catalogue { topology: topology.to_string(), entries: self.entries.clone() }
+        Catalogue {
+            topology: topology.to_string(),
+            entries: self.entries.clone(),
+            leaving: self.leaving.clone(),
+        }
     }
 
     /// The change of the catalogue, for the commit that fills it; None without anything to fill.
@@ -159,9 +195,18 @@ impl StateTables {
         let fill = self.fill.as_ref()?;
         Some(Edited {
             catalogue: self.catalogue(&fill.topology),
-            histories: self.histories.clone(),
+            histories: self.whole_histories(),
             dropped_targets: fill.dropped_targets.clone(),
         })
+    }
+
+    /// The catalogue of a topology of that name without marks, for the commit at which everything is filled.
+    pub fn finished(&self, topology: &str) -> Edited {
+        Edited {
+            catalogue: self.catalogue(topology).filled(),
+            histories: self.histories.clone(),
+            dropped_targets: Vec::new(),
+        }
     }
 
     /// The state table of one role of a durable operator's state.
@@ -219,9 +264,24 @@ impl StateTables {
         self.fill.as_ref().is_some_and(|fill| fill.rels.contains(&rel))
     }
 
+    /// Returns true if an input of an operator passes a gate, which takes all that a start derives.
+    pub fn gates_input(&self, rel: RelId, input: RelId) -> bool {
+        self.pieces.as_ref().is_some_and(|pieces| pieces.gates_input(rel, input))
+    }
+
+    /// Returns true if the rows of a view, which is given by its state table, pass a gate.
+    pub fn gates_view(&self, table_id: u32) -> bool {
+        self.pieces.as_ref().is_some_and(|pieces| pieces.gates_view(table_id))
+    }
+
     /// The relations whose rows views and sinks take that are being filled.
     pub fn filled_exports(&self, plan: &Plan) -> BTreeSet<RelId> {
         let mut shown = BTreeSet::new();
+        for (view, table_id) in plan.views.iter().zip(&self.views) {
+            if self.gates_view(*table_id) {
+                shown.insert(view.rel);
+            }
+        }
         let Some(fill) = &self.fill else { return shown };
         for (view, table_id) in plan.views.iter().zip(&self.views) {
             if fill.tables.contains(table_id) {
@@ -236,10 +296,19 @@ impl StateTables {
         shown
     }
 
+    /// Bounds on the histories of views that are not filled piece by piece.
+    fn whole_histories(&self) -> BTreeMap<u32, HistoryLimits> {
+        let mut whole = self.histories.clone();
+        if let Some(pieces) = &self.pieces {
+            whole.retain(|table_id, _| !pieces.views.contains(table_id));
+        }
+        whole
+    }
+
     /// Bounds on the histories that are kept from the start on: those of views that are being filled begin
     /// behind that.
     pub fn begun_histories(&self) -> BTreeMap<u32, HistoryLimits> {
-        let mut begun = self.histories.clone();
+        let mut begun = self.whole_histories();
         if let Some(fill) = &self.fill {
             begun.retain(|table_id, _| !fill.tables.contains(table_id));
         }
@@ -427,14 +496,15 @@ impl CatalogueBuilder<'_> {
     /// Gives the entry that was added last its facts.
     fn tell(&mut self, facts: EntryFacts) {
         if let Some(entry) = self.entries.last_mut() {
-            // A gap is of the rows, not of the plan.
+            // A gap is of the rows, not of the plan, and so is the rest that is to be filled.
             let held = self.held.and_then(|held| held.find(entry.kind, &entry.name));
             let gap = held.and_then(|held| held.facts.gap.clone());
             // Fingerprints tell neither the types of constants nor where one ends.
             if held.is_some_and(|held| !held.fingerprint.is_empty() && is_other_relation(held, &facts)) {
                 self.changed.insert(self.blame.clone());
             }
-            entry.facts = EntryFacts { gap, ..facts };
+            let filling = held.and_then(|held| held.facts.filling.clone());
+            entry.facts = EntryFacts { gap, filling, ..facts };
         }
     }
 }

@@ -23,13 +23,14 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 pub use timely::worker::Worker;
 
 use super::edition::first_epoch::add_filled;
-use super::restore::{restore_arrangement, restore_table};
+use super::edition::last_epoch;
+use super::fill::FillStep;
+use super::restore::{restore_arrangement, restore_table, rows_needed};
 use super::state_tables::StateTables;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::collect::{Collector, EpochOut, Shared};
 use crate::error::RunError;
-use crate::plan::analysis::fallible::may_fail;
-use crate::plan::{Conflict, Op, Plan, Source};
+use crate::plan::{Conflict, Plan, Source};
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWatermark};
 use crate::render::linear::Deltas;
@@ -107,8 +108,8 @@ pub enum Command {
     Records(usize, Box<Counted<Records>>),
     /// A partition of a source appears and starts at this watermark.
     Join(usize, i32, Option<i64>),
-    /// The open epoch has all its records; with all partitions at its end.
-    Close(u64, Arc<Partitions>),
+    /// The open epoch has all its records; with all partitions at its end, and the step of a filling, if there is one.
+    Close(u64, Arc<Partitions>, Option<FillStep>),
 }
 
 /// Everything that the workers of a topology share.
@@ -167,6 +168,10 @@ pub struct Topology {
     restored: Option<EpochOut>,
     /// Output of the restored state for the additions of an edited topology, until the first epoch takes it.
     filled: Option<(Setup, EpochOut)>,
+    /// The topology, while parts of it are filled piece by piece.
+    filling: Option<Setup>,
+    /// The step of the filling that the open epoch takes.
+    step: Option<FillStep>,
 }
 
 /// Input of the rows of the error table, on their way to the workers that own them.
@@ -227,6 +232,7 @@ impl Topology {
     pub fn build(worker: &mut Worker, setup: &Setup) -> Result<Topology, RunError> {
         let ownership = Ownership::even(worker.peers());
         let collector: Shared = Rc::new(RefCell::new(Collector::new(ownership.clone())));
+        collector.borrow_mut().open_gates(setup.start.epoch, setup.progress.filled_groups.unwrap_or(0));
         let watermarks = restored_watermarks(setup);
         let dataflow = Dataflow::build(worker, setup, &collector, watermarks.clone())?;
         let Dataflow { feeds, tables, marks, errors, probe, restores } = dataflow;
@@ -252,9 +258,15 @@ impl Topology {
             abort,
             restored: None,
             filled: None,
+            filling: setup.state_tables.pieces.is_some().then(|| setup.clone()),
+            step: None,
         };
         topology.restore(worker, setup, tables, restores)?;
-        topology.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
+        // Like a start, a filling may join more rows of the state than records ever do at once.
+        let pieces = setup.state_tables.pieces.as_ref();
+        if !pieces.is_some_and(|pieces| pieces.fills_operators()) {
+            topology.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
+        }
         Ok(topology)
     }
 
@@ -298,6 +310,9 @@ impl Topology {
         }
         self.advance_inputs(epoch + 1);
         self.run_through(worker, epoch)?;
+        if let Some(pieces) = &setup.state_tables.pieces {
+            pieces.waiting.worker_counted();
+        }
         // Views and sinks have this output already; it is kept only where the start asks for it.
         let restored = self.take_complete(worker, epoch)?;
         if setup.state_tables.fill.is_some() {
@@ -368,6 +383,14 @@ impl Topology {
         self.ingests.iter_mut().flat_map(Ingest::warnings).collect()
     }
 
+    /// Takes a step of a filling with the open epoch, which is closed next.
+    pub fn fill(&mut self, step: FillStep) {
+        if let FillStep::Open(groups) = step {
+            self.collector.borrow_mut().open_gates(self.epoch, groups);
+        }
+        self.step = Some(step);
+    }
+
     /// Closes the open epoch, which must be `epoch`, and steps the dataflow until it is complete.
     /// `partitions` are all that exist at its end.
     ///
@@ -397,7 +420,24 @@ impl Topology {
         if let Some((setup, filled)) = self.filled.take() {
             add_filled(&setup, filled, &mut out, (self.index, self.ownership.workers()))?;
         }
+        self.end_fill_step(epoch, &mut out)?;
         Ok(out)
+    }
+
+    /// Holds back the output of a filling, or ends it.
+    fn end_fill_step(&mut self, epoch: u64, out: &mut EpochOut) -> Result<(), RunError> {
+        let Some(setup) = &self.filling else { return Ok(()) };
+        let (place, step) = ((self.index, self.ownership.workers()), self.step.take());
+        match step {
+            Some(FillStep::Finish) => {
+                last_epoch::finish(setup, epoch, out, place)?;
+                self.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
+                self.filling = None;
+            }
+            Some(FillStep::Open(_)) | None => last_epoch::hold_back(setup, out),
+        }
+        out.fill = step;
+        Ok(())
     }
 
     /// Takes the output of an epoch that the dataflow has passed. Rows of the error table arise at any worker
@@ -533,28 +573,4 @@ fn committed_marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionM
         .iter()
         .map(|(partition, committed)| (*partition, PartitionMark::from(committed)))
         .collect()
-}
-
-/// Tells whether any state that is recomputed on a restart, or that an edit adds, reads the source's rows; of an edited
-/// topology also whether a step does that can fail.
-pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
-    let (plan, tables) = (&setup.plan, &setup.state_tables);
-    let shown = tables.filled_exports(plan);
-    let mut reached = vec![false; plan.rels.len()];
-    for (id, rel) in plan.rels.iter().enumerate() {
-        // Followed through stateless operators; durable state ends the path, as it is restored itself.
-        let from = rel.op.inputs().iter().any(|input| reached[*input]);
-        if from && rel.op.is_stateful() && (!rel.durable || tables.fills(id)) {
-            return true;
-        }
-        // Rows that fail stand under the texts of the plan, which an edit may change beside them.
-        if from && !rel.op.is_stateful() && tables.fill.is_some() && may_fail(plan, id) {
-            return true;
-        }
-        reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());
-        if reached[id] && shown.contains(&id) {
-            return true;
-        }
-    }
-    false
 }

@@ -587,7 +587,13 @@ mod tests {
             index: None,
             facts: EntryFacts::default(),
         };
-        store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![entry.clone()] }).unwrap();
+        store
+            .put_catalogue(&Catalogue {
+                topology: "t".to_owned(),
+                entries: vec![entry.clone()],
+                ..Catalogue::default()
+            })
+            .unwrap();
         let (mut keys, mut values) = (Rows::new(), Blobs::new());
         for row in packed(0..10).iter() {
             keys.push(row);

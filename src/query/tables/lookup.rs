@@ -67,6 +67,14 @@ impl Lookups {
 }
 
 impl LookupView {
+    /// Succeeds if the view is whole in a snapshot.
+    ///
+    /// # Errors
+    /// A mistake while it is being filled.
+    pub fn refuse_filling(&self, snapshot: &Snapshot<'_>) -> Result<()> {
+        mistakes::refuse_filling(&self.entry, &snapshot.committed().progress)
+    }
+
     /// Its entry in the catalogue.
     pub fn entry(&self) -> &CatalogueEntry {
         &self.entry
@@ -83,6 +91,7 @@ impl LookupView {
     /// # Errors
     /// A mistake if the values are none of the view's key; else when the state cannot be read.
     pub fn row(&self, snapshot: &Snapshot<'_>, values: &[String]) -> Result<Option<Value>> {
+        self.refuse_filling(snapshot)?;
         let key = self.stored_key(values)?;
         let Some(row) = snapshot.get(self.entry.id, &key)? else { return Ok(None) };
         if let Some(served) = Served::of(&self.entry, &snapshot.committed().progress)?

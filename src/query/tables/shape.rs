@@ -324,6 +324,7 @@ pub fn find_view(epoch: &dyn EpochReads, name: &str) -> Result<(CatalogueEntry, 
             continue;
         }
         if entry.name == name {
+            mistakes::refuse_filling(&entry, &epoch.committed().progress)?;
             let schema = super::view_schema(&entry)?;
             return Ok((entry, schema));
         }

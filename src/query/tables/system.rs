@@ -20,6 +20,7 @@ use super::epoch::EpochReads;
 use super::scans::ViewSize;
 use crate::query::budget::TableBudget;
 use crate::query::dead_letters;
+use crate::query::mistakes::filling_text;
 
 /// 9999-12-31T23:59:59.999999Z, as which a watermark at the maximum is shown.
 const END_OF_TIME_US: i64 = 253_402_300_799_999_999;
@@ -45,7 +46,7 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
                 in their order, and its size. Sizes are exact up to 256 entries, and else estimated from \
                 the first of them; equal rows of a view without a key are one. `is_whole` is false where a \
                 retention ends rows, or where a view was begun without rows that an edit of the topology \
-                would have needed again: `gap` tells which.",
+                would have needed again, or is being filled after one: `gap` tells which.",
         schema: views_schema,
         read: read_views,
     },
@@ -183,6 +184,8 @@ fn read_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
     for (name, view) in &epoch.committed().progress.views {
         let entry = catalogue.find(StateTableKind::View, name);
         let [estimated_rows, estimated_bytes] = size_of(epoch, entry)?;
+        let filling = entry.and_then(|entry| filling_text(entry, &epoch.committed().progress));
+        let gap = filling.or_else(|| entry.and_then(|entry| entry.facts.gap.clone()));
         rows.push(vec![
             text(Some(name)),
             whole(Some(view.epoch)),
@@ -192,11 +195,16 @@ fn read_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
             key_names(entry)?,
             estimated_rows,
             estimated_bytes,
-            ScalarValue::Boolean(entry.map(|entry| entry.retention.is_none() && entry.facts.gap.is_none())),
-            text(entry.and_then(|entry| entry.facts.gap.as_deref())),
+            ScalarValue::Boolean(entry.map(is_whole)),
+            text(gap.as_deref()),
         ]);
     }
     to_batch(views_schema(), &rows, budget, "herald.views")
+}
+
+/// Returns true if a view has, and keeps, all rows of its query.
+fn is_whole(view: &CatalogueEntry) -> bool {
+    view.retention.is_none() && view.facts.gap.is_none() && view.facts.filling.is_none()
 }
 
 /// The names of the columns of a view's key; NULL for a view without one.

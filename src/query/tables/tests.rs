@@ -67,7 +67,11 @@ impl View {
         let dir = tempfile::tempdir()?;
         let options = StoreOptions { create: true, ..StoreOptions::default() };
         let store = Store::open(&dir.path().join("state"), &options)?;
-        store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![entry.clone()] })?;
+        store.put_catalogue(&Catalogue {
+            topology: "t".to_owned(),
+            entries: vec![entry.clone()],
+            ..Catalogue::default()
+        })?;
         store.commit(Commit { epoch: 1, commit_ms: 1, ..commit })?;
         let reader = Store::open_secondary(&dir.path().join("state"), &dir.path().join("scratch"))?;
         let store = Arc::new(store);

@@ -2,7 +2,8 @@
 //!
 //! It is a part of one commit: state tables that the new catalogue does not list are deleted, the new ones get
 //! their first rows, and the catalogue names both from that epoch on. A crash before the commit leaves the
-//! state as the earlier topology had it; after it nothing is left to do. Until then the new tables are known to
+//! state as the earlier topology had it. Entries that are filled piece by piece say so, and the views with which
+//! sinks compare theirs in the end stay as long; another such commit ends that. Until then the new tables are known to
 //! this process alone, so that their rows can be put into the commit.
 
 use std::collections::BTreeMap;
@@ -45,8 +46,8 @@ impl Store {
     /// that it does not list.
     pub(crate) fn put_edition(&self, batch: &mut WriteBatch, edited: &Edited) -> Result<(), StateError> {
         let held = self.check_edition(&edited.catalogue)?;
-        for entry in &held.entries {
-            if !edited.catalogue.entries.iter().any(|kept| kept.id == entry.id) {
+        for entry in held.all_entries() {
+            if !edited.catalogue.all_entries().any(|kept| kept.id == entry.id) {
                 let family = self.family(entry.kind.family())?;
                 batch.delete_range_cf(family, entry.id.to_be_bytes(), (entry.id + 1).to_be_bytes());
             }
@@ -69,8 +70,8 @@ impl Store {
             let (held, wanted) = (held.topology, catalogue.topology.clone());
             return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
         }
-        for entry in &held.entries {
-            if let Some(now) = catalogue.entries.iter().find(|now| now.id == entry.id)
+        for entry in held.all_entries() {
+            if let Some(now) = catalogue.all_entries().find(|now| now.id == entry.id)
                 && now.kind != entry.kind
             {
                 return Err(StateError::Catalogue(format!(
@@ -105,7 +106,7 @@ mod tests {
     }
 
     fn catalogue(entries: &[CatalogueEntry]) -> Catalogue {
-        Catalogue { topology: "t".to_owned(), entries: entries.to_vec() }
+        Catalogue { topology: "t".to_owned(), entries: entries.to_vec(), ..Catalogue::default() }
     }
 
     fn write(table_id: u32, key: &[u8]) -> Writes {
@@ -153,13 +154,46 @@ mod tests {
     }
 
     #[test]
+    fn a_view_that_is_leaving_stays_until_all_is_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = StateTableKind::View;
+        let mut filling = entry(2, view, "sums");
+        filling.facts.filling = Some(crate::FillFacts::default());
+        let leaving = vec![entry(1, view, "sums")];
+        let after = Catalogue { leaving, ..catalogue(&[filling]) };
+        let commit = |store: &Store, epoch, catalogue: Catalogue, writes| {
+            let edited = Some(Edited { catalogue, ..Edited::default() });
+            store.commit(Commit { epoch, writes, edited, ..Commit::default() }).unwrap();
+        };
+        {
+            let store = open(dir.path());
+            store.put_catalogue(&catalogue(&[entry(1, view, "sums")])).unwrap();
+            store.commit(Commit { epoch: 1, writes: vec![write(1, b"k")], ..Commit::default() }).unwrap();
+            store.prepare_edition(&after).unwrap();
+            commit(&store, 2, after.clone(), vec![write(2, b"n")]);
+        }
+        let store = open(dir.path());
+        // A start writes the catalogue again.
+        store.put_catalogue(&after).unwrap();
+        assert!(store.catalogue().unwrap().unwrap().is_filling());
+        assert_eq!(store.catalogue().unwrap().unwrap().next_id(), 3);
+        assert!(store.get(1, b"k").unwrap().is_some() && store.get(2, b"n").unwrap().is_some());
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+        commit(&store, 3, after.filled(), vec![]);
+        let held = store.catalogue().unwrap().unwrap();
+        assert!(!held.is_filling() && held.leaving.is_empty());
+        assert!(store.get(1, b"k").is_err() && store.get(2, b"n").unwrap().is_some());
+        assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_table_keeps_its_kind() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         store.put_catalogue(&catalogue(&[entry(1, StateTableKind::Table, "orders")])).unwrap();
         let refused = store.prepare_edition(&catalogue(&[entry(1, StateTableKind::View, "orders")]));
         assert!(matches!(refused, Err(StateError::Catalogue(_))));
-        let other = Catalogue { topology: "u".to_owned(), entries: Vec::new() };
+        let other = Catalogue { topology: "u".to_owned(), ..Catalogue::default() };
         assert!(matches!(store.prepare_edition(&other), Err(StateError::Foreign { .. })));
     }
 }

@@ -19,7 +19,11 @@ fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
         ended: false,
         ended_us: None,
     };
-    Progress { sources: BTreeMap::from([("matches".to_owned(), source)]), views: BTreeMap::new() }
+    Progress {
+        sources: BTreeMap::from([("matches".to_owned(), source)]),
+        views: BTreeMap::new(),
+        ..Progress::default()
+    }
 }
 
 #[test]

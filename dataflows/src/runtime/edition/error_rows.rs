@@ -16,9 +16,10 @@ use crate::error::RunError;
 use crate::plan::analysis::fallible::input_scalars;
 use crate::plan::{Op, Plan, RelId, When};
 use crate::runtime::fill::Fill;
+use crate::runtime::restore::rows_needed;
 use crate::runtime::restore::scan_groups;
 use crate::runtime::state_tables::expires;
-use crate::runtime::worker::{Setup, rows_needed};
+use crate::runtime::worker::Setup;
 
 /// Changes of the error table: rows of edited owners go, and those that it leads to come.
 pub(super) struct ErrorChanges<'a> {

@@ -3,8 +3,9 @@
 //! A start emits the content of the state at the committed epoch, as every start does. New relations take it: their
 //! operators are neither restored nor cut off from it. Their output at the committed epoch, which the run would
 //! drop, is put into the next epoch, which has no input and whose commit also writes the new catalogue. So the
-//! filling takes effect as a whole or not at all, and a run that is killed before that commit starts it over. The
-//! rows of new tables and the content of changed sinks are in memory until then.
+//! edit takes effect as a whole or not at all, and a run that is killed before that commit starts it over. The rows of
+//! new tables and the content of changed sinks are in memory until then. Parts behind a gate (`pieces`) have no rows at
+//! that epoch: these come in later ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,31 +127,43 @@ fn concatenated(mut first: SinkDelta, later: &SinkDelta) -> SinkDelta {
 }
 
 /// The rows of one sink at one worker: those whose keys it owns.
-struct SinkRows<'a> {
-    setup: &'a Setup,
-    at: usize,
-    owned: &'a Ownership,
-    index: usize,
+pub(super) struct SinkRows<'a> {
+    /// The topology.
+    pub setup: &'a Setup,
+    /// The sink.
+    pub at: usize,
+    /// The owners of keys.
+    pub owned: &'a Ownership,
+    /// The worker.
+    pub index: usize,
 }
 
 /// Rows by packed key.
 type SinkRowsByKey = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl SinkRows<'_> {
-    /// The change that the sink sends; `emitted` are the rows that the dataflow emitted for it.
-    fn delta(&self, fill: &SinkFill, emitted: SinkDelta) -> Result<SinkDelta, RunError> {
+    /// The change that the sink sends; `emitted` are the rows that the dataflow emitted for it, beside those of the
+    /// view's table where there is one.
+    pub fn delta(&self, fill: &SinkFill, emitted: SinkDelta) -> Result<SinkDelta, RunError> {
         let (plan, sink) = (&self.setup.plan, &self.setup.plan.sinks[self.at]);
         if sink.format == Format::Plain {
-            return match fill.now {
-                Some(table) => self.plain_rows(table),
-                None => Ok(emitted),
-            };
+            let Some(table) = fill.now else { return Ok(emitted) };
+            let mut delta = self.plain_rows(table)?;
+            for (row, diff) in emitted.rows.iter().zip(emitted.diffs) {
+                delta.push(&[], row, diff);
+            }
+            return Ok(delta);
         }
         let schema = &plan.rels[sink.rel].schema;
         let now = match fill.now {
             Some((table_id, keyed)) => {
                 let (schema, key) = (schema.clone(), sink.key.clone());
-                self.rows_by_key(&SentBefore { table_id, schema, keyed, key })?
+                let mut now = self.rows_by_key(&SentBefore { table_id, schema, keyed, key })?;
+                for at in (0..emitted.diffs.len()).filter(|at| emitted.diffs[*at] < 0) {
+                    now.remove(emitted.keys.get(at));
+                }
+                now.extend(emitted_by_key(&emitted));
+                now
             }
             None if fill.before.is_none() => return Ok(emitted),
             None => emitted_by_key(&emitted),

@@ -75,7 +75,7 @@ impl EditionComparison<'_> {
             }
             entries.push(entry);
         }
-        let catalogue = Catalogue { topology: self.held.topology.clone(), entries };
+        let catalogue = Catalogue { topology: self.held.topology.clone(), entries, leaving: Vec::new() };
         let indexes = self.with_indexes(&catalogue, early);
         let tables = StateTables::of(self.plan, Some(&catalogue)).map_err(|changed| {
             RunError::Broken(format!("an edited topology differs from itself: {}", changed.join(", ")))

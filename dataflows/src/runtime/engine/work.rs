@@ -105,8 +105,11 @@ fn run_worker(
                 }
             }
             Command::Join(source, partition, floor) => topology.join_partition(source, partition, floor),
-            Command::Close(epoch, partitions) => {
+            Command::Close(epoch, partitions, step) => {
                 fail_point!("engine.close");
+                if let Some(step) = step {
+                    topology.fill(step);
+                }
                 let out = topology.close(worker, epoch, &partitions)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
                 let share = WorkerEpoch { out, marks };

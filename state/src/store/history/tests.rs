@@ -23,7 +23,9 @@ fn open(dir: &Path) -> Store {
         index: None,
         facts: EntryFacts::default(),
     };
-    store.put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![view] }).unwrap();
+    store
+        .put_catalogue(&Catalogue { topology: "t".to_owned(), entries: vec![view], ..Catalogue::default() })
+        .unwrap();
     store
 }
 

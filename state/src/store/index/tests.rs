@@ -57,7 +57,7 @@ fn catalogue(indexes: &[CatalogueEntry]) -> Catalogue {
     let mut entries =
         vec![view(SCORES, "scores", &scores, Some(vec![0])), view(POINTS, "points", &scores[1..], None)];
     entries.extend_from_slice(indexes);
-    Catalogue { topology: "t".to_owned(), entries }
+    Catalogue { topology: "t".to_owned(), entries, ..Catalogue::default() }
 }
 
 fn open(dir: &std::path::Path) -> Store {
