@@ -65,7 +65,7 @@ pub fn join_path(folder: &str, partition: &str, name: &str) -> String {
 }
 
 /// Appends `name=value` to a partition. Bytes beside letters, digits, `_`, `-` and `.` are written as `%XX`; readers
-/// undo that. Of a value that is longer than [`VALUE_BYTES`] in that form the beginning stands there, and a digest of all
+/// undo that. Of a value that is longer than 200 bytes in that form the beginning stands there, and a digest of all
 /// of it: no file system has longer names.
 pub fn push_partition(partition: &mut String, name: &str, value: Option<&str>) {
     if !partition.is_empty() {
