@@ -356,18 +356,9 @@ pub struct RunArgs {
     /// The topology: SQL files, applied in this order.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The topology's name, part of its identity. Default: the first file's name without ending.
-    #[arg(long, env = "HERALD_NAME")]
-    pub name: Option<String>,
-    /// The state's directory. Default: .herald/NAME.
-    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
-    pub state: Option<PathBuf>,
-    /// Worker threads. Default: one a core. May differ from run to run.
-    #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = parse_workers)]
-    pub workers: Option<usize>,
-    /// Memory for caches, epochs and queues together. The topology's own arrangements in memory come on top.
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", env = "HERALD_MEMORY", value_parser = parse_memory)]
-    pub memory: u64,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Time for which an epoch collects records before it is committed. Under load epochs grow: one that is
     /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = parse_interval)]
@@ -393,9 +384,6 @@ pub struct RunArgs {
     /// herald.views shows what is missing.
     #[arg(long)]
     pub allow_gap: bool,
-    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
-    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
-    pub env_file: Option<PathBuf>,
 }
 
 /// `herald backfill`.
@@ -416,6 +404,14 @@ pub struct BackfillArgs {
     /// Read the lines of these files instead, JSON. For tables with a version column, or DO NOTHING.
     #[arg(long = "files", value_name = "PATH", num_args = 1.., conflicts_with_all = ["from", "to"])]
     pub lines: Vec<PathBuf>,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Flags of the engine that runs a topology.
+#[derive(Args, Debug)]
+pub struct EngineArgs {
     /// The topology's name, part of its identity. Default: the first file's name without ending.
     #[arg(long, env = "HERALD_NAME")]
     pub name: Option<String>,

@@ -23,7 +23,7 @@ use schemas::Outcome;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{self, RunArgs, ServeArgs};
+use crate::cli::{self, EngineArgs, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::exit::{Interrupted, RefusedEdition};
 use crate::metrics::Metrics;
@@ -41,23 +41,14 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `herald run`.
 pub fn command(args: &RunArgs) -> Result<()> {
-    let files = topology::read_files(&args.files)?;
-    let variables = topology::Variables::read(args.env_file.as_deref())?;
-    let name = topology::topology_name(args.name.as_deref(), &args.files)?;
-    let plan = topology::plan_topology(&files, &variables, topology::Network::Allowed)?;
+    let (config, texts) = configure(&args.files, &args.engine, args.epoch_interval)?;
     let config = DriverConfig {
-        state_dir: state_dir(args.state.as_deref(), &name),
-        workers: args.workers.unwrap_or_else(default_workers),
-        epoch_interval: args.epoch_interval,
         once: args.once,
         close_windows: args.close_windows,
         fresh: args.fresh,
         skip_lost_records: args.skip_lost_records,
         allow_gap: args.allow_gap,
-        backfill: None,
-        memory: args.memory,
-        plan,
-        name,
+        ..config
     };
     descriptors::raise_limit();
     let runtime = create_runtime()?;
@@ -75,7 +66,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
             tracing::info!("{error}");
             return Ok(());
         }
-        ended => ended.map_err(|error| placed(error, &files, &variables))?,
+        ended => ended.map_err(|error| texts.place(error))?,
     };
     if once {
         let mut out = std::io::stdout().lock();
@@ -86,11 +77,21 @@ pub fn command(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// The failure of a run; the refusals of an edited topology are told with their places in its text.
-fn placed(error: Error, files: &[SqlFile], variables: &topology::Variables) -> Error {
-    match error.downcast::<RefusedEdition>() {
-        Ok(RefusedEdition(refusals)) => topology::edition::locate_obstacles(&refusals, files, variables),
-        Err(error) => error,
+/// The texts of a topology that runs.
+struct Texts {
+    files: Vec<SqlFile>,
+    variables: topology::Variables,
+}
+
+impl Texts {
+    /// The failure of a run; the refusals of an edited topology are told with their places in its text.
+    fn place(&self, error: Error) -> Error {
+        match error.downcast::<RefusedEdition>() {
+            Ok(RefusedEdition(refusals)) => {
+                topology::edition::locate_obstacles(&refusals, &self.files, &self.variables)
+            }
+            Err(error) => error,
+        }
     }
 }
 
@@ -154,6 +155,37 @@ pub fn create_runtime() -> Result<Runtime> {
 /// The default number of workers: one per core of this machine or container.
 pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(cli::MAX_WORKERS)
+}
+
+/// Plans the topology in some files, for a run without an end over the state that it has.
+///
+/// # Errors
+/// When the files cannot be read, or the topology has mistakes.
+fn configure(
+    files: &[PathBuf],
+    engine: &EngineArgs,
+    epoch_interval: Duration,
+) -> Result<(DriverConfig, Texts)> {
+    let texts = Texts {
+        files: topology::read_files(files)?,
+        variables: topology::Variables::read(engine.env_file.as_deref())?,
+    };
+    let name = topology::topology_name(engine.name.as_deref(), files)?;
+    let config = DriverConfig {
+        plan: topology::plan_topology(&texts.files, &texts.variables, topology::Network::Allowed)?,
+        state_dir: state_dir(engine.state.as_deref(), &name),
+        workers: engine.workers.unwrap_or_else(default_workers),
+        epoch_interval,
+        once: false,
+        close_windows: false,
+        fresh: false,
+        skip_lost_records: false,
+        allow_gap: false,
+        backfill: None,
+        memory: engine.memory,
+        name,
+    };
+    Ok((config, texts))
 }
 
 /// The directory of a topology's state: the one that is named, or the default of its name.

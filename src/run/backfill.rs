@@ -14,13 +14,12 @@ use schemas::Outcome;
 use schemas::types::time::parse_timestamp;
 use state::StateError;
 
-use super::{TASKS_TIMEOUT, create_runtime, default_workers, state_dir, stop_on_signals};
+use super::{TASKS_TIMEOUT, configure, create_runtime, stop_on_signals};
 use crate::cli::BackfillArgs;
 use crate::driver::{self, BackfillInput, BackfillOrder, DriverConfig, DriverHandle, SourceStatus, Summary};
 use crate::exit::{Interrupted, mistake};
 use crate::metrics::Metrics;
 use crate::serve::descriptors;
-use crate::topology;
 
 /// Time for which an epoch collects records. Nobody waits for the first of them.
 const EPOCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,31 +36,15 @@ const BAR_WIDTH: i64 = 30;
 /// When the topology is running, when the input is refused or fails, or when a signal ended it before the end.
 pub fn command(args: &BackfillArgs) -> Result<()> {
     let order = BackfillOrder { source: args.source.clone(), input: parse_input(args)? };
-    let files = topology::read_files(&args.files)?;
-    let variables = topology::Variables::read(args.env_file.as_deref())?;
-    let name = topology::topology_name(args.name.as_deref(), &args.files)?;
-    let plan = topology::plan_topology(&files, &variables, topology::Network::Allowed)?;
-    let config = DriverConfig {
-        state_dir: state_dir(args.state.as_deref(), &name),
-        workers: args.workers.unwrap_or_else(default_workers),
-        epoch_interval: EPOCH_INTERVAL,
-        once: true,
-        close_windows: false,
-        fresh: false,
-        skip_lost_records: false,
-        allow_gap: false,
-        backfill: Some(order),
-        memory: args.memory,
-        plan,
-        name,
-    };
+    let (config, texts) = configure(&args.files, &args.engine, EPOCH_INTERVAL)?;
+    let config = DriverConfig { once: true, backfill: Some(order), ..config };
     descriptors::raise_limit();
     let runtime = create_runtime()?;
     let handle = DriverHandle::default();
     stop_on_signals(&runtime, handle.clone(), config.state_dir.clone())?;
     let ended = run_watched(config, &handle, &args.source);
     runtime.shutdown_timeout(TASKS_TIMEOUT);
-    let summary = ended.map_err(explain_failure)?;
+    let summary = ended.map_err(|error| explain_failure(texts.place(error)))?;
     let status = handle.status();
     let Some(source) = status.sources.iter().find(|source| source.name == args.source) else { return Ok(()) };
     let mut out = std::io::stdout().lock();
