@@ -375,7 +375,8 @@ fn debezium_batch(
             })
         })
         .collect();
-    let (before, after) = (take_structs(batch, schema, &before)?, take_structs(batch, schema, &after)?);
+    let before = take_structs(batch, schema, &without_partial_rows(batch, schema, before))?;
+    let after = take_structs(batch, schema, &after)?;
     let columns: Vec<ArrayRef> = vec![before, after, Arc::new(ops)];
     let names = value_schema(sink, schema);
     let fields: Vec<Field> = names
@@ -387,18 +388,29 @@ fn debezium_batch(
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Takes rows of a batch as structs, null where there is no row. A row that an edited topology takes back lacks columns
-/// that its sink did not have; where one of them is NOT NULL, the row cannot be told either.
+/// Leaves out the rows without a value in a NOT NULL column: those that an edited topology takes back lack the columns
+/// that its sink did not have.
+fn without_partial_rows(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    mut rows: Vec<Option<u32>>,
+) -> Vec<Option<u32>> {
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        if !field.is_nullable() && column.null_count() > 0 {
+            for row in &mut rows {
+                *row = row.filter(|at| column.is_valid(*at as usize));
+            }
+        }
+    }
+    rows
+}
+
+/// Takes rows of a batch as structs, null where there is no row.
 fn take_structs(batch: &RecordBatch, schema: &SchemaRef, rows: &[Option<u32>]) -> Result<ArrayRef> {
     let places = UInt32Array::from(rows.to_vec());
     let columns = batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
-    let mut told = Vec::with_capacity(rows.len());
-    for (at, row) in rows.iter().enumerate() {
-        let mut fields = schema.fields().iter().zip(&columns);
-        told.push(row.is_some() && fields.all(|(field, column)| field.is_nullable() || column.is_valid(at)));
-    }
+    let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
     // A NOT NULL column has nulls here only where the whole row is null.
-    let nulls = NullBuffer::from(told);
     Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
 }
 
@@ -482,8 +494,12 @@ mod tests {
             Arc::new(arrow::array::Int64Array::from(vec![None, None])),
         ];
         let batch = RecordBatch::try_new(nullable_schema(&schema), columns)?;
-        let taken = take_structs(&batch, &schema, &[Some(0), Some(1), None])?;
+        let rows = without_partial_rows(&batch, &schema, vec![Some(0), Some(1), None]);
+        assert_eq!(rows, [None, Some(1), None]);
+        let taken = take_structs(&batch, &schema, &rows)?;
         assert_eq!([taken.is_null(0), taken.is_null(1), taken.is_null(2)], [true, false, true]);
+        // Of a row that is sent it is a broken invariant.
+        assert!(take_structs(&batch, &schema, &[Some(0)]).is_err());
         Ok(())
     }
 
