@@ -19,7 +19,6 @@ use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConne
 use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
-use dataflows::runtime::fill::Fill;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
@@ -149,7 +148,7 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
         check = Some(TopicCheck::new(topics, (&config.name, config.fresh), held.as_deref())?);
     }
     let mut mistakes = Mistakes::default();
-    let known = (held.as_deref(), continued.state_tables.fill.as_deref());
+    let known = (held.as_deref(), &continued.state_tables);
     look_at_sinks(config, (&connectors, known), check.as_mut(), &mut mistakes)?;
     look_at_dead_letters(config, check.as_mut(), &mut mistakes)?;
     if let Some(publisher) = &publisher {
@@ -254,11 +253,10 @@ fn store_options(config: &DriverConfig, create: bool) -> StoreOptions {
     StoreOptions { create, topology: Some(config.name.clone()), ..within }
 }
 
-/// Looks at the sinks' topics and files. `held` is the state that the run continues, `fill` the work of an edited
-/// topology's first epoch.
+/// Looks at the sinks' topics and files. `held` is the state that the run continues, with its tables.
 fn look_at_sinks(
     config: &DriverConfig,
-    (connectors, (held, fill)): (&[SinkConnector], (Option<&Store>, Option<&Fill>)),
+    (connectors, (held, tables)): (&[SinkConnector], (Option<&Store>, &StateTables)),
     mut check: Option<&mut TopicCheck>,
     mistakes: &mut Mistakes,
 ) -> Result<()> {
@@ -271,7 +269,7 @@ fn look_at_sinks(
             },
             (SinkConnector::File(file), Some(number)) => look_at_file(config, file, held, number),
             (SinkConnector::Parquet(parquet), Some(number)) => {
-                exports::look(config, (sink, parquet), (held, fill), number)
+                exports::look(config, (sink, parquet), (held, tables), number)
             }
             (SinkConnector::File(_) | SinkConnector::Parquet(_) | SinkConnector::Blackhole, _) => Ok(()),
         };

@@ -25,7 +25,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataflows::plan::Sink;
 use dataflows::plan::explain::export_path;
 use dataflows::plan::formats::Format;
-use dataflows::runtime::fill::Fill;
 use dataflows::runtime::retention::Served;
 use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
@@ -68,15 +67,14 @@ pub struct Export {
     retry_at: Option<Instant>,
 }
 
-/// Looks at the export of a sink, which is target `number`, and changes nothing. `fill` is the work of an edited
-/// topology's first epoch.
+/// Looks at the export of a sink, which is target `number`, and changes nothing.
 ///
 /// # Errors
 /// When it cannot be read or written, belongs to another state, or another sink writes there.
 pub fn look(
     config: &DriverConfig,
     (sink, parquet): (&Sink, &ParquetSink),
-    (held, fill): (Option<&Store>, Option<&Fill>),
+    (held, tables): (Option<&Store>, &StateTables),
     number: u16,
 ) -> Result<()> {
     refuse_shared_path(&config.plan.sinks, sink, &parquet.path)?;
@@ -88,15 +86,15 @@ pub fn look(
     }
     let newest = ExportWriter::peek(parquet, &std::env::temp_dir())?;
     if !config.fresh {
-        settled_export(held, newest.as_ref(), &parquet.path, start_of(config, sink, fill, number))?;
+        settled_export(held, newest.as_ref(), &parquet.path, start_of(config, sink, tables, number))?;
     }
     Ok(())
 }
 
 /// The start of a sink's export.
-fn start_of(config: &DriverConfig, sink: &Sink, fill: Option<&Fill>, number: u16) -> ExportStart {
+fn start_of(config: &DriverConfig, sink: &Sink, tables: &StateTables, number: u16) -> ExportStart {
     let at = config.plan.sinks.iter().position(|other| other.name == sink.name);
-    ExportStart::of(fill, at.unwrap_or(usize::MAX), number)
+    ExportStart::of(tables, at.unwrap_or(usize::MAX), number)
 }
 
 /// Refuses two exports to one path, and one within the other's.
@@ -137,6 +135,18 @@ fn lies_in(path: &str, above: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || above.ends_with('/'))
 }
 
+/// The view whose rows are copied for a sink: a whole one, where several have them.
+fn copied_view(config: &DriverConfig, sink: &Sink, tables: &StateTables) -> Option<CatalogueEntry> {
+    let mut shown = Vec::new();
+    for (view, table_id) in config.plan.views.iter().zip(&tables.views) {
+        if view.rel == sink.rel {
+            shown.extend(tables.entries().iter().find(|entry| entry.id == *table_id));
+        }
+    }
+    let whole = shown.iter().find(|entry| entry.facts.filling.is_none());
+    whole.or(shown.first()).map(|entry| (*entry).clone())
+}
+
 impl Export {
     /// Opens the export of a sink, which is target `number`, and completes or takes back what a crash left.
     ///
@@ -155,7 +165,7 @@ impl Export {
         if config.fresh {
             writer.claim()?;
         } else {
-            let start = start_of(config, sink, state_tables.fill.as_deref(), number);
+            let start = start_of(config, sink, state_tables, number);
             let at = settled_export(Some(store), writer.newest(), &parquet.path, start)?;
             writer.recover()?;
             if at > 0 {
@@ -163,13 +173,7 @@ impl Export {
             }
         }
         fail_point!("export.recovered");
-        let mut views = config.plan.views.iter().zip(&state_tables.views);
-        let view = match views.find(|(view, _)| view.rel == sink.rel) {
-            Some((_, table_id)) if mode == ExportMode::Current => {
-                state_tables.entries().iter().find(|entry| entry.id == *table_id).cloned()
-            }
-            _ => None,
-        };
+        let view = if mode == ExportMode::Current { copied_view(config, sink, state_tables) } else { None };
         Ok(Export {
             sink: sink.name.clone(),
             number,

@@ -7,7 +7,7 @@ use connectors::file::FileSink;
 use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::{Marker, settle};
 use connectors::{ConnectorError, Mismatch};
-use dataflows::runtime::fill::Fill;
+use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
 use state::Store;
 
@@ -49,14 +49,16 @@ pub struct ExportStart {
 }
 
 impl ExportStart {
-    /// The start of sink `at` of the plan; `fill` is the work of an edited topology's first epoch.
-    pub fn of(fill: Option<&Fill>, at: usize, number: u16) -> ExportStart {
-        let Some(fill) = fill else { return ExportStart { number, ..ExportStart::default() } };
-        let begins = fill.dropped_targets.contains(&number);
+    /// The start of sink `at` of the plan.
+    pub fn of(tables: &StateTables, at: usize, number: u16) -> ExportStart {
+        let Some(fill) = &tables.fill else { return ExportStart { number, ..ExportStart::default() } };
+        // A sink that waits until its view is whole sends all of it then.
+        let waits = tables.pieces.as_ref().and_then(|pieces| pieces.sinks.get(&at));
+        let sends = fill.sinks.get(&at).or(waits);
         ExportStart {
             number,
-            begins,
-            sends_all: fill.sinks.get(&at).is_some_and(|sink| sink.before.is_none()),
+            begins: fill.dropped_targets.contains(&number),
+            sends_all: sends.is_some_and(|sink| sink.before.is_none()),
         }
     }
 }
@@ -132,7 +134,9 @@ pub fn outbox_digest(store: &Store, target: u16, epoch: u64) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use dataflows::runtime::fill::SinkFill;
+    use std::sync::Arc;
+
+    use dataflows::runtime::fill::{Fill, Pieces, SinkFill};
     use state::{Commit, StoreOptions};
 
     use super::*;
@@ -182,10 +186,20 @@ mod tests {
     fn an_edit_tells_what_becomes_of_an_export() {
         let mut fill = Fill { dropped_targets: vec![0x4001], ..Fill::default() };
         fill.sinks.insert(2, SinkFill::default());
-        let start = |at, number| {
-            let start = ExportStart::of(Some(&fill), at, number);
+        let mut pieces = Pieces::default();
+        pieces.sinks.insert(3, SinkFill::default());
+        let pieces = Some(Arc::new(pieces));
+        let mut tables = StateTables::default();
+        (tables.fill, tables.pieces) = (Some(Arc::new(fill)), pieces);
+        let start = |tables: &StateTables, at, number| {
+            let start = ExportStart::of(tables, at, number);
             (start.begins, start.sends_all)
         };
-        assert_eq!((start(1, 0x4000), start(2, 0x4001)), ((false, false), (true, true)));
+        assert_eq!(start(&tables, 1, 0x4000), (false, false));
+        assert_eq!(start(&tables, 2, 0x4001), (true, true));
+        // One that sends in the end, and a later start, by which it was accepted.
+        assert_eq!(start(&tables, 3, 0x4002), (false, true));
+        tables.fill = None;
+        assert_eq!(start(&tables, 3, 0x4002), (false, false));
     }
 }
