@@ -396,9 +396,9 @@ impl Driver {
         self.sources.commit_offsets();
         let committed = self.opened.store.meta();
         self.opened.store.flush()?;
-        if self.config.once && self.handle.is_stopping() && !self.sources.all_read() {
-            let left = self.handle.status().total_lag();
-            return Err(Interrupted::Input { epoch: committed.epoch, left }.into());
+        if self.config.once && self.handle.is_stopping() {
+            let left = (!self.sources.all_read()).then(|| self.handle.status().total_lag());
+            Interrupted::refuse_early_end(committed.epoch, left, self.pacer.is_some())?;
         }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
         Ok(Summary { epoch: committed.epoch, outcomes, failing: self.handle.status().failing })

@@ -150,12 +150,35 @@ pub enum Interrupted {
         /// Records of Kafka and generators that were not read.
         left: i64,
     },
+    /// It was filling the additions of an edited topology.
+    #[error(
+        "stopped by a signal before all that the edit added was filled; epoch {epoch} is committed, and the next start goes on with it"
+    )]
+    Pieces {
+        /// The last committed epoch.
+        epoch: u64,
+    },
     /// It was starting, and filled a new index.
     #[error("stopped by a signal before index {index} was filled; the next start goes on with it")]
     Filling {
         /// The name of the index.
         index: String,
     },
+}
+
+impl Interrupted {
+    /// Refuses to call a run done that was to read to the end of the input and was stopped. `left` are the records that
+    /// it has not read, None at the end.
+    ///
+    /// # Errors
+    /// When input is left, or views that are not filled.
+    pub fn refuse_early_end(epoch: u64, left: Option<i64>, is_filling: bool) -> Result<(), Interrupted> {
+        match left {
+            Some(left) => Err(Interrupted::Input { epoch, left }),
+            None if is_filling => Err(Interrupted::Pieces { epoch }),
+            None => Ok(()),
+        }
+    }
 }
 
 fn left_text(left: i64) -> String {
@@ -362,6 +385,10 @@ mod tests {
         let said = "error: stopped by a signal before the end of the input; epoch 7 is committed and published, \
                     and 2 records are not read.";
         assert_eq!(sentences(&error), said);
+        let ended = |left, is_filling| Interrupted::refuse_early_end(7, left, is_filling);
+        assert!(matches!(ended(Some(2), true), Err(Interrupted::Input { epoch: 7, left: 2 })));
+        assert!(matches!(ended(None, true), Err(Interrupted::Pieces { epoch: 7 })));
+        assert!(ended(None, false).is_ok());
     }
 
     #[test]

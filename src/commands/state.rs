@@ -87,6 +87,16 @@ fn restore_backup(backup: &Path, to: &Path, topology: Option<&str>) -> Result<St
     if !damaged.is_empty() {
         bail!("the backup is damaged: {}", damaged.join("; "));
     }
+    if topology.is_some() {
+        let catalogue = read_unlocked(backup, |reader| Ok(reader.snapshot().catalogue()?))?;
+        if catalogue.is_some_and(|catalogue| catalogue.is_filling()) {
+            return Err(mistake(
+                "the backup is of a state in which an edit of the topology was not filled yet: none of its own can begin from \
+                 it, as its sinks would get a part\n  restore it without --as and run it until all views are whole \
+                 (herald.views tells), then make another backup",
+            ));
+        }
+    }
     Store::restore(backup, to, topology)?;
     let epoch = epoch_of(to)?;
     Ok(match topology {

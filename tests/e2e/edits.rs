@@ -1,14 +1,15 @@
 //! Edited topologies: `herald plan` tells what a run then does, the sinks of a real Kafka get the difference alone, and a
 //! run that is killed in the middle leaves the old text or the new one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::broker::{self, Broker};
-use crate::child::{self, Ended};
+use crate::child::{self, Ended, Herald};
 use crate::{input, servers};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -136,16 +137,26 @@ fn an_edit_takes_effect_as_a_whole() {
 }
 
 #[cfg(feature = "failpoints")]
-#[test]
-fn a_killed_filling_goes_on_where_it_was() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let dir = dir.path();
+/// Writes 120 players of 60 teams, a goal and the topology over them.
+fn write_scores(dir: &Path) {
     let scores: Vec<String> = (0..120)
         .map(|n| json!({"player": format!("p{n}"), "points": n, "team": format!("t{}", n % 60)}).to_string())
         .collect();
     fs::write(dir.join("scores.jsonl"), scores.join("\n") + "\n").expect("a file");
     fs::write(dir.join("goals.jsonl"), "{\"team\":\"t0\"}\n").expect("a file");
     fs::write(dir.join("points.sql"), POINTS).expect("a file");
+}
+
+/// The topology with other teams, whose view and sink are filled anew.
+fn fewer_players() -> String {
+    POINTS.replace("FROM scores GROUP BY", "FROM scores WHERE points > 6 GROUP BY")
+}
+
+#[test]
+fn a_killed_filling_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    write_scores(dir);
     let run = |failpoints: &str| {
         let args = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
         child::herald(dir, &args, &[("HERALD_FAILPOINTS", failpoints)], PATIENCE)
@@ -155,8 +166,7 @@ fn a_killed_filling_goes_on_where_it_was() {
     ok(&run(""));
     let sent = || fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file");
     let before = sent();
-    let changed = POINTS.replace("FROM scores GROUP BY", "FROM scores WHERE points > 6 GROUP BY");
-    fs::write(dir.join("points.sql"), changed).expect("a file");
+    fs::write(dir.join("points.sql"), fewer_players()).expect("a file");
     let mut open = 0;
     for _ in 0..3 {
         let ended = run("edition.pieces=return(4);fill.piece.closed=kill@4");
@@ -182,6 +192,41 @@ fn a_killed_filling_goes_on_where_it_was() {
     let after = sent();
     // Seven teams have lost a player, and six of them points.
     assert_eq!(after.strip_prefix(&before).map(|lines| lines.lines().count()), Some(6), "{after}");
+    child::succeed(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
+}
+
+#[test]
+fn a_stopped_filling_is_no_end_and_its_backup_no_beginning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    write_scores(dir);
+    let args = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+    child::succeed(dir, &args, &[], PATIENCE);
+    fs::write(dir.join("points.sql"), fewer_players()).expect("a file");
+    let slow = [("HERALD_FAILPOINTS", "edition.pieces=return(1);fill.piece.closed=sleep(1000)")];
+    let mut running = Herald::start(dir, &args, &slow);
+    let told = "SELECT gap FROM herald.views WHERE view = 'teams'";
+    // Sources are looked at between the pieces: after some of them all records are read.
+    let (begun, mut seen) = (Instant::now(), BTreeSet::new());
+    while seen.len() < 4 {
+        assert!(running.running() && begun.elapsed() < PATIENCE, "{}", running.said());
+        let gap = child::herald(dir, &["query", told, "--state", "state"], &[], PATIENCE).stdout;
+        if gap.contains("filled: ") {
+            seen.insert(gap);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = running.terminate(PATIENCE);
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(ended.stderr.contains("before all that the edit added was filled"), "{}", ended.stderr);
+
+    child::succeed(dir, &["state", "backup", "state", "--to", "copy"], &[], PATIENCE);
+    let refused =
+        child::herald(dir, &["state", "restore", "copy", "--to", "own", "--as", "own"], &[], PATIENCE);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("restore it without --as"), "{}", refused.stderr);
+    child::succeed(dir, &["state", "restore", "copy", "--to", "again"], &[], PATIENCE);
+    child::succeed(dir, &args, &[], PATIENCE);
     child::succeed(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
 }
 
