@@ -19,7 +19,7 @@ use std::fmt::{Display, Write as _};
 
 use arrow::datatypes::Schema;
 
-pub use content::Prints;
+pub use content::{Prints, is_other_print};
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
 pub use self::sources::export_path;

@@ -17,7 +17,7 @@ use super::fill::{Fill, Pieces};
 
 use crate::error::RunError;
 use crate::plan::explain::{
-    Prints, fingerprint, operator_name, place_text, sink_fingerprint, source_fingerprint,
+    Prints, fingerprint, is_other_print, operator_name, place_text, sink_fingerprint, source_fingerprint,
 };
 use crate::plan::state_role::StateRole;
 use crate::plan::{Op, Plan, Rel, RelId, View, When};
@@ -60,9 +60,10 @@ impl StateTables {
         tables.errors =
             builder.add(StateTableKind::View, ERRORS, "1".into(), errors_schema(), (None, ERRORS));
         tables.add_sources(plan, &mut builder);
-        tables.add_operators(plan, &mut builder);
-        tables.add_views(plan, &mut builder);
-        add_sinks(plan, &mut builder);
+        let prints = Prints::of(plan);
+        tables.add_operators((plan, &prints), &mut builder);
+        tables.add_views((plan, &prints), &mut builder);
+        add_sinks((plan, &prints), &mut builder);
         for view in &plan.views {
             for index in &view.indexes {
                 let of = IndexOf { view: view.name.clone(), columns: index.columns.clone() };
@@ -136,8 +137,7 @@ impl StateTables {
     }
 
     /// Adds the arrangements of durable operators.
-    fn add_operators(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
-        let prints = Prints::of(plan);
+    fn add_operators(&mut self, (plan, prints): (&Plan, &Prints), builder: &mut CatalogueBuilder<'_>) {
         for (id, rel) in plan.rels.iter().enumerate() {
             for role in durable_roles(plan, rel) {
                 // The role's name is part of the stored name.
@@ -155,8 +155,7 @@ impl StateTables {
     }
 
     /// Adds the tables of views.
-    fn add_views(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
-        let prints = Prints::of(plan);
+    fn add_views(&mut self, (plan, prints): (&Plan, &Prints), builder: &mut CatalogueBuilder<'_>) {
         for view in &plan.views {
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
             let (print, key) = (view_print(plan, view), (view.key.clone(), view.name.as_str()));
@@ -353,8 +352,7 @@ fn sinks_of<'e>(connector: &str, entries: &'e [CatalogueEntry]) -> Vec<&'e str> 
 }
 
 /// Adds an entry for each sink.
-fn add_sinks(plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
-    let prints = Prints::of(plan);
+fn add_sinks((plan, prints): (&Plan, &Prints), builder: &mut CatalogueBuilder<'_>) {
     for (at, sink) in plan.sinks.iter().enumerate() {
         let print = sink_fingerprint(plan, at);
         builder.add(StateTableKind::Sink, &sink.name, print, None, (None, &sink.name));
@@ -524,7 +522,7 @@ pub(super) fn gap_of_retention(held: &CatalogueEntry, now: &CatalogueEntry) -> O
 /// Returns true if an entry of the state tells its relation, and it is another one.
 fn is_other_relation(held: &CatalogueEntry, facts: &EntryFacts) -> bool {
     let (Some(held), Some(now)) = (&held.facts.edition, &facts.edition) else { return false };
-    !held.relation.is_empty() && held.relation != now.relation
+    !held.relation.is_empty() && is_other_print(&held.relation, &now.relation)
 }
 
 /// Returns true if a part of an operator's state is filled from the tables, not from the state, for a

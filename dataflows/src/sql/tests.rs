@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{SqlError, SqlFile, compile};
-use crate::plan::explain::{Form, explain, fingerprint, sink_fingerprint, source_fingerprint};
+use crate::plan::explain::{Form, Prints, explain, fingerprint, sink_fingerprint, source_fingerprint};
 use crate::plan::{Op, Plan};
 
 /// A keyed table, an append-only source and a dimension, on lines 1 to 3.
@@ -287,6 +287,45 @@ CREATE SINK k FROM v WITH (connector = 'kafka', topic = 'o', properties.bootstra
     assert_ne!(first.1, other.1);
     assert_ne!(first.2, other.2);
     assert_ne!(first.0, prints(&text("a:9092", "u", 1)).0);
+}
+
+/// States have these prints: where one changes, `VERSION` in `plan/explain/content.rs` must change with it, or states
+/// would be taken for those of another text.
+#[test]
+fn prints_are_those_that_states_have() {
+    let plan = compiled(
+        "CREATE SOURCE s (id VARCHAR, n INT, at TIMESTAMPTZ, tags VARCHAR[], doc JSONB) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
+         CREATE TABLE t (id VARCHAR, rate DECIMAL(8, 2), raw BYTEA, PRIMARY KEY (id)) WITH (connector = 'file', path = 't') FORMAT PLAIN ENCODE JSON;
+         CREATE MATERIALIZED VIEW sums AS SELECT id, sum(n) AS n, count(DISTINCT at) AS c FROM s WHERE doc -> 'a' IS NOT NULL AND n IN (1, 2, 3) GROUP BY id;
+         CREATE MATERIALIZED VIEW joined AS SELECT s.id, n * rate AS price FROM s JOIN t ON s.id = t.id WHERE raw <> '\\xff';
+         CREATE MATERIALIZED VIEW ranked AS SELECT id, rate, row_number() OVER (PARTITION BY id ORDER BY rate) AS r FROM t;
+         CREATE MATERIALIZED VIEW tagged AS SELECT DISTINCT tag, INTERVAL '1 day' AS span FROM s, UNNEST(s.tags) AS tag;",
+    )
+    .unwrap_or_else(|e| panic!("{}", shown(&e)));
+    let prints = Prints::of(&plan);
+    let mut found = Vec::new();
+    for view in &plan.views {
+        found.push(format!("{} {}", view.name, prints.rows(&plan, view.rel)));
+    }
+    for (id, rel) in plan.rels.iter().enumerate().filter(|(_, rel)| rel.op.is_stateful()) {
+        found.push(format!("state of {} {}", rel.owner, prints.state(id)));
+    }
+    assert_eq!(
+        found,
+        [
+            "sums 1:ddb87d7b50aad0dd",
+            "joined 1:f97ef4527fbfd166",
+            "ranked 1:e86223023787b9a6",
+            "tagged 1:6e737fb9fdf7f78f",
+            "state of sums 1:4d33da9ba5ec404c",
+            "state of sums 1:25d5c4c36245c210",
+            "state of sums 1:8048529413177aba",
+            "state of sums 1:96098803f7017924",
+            "state of joined 1:61de45a121f46b9f",
+            "state of ranked 1:1fff112d793fc0d8",
+            "state of tagged 1:9927b0747edfdd75",
+        ]
+    );
 }
 
 #[test]

@@ -22,6 +22,21 @@ use crate::plan::analysis::fallible::{input_scalars, may_fail};
 use crate::plan::analysis::properties::column_of;
 use crate::plan::{Edge, Op, Plan, RelId, Scalar, When};
 
+/// Version of the prints. They hold texts of DataFusion and Arrow: another one belongs to any change by which the prints
+/// of a plan differ from those that a state has, so that they are not compared.
+const VERSION: u32 = 1;
+
+/// A print as states have it.
+fn versioned(hash: &str) -> String {
+    format!("{VERSION}:{hash}")
+}
+
+/// Returns true if two prints, each perhaps with more behind it, are of one version and differ.
+pub fn is_other_print(held: &str, now: &str) -> bool {
+    let version = |print: &str| print.split_once(':').map(|(version, _)| version.to_owned());
+    version(held) == version(now) && held != now
+}
+
 /// Rows of a relation as expressions over the columns of the last operator that is more than a projection.
 struct RelationContent {
     /// Print of that operator and all below it.
@@ -51,7 +66,7 @@ impl Prints {
                 state = hash_hex(&format!("{state}\n{}", failing.join("\n")));
             }
             prints.contents.push(content);
-            prints.states.push(state);
+            prints.states.push(versioned(&state));
         }
         prints
     }
@@ -60,7 +75,7 @@ impl Prints {
     pub fn rows(&self, plan: &Plan, rel: RelId) -> String {
         let mut parts = vec![self.contents[rel].base.clone(), self.columns_text(plan, rel)];
         parts.extend(plan.rels[rel].schema.fields().iter().map(|field| field.name().clone()));
-        hash_hex(&parts.join("\n"))
+        versioned(&hash_hex(&parts.join("\n")))
     }
 
     /// The column of `view` for each column of a relation, if the view is a projection of it; None for a column that
