@@ -292,7 +292,7 @@ fn backfill(dir: &Path, args: &[&str]) -> Ended {
     child::herald(dir, &[&["backfill", "words.sql"], args].concat(), &[], PATIENCE)
 }
 
-/// What is in a file.
+/// The content of a file.
 fn text(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).expect("a file")
 }

@@ -114,7 +114,7 @@ impl Bank {
         self.dir.path().join("stop")
     }
 
-    /// What that client tells: numbers of marks, of sessions, of comparisons and of amounts.
+    /// Progress that the client tells: numbers of marks, of sessions, of comparisons and of amounts.
     fn told(&self) -> [u64; 4] {
         let told = fs::read_to_string(self.stop().with_extension("marks")).unwrap_or_default();
         numbers(&told).try_into().unwrap_or_default()

@@ -456,7 +456,7 @@ mod tests {
         Ok(())
     }
 
-    /// However many rows were added up, some of them at a time are unpacked to be sent.
+    /// Rows that were added up are unpacked some at a time, as they are sent.
     #[test]
     fn a_large_epoch_is_taken_in_parts() -> Result<()> {
         let mut writer = ChangeWriter::new(followed(Some(&["player"]), None)?, (1, None), 16 << 20);

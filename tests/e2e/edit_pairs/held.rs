@@ -29,7 +29,7 @@ impl Held {
     /// Reads the state that no run has open.
     ///
     /// # Errors
-    /// What cannot be read, in words.
+    /// The failed read, in words.
     pub fn read(state: &Path) -> Result<Held, String> {
         read(state).map_err(|error| format!("the state cannot be read: {error}"))
     }

@@ -13,14 +13,14 @@ const SAFE: i32 = 0;
 /// The exit code if something is filled again, removed or sent again.
 const TAKES_EFFECT: i32 = 3;
 
-/// What the plan says of a view or sink.
+/// The plan for a view or sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// `unchanged`, `renamed`, `new` or `changed`.
     pub fate: String,
     /// The former name, where it is `renamed`.
     pub was: Option<String>,
-    /// What a sink sends for the edit, where the plan says it.
+    /// Output of a sink for the edit, where the plan tells it.
     pub sends: Option<String>,
 }
 
@@ -39,9 +39,9 @@ impl Planned {
 /// The plan of an edit.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// What becomes of views, by name.
+    /// Plans for views, by name.
     pub views: BTreeMap<String, Planned>,
-    /// What becomes of sinks, by name.
+    /// Plans for sinks, by name.
     pub sinks: BTreeMap<String, Planned>,
 }
 
@@ -49,7 +49,7 @@ impl Plan {
     /// Reads the answer for an edit that is not refused.
     ///
     /// # Errors
-    /// What of it cannot be read.
+    /// The part that cannot be read.
     pub fn read(ended: &Ended) -> Result<Plan, String> {
         if ![Some(SAFE), Some(TAKES_EFFECT)].contains(&ended.code) {
             return Err(format!(

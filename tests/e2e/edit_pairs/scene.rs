@@ -75,7 +75,7 @@ impl Scene {
     /// Waits for a run to end well.
     ///
     /// # Errors
-    /// What it said, if it did not.
+    /// Its output, if it did not.
     pub fn ended_well(what: &str, ended: Ended) -> Result<Ended, String> {
         match ended.code {
             Some(0) => Ok(ended),
@@ -86,12 +86,12 @@ impl Scene {
     /// Waits for the fresh run.
     ///
     /// # Errors
-    /// What it said, if it did not end well.
+    /// Its output, if it did not end well.
     pub fn wait_for_fresh(herald: Herald) -> Result<(), String> {
         Scene::ended_well("the fresh run", herald.wait(PATIENCE)).map(|_| ())
     }
 
-    /// What `herald plan` says of the new edition.
+    /// The output of `herald plan` for the new edition.
     pub fn plan(&self) -> Ended {
         let args = ["plan", NEW, "--state", "state", "--format", "json"];
         child::herald(&self.edited, &args, &[], PATIENCE)
@@ -100,7 +100,7 @@ impl Scene {
     /// The content of the edited run's state, which no run has open.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// The failed read.
     pub fn held(&self) -> Result<Held, String> {
         Held::read(&self.edited.join("state"))
     }
@@ -108,7 +108,7 @@ impl Scene {
     /// Derives every view again from the state and compares.
     ///
     /// # Errors
-    /// What `state verify` said, if a view differs.
+    /// The output of `state verify`, if a view differs.
     pub fn verify(&self) -> Result<(), String> {
         let args = ["state", "verify", "state", NEW];
         let ended = child::herald(&self.edited, &args, &[], PATIENCE);
@@ -118,7 +118,7 @@ impl Scene {
     /// The rows of all materialized views of a state, sorted, each with its view's name in front.
     ///
     /// # Errors
-    /// What `herald query` said, if it failed.
+    /// The output of `herald query`, if it failed.
     pub fn rows(dir: &Path, topology: &Topology) -> Result<Vec<String>, String> {
         let question = topology.question();
         let args = ["query", question.as_str(), "--state", "state", "--format", "csv"];

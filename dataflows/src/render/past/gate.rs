@@ -6,7 +6,7 @@
 //! all their later changes, until an epoch opens their group. So an operator behind a gate sees a part of its input,
 //! which only grows by whole groups, and the whole input in the end.
 //!
-//! How many groups are open is committed with each epoch. A start at the committed epoch t drops the rows at or before
+//! The number of open groups is committed with each epoch. A start at the committed epoch t drops the rows at or before
 //! t in open groups, which are behind the gate already, and holds the rest: a filling that was killed goes on where it
 //! was. Held rows are in memory, packed; they are bounded by the content of the relation, as the rows that a start
 //! derives are.
