@@ -22,7 +22,7 @@ pub(crate) mod messages;
 mod open;
 mod publish;
 pub(crate) mod resends;
-mod sources;
+pub mod sources;
 mod topics;
 mod workers;
 
@@ -40,6 +40,7 @@ use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
+use dataflows::plan::sources::is_second;
 use dataflows::render::Start;
 use dataflows::runtime::fill::{FillStep, PIECE_ROWS, Pacer};
 use dataflows::runtime::worker::{Command, Setup};
@@ -127,6 +128,13 @@ impl Status {
     /// Records in all sources that are not read yet.
     pub fn total_lag(&self) -> i64 {
         self.sources.iter().map(|source| source.lag).sum()
+    }
+
+    /// Adds the sources of a plan that it does not have.
+    fn add_sources(&mut self, plan: &Plan) {
+        for source in plan.sources.iter().skip(self.sources.len()) {
+            self.sources.push(SourceStatus { name: source.name.clone(), ..SourceStatus::default() });
+        }
     }
 
     fn source_mut(&mut self, name: &str) -> Option<&mut SourceStatus> {
@@ -224,9 +232,10 @@ impl DriverHandle {
 /// The first failure of any part. Nothing of the epoch it happened in is committed. [`Interrupted`] if it was
 /// stopped before the end of the input that it was to read, or before it had started.
 pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Summary> {
-    let sources = config.plan.sources.iter();
-    let sources = sources.map(|s| SourceStatus { name: s.name.clone(), ..SourceStatus::default() }).collect();
-    handle.update_status(|status| *status = Status { broker_ok: true, sources, ..Status::default() });
+    handle.update_status(|status| {
+        *status = Status { broker_ok: true, ..Status::default() };
+        status.add_sources(&config.plan);
+    });
     let result = Fate::run("driver", || Driver::open(config, metrics, handle.clone()).and_then(Driver::run));
     // A thread that failed during the start may be the cause of the start's own error: report it instead.
     let result = result.map_err(|error| handle.fate.take_known_error().unwrap_or(error));
@@ -275,12 +284,14 @@ impl Channels {
 }
 
 impl Driver {
-    fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
+    fn open(mut config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let fate = handle.fate.clone();
         let failed = fate.failed_flag();
         let (opened, continued, sources) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
-        let Continued { state_tables, progress, .. } = continued;
+        let Continued { plan, state_tables, progress, .. } = continued;
+        config.plan = plan;
+        handle.update_status(|status| status.add_sources(&config.plan));
         let epoch = opened.store.meta().epoch;
         let resends = Resends::read(&config.plan, &opened.store)?;
         let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
@@ -446,6 +457,9 @@ impl Driver {
             let stopping = self.handle.is_stopping();
             let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
             let mut idle = true;
+            if rows == 0 {
+                self.try_end_reading();
+            }
             // The last epoch of a filling has no records.
             if !full && !stopping && !self.pacer.as_ref().is_some_and(Pacer::is_last_next) {
                 let polled = self.sources.poll(EPOCH_ROWS - rows)?;
@@ -479,7 +493,7 @@ impl Driver {
             let done = stopping || read;
             // Positions may advance without records (transaction markers); committing them needs an epoch
             // too.
-            let moved = rows == 0 && self.sources.positions_moved();
+            let moved = rows == 0 && self.sources.positions_moved(&self.setup);
             if (rows > 0 || moved || fills)
                 && (done || full || fills || opened.elapsed() >= self.config.epoch_interval)
                 && self.take_permit(channels, done || full)
@@ -496,6 +510,15 @@ impl Driver {
                 reported_at = Instant::now();
                 self.report_status(channels);
             }
+        }
+    }
+
+    /// Ends the second reading of sources where it is level with the first, and all else of the filling is done.
+    fn try_end_reading(&mut self) {
+        let Some(pacer) = self.pacer.as_mut().filter(|pacer| pacer.is_open()) else { return };
+        self.sources.end_filling();
+        if self.sources.are_level(&self.setup) {
+            pacer.end_reading();
         }
     }
 
@@ -546,7 +569,10 @@ impl Driver {
         fail_point!("driver.close.before");
         self.sources.fill_head(&mut head);
         let step = self.pacer.as_mut().and_then(Pacer::next_step);
-        self.pacer.take_if(|pacer| pacer.is_finished());
+        if self.pacer.take_if(|pacer| pacer.is_finished()).is_some() {
+            self.sources.end_second_reading();
+            self.handle.update_status(|status| status.sources.retain(|source| !is_second(&source.name)));
+        }
         let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
         for worker in &channels.workers {
             if worker.send(Command::Close(head.epoch, Arc::clone(&partitions), step)).is_err() {

@@ -34,10 +34,11 @@ pub mod group_rows;
 pub mod history;
 pub(crate) mod rewrite;
 pub mod scalar;
+pub mod sources;
 pub mod state_role;
 pub mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -51,44 +52,11 @@ use window::Window;
 
 use crate::mistake::SqlError;
 use formats::{Encoding, Format, IncludeKind};
+use sources::SecondReading;
 use state_role::StateRole;
 
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;
-
-impl Plan {
-    /// The sources that a relation reads, directly or through other relations.
-    pub fn sources_of(&self, rel: RelId) -> BTreeSet<usize> {
-        let (mut seen, mut open, mut sources) = (BTreeSet::from([rel]), vec![rel], BTreeSet::new());
-        while let Some(rel) = open.pop() {
-            if let Op::Source(at) = self.rels[rel].op {
-                sources.insert(at);
-            }
-            open.extend(self.rels[rel].op.inputs().into_iter().filter(|input| seen.insert(*input)));
-        }
-        sources
-    }
-
-    /// Returns true if some relation has a row before the first record: an aggregate without GROUP BY has one
-    /// over no rows.
-    pub fn has_initial_rows(&self) -> bool {
-        self.rels.iter().any(Rel::has_initial_row)
-    }
-
-    /// For each source, the sources to read to their end before its first record: those that its rows are
-    /// joined with as of PROCTIME(), and would find empty otherwise.
-    pub fn sources_read_first(&self) -> Vec<BTreeSet<usize>> {
-        let mut awaited = vec![BTreeSet::new(); self.sources.len()];
-        for rel in &self.rels {
-            let Op::TemporalJoin { left, right, when: When::ProcTime, .. } = &rel.op else { continue };
-            let (left, right) = (self.sources_of(*left), self.sources_of(*right));
-            for source in left.difference(&right) {
-                awaited[*source].extend(right.difference(&left).copied());
-            }
-        }
-        awaited
-    }
-}
 
 /// A planned topology.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +77,8 @@ pub struct Plan {
     pub settled: BTreeMap<RelId, Vec<Horizon>>,
     /// Warnings about parts of the text that have no effect, with their places; not errors.
     pub warnings: Vec<SqlError>,
+    /// Sources that are read a second time, for what an edit has added.
+    pub again: Option<Box<SecondReading>>,
 }
 
 /// Bound below which rows are final: after an epoch no row is inserted or retracted whose time in
@@ -406,6 +376,28 @@ impl Op {
             Op::Union { inputs } => inputs.clone(),
             Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => vec![*left, *right],
             Op::Recursive(recursive) => recursive.inputs().map(|input| input.rel).collect(),
+        }
+    }
+
+    /// The inputs, to be changed, in order.
+    pub fn inputs_mut(&mut self) -> Vec<&mut RelId> {
+        match self {
+            Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
+            Op::Filter { input, .. }
+            | Op::Project { input, .. }
+            | Op::Unnest { input, .. }
+            | Op::Distinct { input }
+            | Op::TemporalFilter { input, .. }
+            | Op::EmitOnClose { input, .. }
+            | Op::Aggregate { input, .. }
+            | Op::GroupRows { input, .. }
+            | Op::Window { input, .. } => vec![input],
+            Op::Union { inputs } => inputs.iter_mut().collect(),
+            Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => vec![left, right],
+            Op::Recursive(recursive) => {
+                let (base, sides) = (&mut recursive.base, &mut recursive.sides);
+                [base].into_iter().chain(sides).map(|input| &mut input.rel).collect()
+            }
         }
     }
 

@@ -251,7 +251,9 @@ impl<'s, 'p> Renderer<'s, 'p> {
     }
 
     fn error_table(&self, id: RelId) -> Result<Errors, RunError> {
-        Errors::new(self.collector.clone(), &self.plan.rels[id].owner)
+        let errors = Errors::new(self.collector.clone(), &self.plan.rels[id].owner)?;
+        // The relation that reads the source itself records the rows that fail on both.
+        Ok(if self.plan.is_second(id) { errors.without_recording() } else { errors })
     }
 
     /// Renders one relation; its inputs have lower ids and are rendered already.

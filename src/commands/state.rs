@@ -15,7 +15,7 @@ use dataflows::render::Start;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use schemas::Outcome;
-use state::{FilesChecked, Reader, Snapshot, SourceProgress, StateTableKind, Store, StoreOptions};
+use state::{Catalogue, FilesChecked, Reader, Snapshot, SourceProgress, StateTableKind, Store, StoreOptions};
 
 use crate::cli::{StateCommand, StatusFormat};
 use crate::exit::mistake;
@@ -445,15 +445,16 @@ fn finding_text(finding: &Finding) -> String {
 /// The worker setup to derive a state's content again: a dataflow that emits all of its restored content.
 fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
     let committed = store.meta();
-    let spaces = StateTables::of(&plan, store.catalogue()?.as_ref()).map_err(|changed| {
-        mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
-    })?;
-    if spaces.pieces.is_some() {
+    let catalogue = store.catalogue()?;
+    if catalogue.as_ref().is_some_and(Catalogue::is_filling) {
         return Err(mistake(
             "what an edit of the topology added is not filled yet: it cannot be derived again\n  run the topology until \
              all views are whole (herald.views tells)",
         ));
     }
+    let spaces = StateTables::of(&plan, catalogue.as_ref()).map_err(|changed| {
+        mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
+    })?;
     let abort = Arc::new(AtomicBool::new(false));
     let mut watermarks = Vec::with_capacity(plan.sources.len());
     for source in &plan.sources {

@@ -18,13 +18,14 @@ use connectors::clock::now_ms;
 use connectors::sink::is_export;
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
+use dataflows::plan::sources::{first_of, is_second};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
 use dataflows::runtime::fill::ALL_GROUPS;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use fail::fail_point;
 use schemas::memory::vector_bytes;
-use schemas::{MemoryPart, MemoryShare, OutChunk};
+use schemas::{MemoryPart, MemoryShare, OutChunk, Outcome};
 use state::{Commit, Measured, OutboxChunk, Progress};
 
 use super::DriverHandle;
@@ -104,7 +105,8 @@ impl Committer {
             for (target, encoded) in report.encoded {
                 chunks.entry(target).or_default().extend(encoded);
             }
-            dead.extend(report.dead);
+            // What a second reading of a source rejects, the first has rejected.
+            dead.extend(report.dead.into_iter().filter(|dead| !is_second(&dead.source)));
             workers.push(report.share);
         }
         let before = assembler.progress().filled_groups;
@@ -128,7 +130,7 @@ impl Committer {
         show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.set_epoch(epoch);
-        self.show_fill(before, assembler.progress().filled_groups);
+        self.show_fill(before, assembler.progress());
         self.handle.update_status(|status| status.epoch = epoch);
         self.handle.commits.announce(epoch);
         fail_point!("commit.visible");
@@ -149,9 +151,10 @@ impl Committer {
     }
 
     /// Tells how far a filling is, before and after an epoch.
-    fn show_fill(&self, before: Option<u16>, now: Option<u16>) {
-        let Some(groups) = now else {
+    fn show_fill(&self, before: Option<u16>, progress: &Progress) {
+        let Some(groups) = progress.filled_groups else {
             if before.is_some() {
+                warn_of_other_rows(progress);
                 self.metrics.set_fill_groups(ALL_GROUPS);
                 tracing::info!("what the edit added is filled");
             }
@@ -193,7 +196,7 @@ impl Committer {
         }
         for (at, (source, advance)) in self.setup.plan.sources.iter().zip(&assembled.sources).enumerate() {
             let Some(advance) = advance else { continue };
-            for outcome in schemas::Outcome::ALL {
+            for outcome in Outcome::ALL {
                 let n = advance.outcomes[outcome.index()];
                 if n > 0 {
                     self.metrics.count_outcomes(&source.name, outcome.name(), n);
@@ -287,13 +290,29 @@ impl LastCommit {
     }
 }
 
+/// Warns of sources that a second reading has found other rows in than the first: what was filled from them is not of the
+/// same rows as what is beside it.
+fn warn_of_other_rows(progress: &Progress) {
+    for (name, second) in &progress.sources {
+        let Some(first) = first_of(name).and_then(|name| progress.sources.get(name)) else { continue };
+        let (accepted, again) =
+            (first.outcomes[Outcome::Accepted.index()], second.outcomes[Outcome::Accepted.index()]);
+        if accepted != again {
+            tracing::warn!(
+                "source {name}: {again} rows were accepted, and {accepted} at the first reading; what the edit added is made \
+                 of the former"
+            );
+        }
+    }
+}
+
 /// Notes the records that earlier runs have read, by outcome, in the status: they are no news.
 pub fn note_start(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
     for source in &setup.plan.sources {
         let Some(held) = progress.sources.get(&source.name) else { continue };
         handle.update_status(|status| {
             let Some(shown) = status.source_mut(&source.name) else { return };
-            for outcome in schemas::Outcome::ALL {
+            for outcome in Outcome::ALL {
                 shown.before.insert(outcome.name(), held.outcomes[outcome.index()]);
             }
         });
@@ -311,7 +330,7 @@ pub fn show_progress(setup: &Setup, handle: &DriverHandle, progress: &Progress) 
         let Some(held) = progress.sources.get(&source.name) else { continue };
         handle.update_status(|status| {
             let Some(shown) = status.source_mut(&source.name) else { return };
-            for outcome in schemas::Outcome::ALL {
+            for outcome in Outcome::ALL {
                 shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
             }
             shown.watermark = held.watermark_us.map(watermark_text);

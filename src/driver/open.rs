@@ -30,6 +30,7 @@ use super::encode::{Outputs, Target, sink_encoders};
 use super::publish::exports::{self, Export};
 use super::publish::settled::{settled_epoch, settled_file};
 use super::publish::{Remembered, Targets};
+use super::sources::again::SecondReaders;
 use super::sources::{Backfill, OpenSource, Sources, source_error};
 use super::topics::TopicCheck;
 use super::{DriverConfig, DriverHandle};
@@ -140,7 +141,7 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
     let (held, dropped) =
         if config.fresh { (None, Store::lock(&config.state_dir)?) } else { (open_held_state(config)?, None) };
     fail_point!("recover.state.after");
-    let continued = continue_state(&config.plan, held.as_deref(), config.allow_gap)?;
+    let mut continued = continue_state(config.plan.clone(), held.as_deref(), config.allow_gap)?;
     let publisher = cluster.map(|cluster| publisher_config(config, cluster, &connectors));
     let mut check = None;
     if let Some(publisher) = &publisher {
@@ -155,7 +156,7 @@ fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
         mistakes.note(refuse_foreign_state(config, held.as_deref(), publisher))?;
     }
     fail_point!("recover.sources.before");
-    let sources = open_sources(config, &continued, &mut mistakes)?;
+    let sources = open_sources(config, &mut continued, &mut mistakes)?;
     fail_point!("recover.sources.after");
     mistakes.refuse()?;
     Ok(Accepted { connectors, held, dropped, continued, check, publisher, sources })
@@ -315,7 +316,11 @@ fn look_at_dead_letters(
 }
 
 /// Opens every source where the state has read it to, or the input of a backfill.
-fn open_sources(config: &DriverConfig, continued: &Continued, mistakes: &mut Mistakes) -> Result<Sources> {
+fn open_sources(
+    config: &DriverConfig,
+    continued: &mut Continued,
+    mistakes: &mut Mistakes,
+) -> Result<Sources> {
     let progress = &continued.progress;
     let mut open = Vec::new();
     if let Some(order) = &config.backfill {
@@ -326,7 +331,11 @@ fn open_sources(config: &DriverConfig, continued: &Continued, mistakes: &mut Mis
         let opened = OpenSource::open(config, source, progress.sources.get(&source.name));
         open.extend(mistakes.note(opened.map_err(|error| source_error(&source.name, error)))?);
     }
-    Ok(Sources::new(&config.plan, open))
+    let seconds = SecondReaders::open(&config.name, &continued.plan, progress);
+    let seconds = mistakes.note(seconds)?.unwrap_or_default();
+    let gone = seconds.gone(&continued.plan);
+    mistakes.note(continued.accept_gone(&gone, config))?;
+    Ok(Sources::new(&continued.plan, open, seconds))
 }
 
 /// The targets of the plan's sinks.

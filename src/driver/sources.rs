@@ -1,5 +1,6 @@
 //! The open sources of a topology, polled in turn by the driver; of a backfill, its input in their stead.
 
+pub mod again;
 pub mod backfill;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
 
+use again::SecondReaders;
 pub use backfill::Backfill;
 
 /// Most bytes of one poll of one source.
@@ -96,11 +98,15 @@ pub struct Sources {
     awaited: Vec<BTreeSet<usize>>,
     /// The input of a backfill: then no source is open.
     backfill: Option<Backfill>,
+    /// Readers of what is read a second time. Their sources are the plan's last.
+    seconds: SecondReaders,
+    /// True once all that is left of a filling is the second reading.
+    ends_filling: bool,
 }
 
-/// Configuration of a source's reader; `partitions` are those that the state knows.
+/// Configuration of a source's reader in the topology `name`; `partitions` are those that the state knows.
 fn source_config(
-    config: &DriverConfig,
+    name: &str,
     source: &Source,
     partitions: &BTreeMap<i32, PartitionProgress>,
 ) -> Result<SourceConfig> {
@@ -111,7 +117,6 @@ fn source_config(
             file.last = partitions.get(&0).and_then(last_record);
         }
         SourceConnector::Kafka(kafka) => {
-            kafka.skip_lost = config.skip_lost_records;
             kafka.last = last_records(partitions);
         }
         _ => {}
@@ -119,7 +124,7 @@ fn source_config(
     // A replay of dead letters sends the headers again.
     let want_headers = source.dead_letter_topic.is_some()
         || source.includes.iter().any(|include| matches!(include, IncludeKind::Header(_)));
-    Ok(SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true })
+    Ok(SourceConfig { name: name.to_owned(), connector, want_headers, want_keys: true })
 }
 
 /// A source opened at the offsets of the state.
@@ -143,7 +148,10 @@ impl OpenSource {
             Some(held) => &held.partitions,
             None => &none,
         };
-        let wanted = source_config(config, source, partitions)?;
+        let mut wanted = source_config(&config.name, source, partitions)?;
+        if let SourceConnector::Kafka(kafka) = &mut wanted.connector {
+            kafka.skip_lost = config.skip_lost_records;
+        }
         let start: BTreeMap<i32, i64> = partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect();
         if held.is_some_and(|held| held.watermark_us == Some(i64::MAX)) {
             tracing::warn!(
@@ -166,8 +174,12 @@ impl OpenSource {
 
 impl Sources {
     /// All sources, in the plan's order.
-    pub fn new(plan: &Plan, open: Vec<OpenSource>) -> Sources {
+    pub fn new(plan: &Plan, open: Vec<OpenSource>, seconds: SecondReaders) -> Sources {
         let (mut awaited, seen) = (plan.sources_read_first(), vec![0; open.len()]);
+        awaited.truncate(open.len());
+        for awaited in &mut awaited {
+            awaited.retain(|other| *other < open.len());
+        }
         let (mut readers, mut known) = (Vec::new(), Vec::new());
         for (source, awaited) in open.into_iter().zip(&mut awaited) {
             if source.begun {
@@ -176,12 +188,27 @@ impl Sources {
             readers.push((source.name, source.reader));
             known.push(source.known);
         }
-        Sources { readers, known, seen, awaited, backfill: None }
+        Sources { readers, known, seen, awaited, backfill: None, seconds, ends_filling: false }
     }
 
     /// The input of a backfill; all sources stand still. None is one that was refused.
     pub fn of_backfill(plan: &Plan, backfill: Option<Backfill>) -> Sources {
-        Sources { backfill, ..Sources::new(plan, Vec::new()) }
+        Sources { backfill, ..Sources::new(plan, Vec::new(), SecondReaders::default()) }
+    }
+
+    /// Lets the first readers wait for the second ones once little is left: the rest of a filling is done.
+    pub fn end_filling(&mut self) {
+        self.ends_filling = true;
+    }
+
+    /// Returns true if the second readers are where the first are, which wait.
+    pub fn are_level(&self, setup: &Setup) -> bool {
+        self.seconds.are_level(setup, &|at| self.readers[at].1.positions())
+    }
+
+    /// Ends the second reading: what the first readers read is for both.
+    pub fn end_second_reading(&mut self) {
+        self.seconds.end();
     }
 
     /// The sources that must not be read yet. Sources that only await each other are all read, or none ever
@@ -206,11 +233,12 @@ impl Sources {
         let mut out = Vec::new();
         let mut left = limit;
         let waiting = self.blocked_sources();
+        self.seconds.advance(&|at| self.readers[at].1.positions(), self.ends_filling)?;
         for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
             if left == 0 {
                 break;
             }
-            if waiting[at] {
+            if waiting[at] || self.seconds.hold(at) {
                 continue;
             }
             let batches = reader
@@ -223,6 +251,7 @@ impl Sources {
                 }
             }
         }
+        self.seconds.poll(&mut out)?;
         Ok(out)
     }
 
@@ -242,6 +271,7 @@ impl Sources {
             }
             self.seen[at] = count;
         }
+        self.seconds.take_new_partitions(setup, &|at| self.readers[at].1.positions(), &mut joined);
         joined
     }
 
@@ -258,6 +288,7 @@ impl Sources {
                 }
             }
         }
+        self.seconds.end_with(&mut ended);
         ended
     }
 
@@ -270,10 +301,10 @@ impl Sources {
 
     /// Returns true if a position has advanced without a record, past the end marker of a transaction. That
     /// needs an epoch of its own: otherwise the marker would look like an unread record after a restart. So do
-    /// records that a backfill found to have been read before.
-    pub fn positions_moved(&self) -> bool {
+    /// records that a backfill found to have been read before, and the end of a source that is read again.
+    pub fn positions_moved(&self, setup: &Setup) -> bool {
         let counted = self.backfill.as_ref().is_some_and(Backfill::has_duplicates);
-        counted || self.readers.iter().any(|(_, reader)| reader.moved())
+        counted || self.seconds.must_end(setup) || self.readers.iter().any(|(_, reader)| reader.moved())
     }
 
     /// Adds positions and partitions to an epoch's head.
@@ -289,6 +320,7 @@ impl Sources {
         if let Some(backfill) = &mut self.backfill {
             backfill.fill_head(head);
         }
+        self.seconds.fill_heads(&mut head.sources);
     }
 
     /// Exports the lag of every source. Returns the error that keeps a source from being read, if one does.
@@ -308,9 +340,10 @@ impl Sources {
         if let Some(backfill) = &self.backfill {
             return backfill.report(&mut handle.lock_status().sources);
         }
-        self.readers
-            .iter()
-            .find_map(|(name, reader)| Some(format!("source {name}: {}", reader.last_error()?)))
+        let positions = |at: usize| self.readers[at].1.positions();
+        let second = self.seconds.report(&positions, &mut handle.lock_status().sources);
+        let mut readers = self.readers.iter();
+        readers.find_map(|(name, reader)| Some(format!("source {name}: {}", reader.last_error()?))).or(second)
     }
 
     /// Commits the positions to Kafka's consumer group, for tools that show lag. Herald never reads them.

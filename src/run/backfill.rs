@@ -67,7 +67,7 @@ fn parse_input(args: &BackfillArgs) -> Result<BackfillInput> {
     if is_empty {
         return Err(mistake("--from is not before --to: the range has no records"));
     }
-    Ok(BackfillInput::Range(ReadRange { from, to }))
+    Ok(BackfillInput::Range(ReadRange { from, to, ..ReadRange::default() }))
 }
 
 /// Parses a place in a source: an offset or a time.

@@ -1,23 +1,27 @@
 //! The start of an edited topology over the state of an earlier text: what it goes on from, and what is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::Result;
 use connectors::SinkConnector;
 use connectors::export::ExportWriter;
 use connectors::file::FileWriter;
 use connectors::sink::KAFKA_TARGET;
-use dataflows::plan::Plan;
 use dataflows::plan::explain::place_text;
-use dataflows::runtime::edition::{Becomes, Edition, Obstacle, PartKind};
+use dataflows::plan::{Plan, RelId};
+use dataflows::runtime::edition::{Becomes, Edition, Obstacle, PartKind, resumed};
 use dataflows::runtime::state_tables::StateTables;
 use state::{Catalogue, Progress, StateTableKind, Store};
 
 use super::edition::summary;
+use crate::driver::DriverConfig;
 use crate::exit::{Interrupted, RefusedEdition, mistake};
 
 /// State tables and progress that a run goes on from.
 pub struct Continued {
+    /// The plan that runs: that of the text, with a second reading of the sources that an edit's additions need again.
+    pub plan: Arc<Plan>,
     /// The state tables of the plan; with the work of the first epoch, if the topology was edited.
     pub state_tables: StateTables,
     /// Progress of sources and views.
@@ -30,32 +34,37 @@ pub struct Continued {
 ///
 /// # Errors
 /// When the state cannot be read; [`RefusedEdition`] if the topology cannot go on from it.
-pub fn continue_state(plan: &Plan, held: Option<&Store>, allow_gap: bool) -> Result<Continued> {
+pub fn continue_state(plan: Arc<Plan>, held: Option<&Store>, allow_gap: bool) -> Result<Continued> {
     let (mut catalogue, mut progress) = (None, Progress::default());
     if let Some(store) = held {
         catalogue = store.catalogue()?.filter(|catalogue| !catalogue.entries.is_empty());
         progress = store.meta().progress;
     }
-    let edited = match StateTables::of(plan, catalogue.as_ref()) {
-        Ok(state_tables) => {
+    let same = match catalogue.as_ref().and_then(|held| resumed(&plan, held)) {
+        Some((again, state_tables)) => Ok((Arc::new(again), state_tables)),
+        None => StateTables::of(&plan, catalogue.as_ref()).map(|state_tables| (plan.clone(), state_tables)),
+    };
+    let edited = match same {
+        Ok((plan, state_tables)) => {
             if let (Some(store), true) = (held, state_tables.pieces.is_some()) {
                 refuse_resends(store)?;
             }
-            return Ok(Continued { state_tables, progress, indexes: None });
+            return Ok(Continued { plan, state_tables, progress, indexes: None });
         }
         Err(_) => catalogue.unwrap_or_default(),
     };
-    let mut edition = Edition::of(plan, (&edited, &progress), allow_gap)?;
+    let (again, mut edition) = Edition::read_again(&plan, (&edited, &progress), allow_gap)?;
     if let Some(store) = held {
         edition.refusals.extend(pending_refusals(store, &edited, &edition)?);
-        edition.refusals.extend(written_before(plan, &edited));
+        edition.refusals.extend(written_before(&plan, &edited));
     }
     if !edition.refusals.is_empty() {
         return Err(RefusedEdition(edition.refusals).into());
     }
     tracing::info!("the topology was edited: {}", summary(&edition));
     let progress = edition.progress(&progress);
-    Ok(Continued { state_tables: edition.tables, progress, indexes: edition.indexes })
+    let plan = Arc::new(again);
+    Ok(Continued { plan, state_tables: edition.tables, progress, indexes: edition.indexes })
 }
 
 /// Refuses to send content again while it is being filled, as in a copy of such a state.
@@ -152,7 +161,51 @@ fn has_unpublished(store: &Store) -> Result<bool> {
     Ok(false)
 }
 
+/// Obstacles of records that a second reading would need and that sources do not hold any more; `gone` has words for them
+/// by the index of the second source.
+pub fn gone_obstacles(plan: &Plan, gone: &BTreeMap<usize, String>) -> Vec<Obstacle> {
+    let mut obstacles = Vec::with_capacity(gone.len());
+    for (source, gone) in gone {
+        let reads = |rel: RelId| plan.sources_of(rel).contains(source);
+        let mut views =
+            plan.views.iter().filter(|view| reads(view.rel)).map(|view| (PartKind::View, &view.name));
+        let mut sinks =
+            plan.sinks.iter().filter(|sink| reads(sink.rel)).map(|sink| (PartKind::Sink, &sink.name));
+        let Some((kind, name)) = views.next().or_else(|| sinks.next()) else { continue };
+        obstacles.push(Obstacle {
+            part: name.clone(),
+            message: format!("{} {name} cannot be filled as a whole: {gone}", kind.word()),
+            hint: "go on from what there is with --allow-gap".to_owned(),
+            is_gap: true,
+        });
+    }
+    obstacles
+}
+
 impl Continued {
+    /// Accepts that a second reading lacks records, where the run may: with --allow-gap, and once it is begun with
+    /// --skip-lost-records.
+    ///
+    /// # Errors
+    /// [`RefusedEdition`], or a mistake, where it may not.
+    pub fn accept_gone(&mut self, gone: &BTreeMap<usize, String>, config: &DriverConfig) -> Result<()> {
+        let Some(text) = gone.values().next() else { return Ok(()) };
+        if self.state_tables.fill.is_some() && !config.allow_gap {
+            return Err(RefusedEdition(gone_obstacles(&self.plan, gone)).into());
+        }
+        if self.state_tables.fill.is_none() && !config.skip_lost_records {
+            return Err(mistake(format!(
+                "what an edit added is filled from records that are read again, and {text}\n  begin behind them with \
+                 --skip-lost-records"
+            )));
+        }
+        for (source, text) in gone {
+            tracing::warn!("{text}: what is filled from them lacks them");
+            self.state_tables.note_gap(&self.plan, *source, text);
+        }
+        Ok(())
+    }
+
     /// Refuses an edited topology, for work that is none of an edit.
     ///
     /// # Errors

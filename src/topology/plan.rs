@@ -1,6 +1,7 @@
 //! `herald plan`: tells what a run of an edited topology would do with the state of the text that ran before.
 //!
-//! The state is read beside a process that has it open. Nothing is changed, and no broker is asked.
+//! The state is read beside a process that has it open. Nothing is changed, and a broker is asked only where records
+//! are to be read again, whether it has them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,15 +9,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dataflows::plan::Plan;
-use dataflows::runtime::edition::{Becomes, Edition, Obstacle, Part, PartKind, Sends};
+use dataflows::runtime::edition::{Becomes, Edition, Obstacle, Part, PartKind, Sends, resumed};
 use dataflows::runtime::state_tables::StateTables;
 use serde_json::json;
 use state::{Catalogue, Committed, Snapshot, StateError, Store};
 
-use super::continued::written_before;
+use super::continued::{gone_obstacles, written_before};
 use super::edition::fate_word;
 use super::{Network, Variables, plan_topology, read_files, topology_name};
 use crate::cli::{PlanArgs, StatusFormat};
+use crate::driver::sources::again::SecondReaders;
 use crate::query;
 
 /// Exit code when something is rebuilt, removed or sent again.
@@ -103,6 +105,8 @@ struct PlanReport {
     sizes: BTreeMap<u32, ReadSize>,
     /// True if something is filled piece by piece.
     in_pieces: bool,
+    /// The reason for which it is not known whether records that are to be read again are still there.
+    unknown: Option<String>,
 }
 
 impl PlanReport {
@@ -138,11 +142,19 @@ impl PlanReport {
             let (dir, held, wanted) = (PathBuf::from(place), held.topology, name.to_owned());
             return Err(StateError::Foreign { dir, held, wanted }.into());
         }
-        let edition = Edition::of(plan, (&held, &state.committed.progress), false)?;
+        let (again, edition) = Edition::read_again(plan, (&held, &state.committed.progress), false)?;
         let Edition { mut parts, mut refusals, tables, .. } = edition;
+        let mut unknown = None;
+        if again.again.is_some() && refusals.is_empty() {
+            match SecondReaders::open(name, &again, &state.committed.progress) {
+                Ok(seconds) => refusals.extend(gone_obstacles(&again, &seconds.gone(&again))),
+                Err(error) => unknown = Some(format!("{error:#}")),
+            }
+        }
         let in_pieces = tables.pieces.is_some();
         // A state of an earlier release does not say all that an edit goes by, and needs not for the same text.
-        if StateTables::of(plan, Some(&held)).is_ok() && !refusals.is_empty() {
+        let is_same = StateTables::of(plan, Some(&held)).is_ok() || resumed(plan, &held).is_some();
+        if is_same && !refusals.is_empty() {
             refusals.clear();
             for part in &mut parts {
                 *part = Part { fate: Becomes::Unchanged, sends: None, gap: None, ..part.clone() };
@@ -159,6 +171,7 @@ impl PlanReport {
             obstacles: refusals,
             sizes: BTreeMap::new(),
             in_pieces,
+            unknown,
         })
     }
 
@@ -198,6 +211,11 @@ impl PlanReport {
                 false => format!("The first epoch reads {size}."),
             };
             out.push_str(&wrapped(&sentence, 0));
+        }
+        if let Some(why) = &self.unknown {
+            let text =
+                format!("Whether all records are there that are to be read again is not known: {why}.");
+            out.push_str(&wrapped(&text, 0));
         }
         out.push_str(&wrapped(self.verdict(), 0));
         out
@@ -252,6 +270,9 @@ impl PlanReport {
             }
             details.push(format!("filled from {}", from.join(" and ")));
         }
+        if !part.read_again.is_empty() {
+            details.push(format!("filled from {}, read again", part.read_again.join(" and ")));
+        }
         details.extend(part.gap.as_ref().map(|gap| format!("not whole: {gap}")));
         if details.is_empty() { String::new() } else { format!(": {}", details.join("; ")) }
     }
@@ -282,6 +303,7 @@ impl PlanReport {
                 "was": was,
                 "because": part.because,
                 "filled_from": part.filled_from.values().collect::<Vec<_>>(),
+                "read_again": part.read_again,
                 "sends": part.sends.as_ref().map(sends_word),
                 "gap": part.gap,
             }));
@@ -298,6 +320,7 @@ impl PlanReport {
             "parts": parts,
             "obstacles": obstacles,
             "in_pieces": self.in_pieces,
+            "records_unknown": self.unknown,
             "rows_read": total.rows,
             "bytes_read": total.bytes,
         })

@@ -5,7 +5,7 @@
 //! and fingerprint. Additions are accepted, and indexes may go; any other change is refused here, because bytes
 //! read under another meaning would give wrong results without an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;
 use rocksdb::WriteBatch;
@@ -93,6 +93,20 @@ pub struct EntryFacts {
     /// The filling that is left to do, of a part that an edit has added; None for a whole one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filling: Option<FillFacts>,
+    /// Of a source that is read a second time while an edit is filled: the parts that get its records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<ReadAgain>,
+}
+
+/// The parts of an edited topology that get the records of append-only sources a second time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadAgain {
+    /// The relations, by their places in the plan of the text.
+    pub rels: BTreeSet<usize>,
+    /// The names of the views.
+    pub views: BTreeSet<String>,
+    /// The names of the sinks.
+    pub sinks: BTreeSet<String>,
 }
 
 /// Facts about a part of a topology that is being filled piece by piece.
@@ -206,7 +220,7 @@ impl Catalogue {
 
     /// Returns true while additions of an edit are being filled.
     pub fn is_filling(&self) -> bool {
-        self.entries.iter().any(|entry| entry.facts.filling.is_some())
+        self.entries.iter().any(|entry| entry.facts.filling.is_some() || entry.facts.again.is_some())
     }
 
     /// Returns the catalogue as it is once everything is filled.

@@ -43,8 +43,8 @@ mod table;
 mod verify;
 
 pub use catalogue::{
-    Catalogue, CatalogueEntry, EditionFacts, EntryFacts, FillFacts, IndexOf, Retention, RowsBefore,
-    StateTableKind,
+    Catalogue, CatalogueEntry, EditionFacts, EntryFacts, FillFacts, IndexOf, ReadAgain, Retention,
+    RowsBefore, StateTableKind,
 };
 pub use commit::epochs::{EPOCHS_KEPT, EarlierPhase, EpochEntry, Measured, TimedPhase};
 pub use commit::{Commit, Counts, OutboxChunk, Writes};

@@ -14,6 +14,7 @@ mod clients;
 mod clock;
 mod corners;
 #[cfg(feature = "failpoints")]
+mod edit_again;
 mod edit_pairs;
 mod edits;
 #[cfg(feature = "failpoints")]

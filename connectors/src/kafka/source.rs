@@ -148,8 +148,8 @@ impl KafkaReader {
         found: PartitionBounds,
         start: &BTreeMap<i32, i64>,
     ) -> Result<(), ConnectorError> {
-        if let Some(range) = self.source.range {
-            return self.assign_range(range, found, start);
+        if let Some(range) = self.source.range.clone() {
+            return self.assign_range(&range, found, start);
         }
         let times = match self.source.startup {
             Startup::Timestamp(at) if start.is_empty() => self.offsets_at(Offset::Offset(at))?,

@@ -20,12 +20,14 @@ pub enum Place {
 }
 
 /// A range of each partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadRange {
     /// Its first record; None for the first that the source holds.
     pub from: Option<Place>,
     /// The record behind its last; None for the first that the state has not read.
     pub to: Option<Place>,
+    /// Offsets before which nothing is read, by partition.
+    pub begin: BTreeMap<i32, i64>,
 }
 
 /// Reader of a range.
@@ -54,7 +56,8 @@ impl RangeReader {
         }
         let end = next.get(&0).copied().unwrap_or(0);
         let to = offset_of(range.to)?.map_or(end, |to| to.min(end)).max(0);
-        let from = offset_of(range.from)?.unwrap_or(0).clamp(0, to);
+        let begin = range.begin.get(&0).copied().unwrap_or(0);
+        let from = offset_of(range.from)?.unwrap_or(0).max(begin).clamp(0, to);
         let mut config = config.clone();
         let is_file = if let SourceConnector::File(file) = &mut config.connector {
             // The last record that the state has read may lie behind the range.
@@ -168,6 +171,7 @@ mod tests {
         let at = |from: Option<i64>, to: Option<i64>| ReadRange {
             from: from.map(Place::Offset),
             to: to.map(Place::Offset),
+            ..ReadRange::default()
         };
         assert_eq!(read(at(None, None), 5).unwrap(), [0, 1, 3, 4]);
         assert_eq!(read(at(Some(1), Some(4)), 8).unwrap(), [1, 3]);
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_file_has_no_timestamps() {
-        let range = ReadRange { from: Some(Place::Time(7)), to: None };
+        let range = ReadRange { from: Some(Place::Time(7)), ..ReadRange::default() };
         assert!(matches!(read(range, 5), Err(ConnectorError::NoTimestamps)));
     }
 }

@@ -124,10 +124,11 @@ fn a_range_is_read_to_its_end_or_to_where_the_state_is() {
         want_headers: false,
         want_keys: true,
     };
-    let range = ReadRange { from: Some(Place::Offset(5)), to: Some(Place::Offset(300)) };
+    let range =
+        ReadRange { from: Some(Place::Offset(5)), to: Some(Place::Offset(300)), ..ReadRange::default() };
     // The last partition is new: its own reader begins with its first record.
     let next = BTreeMap::from([(0, 400), (1, 10), (2, 3)]);
-    let mut reader = RangeReader::open(&config, range, &next).unwrap();
+    let mut reader = RangeReader::open(&config, range.clone(), &next).unwrap();
     let ranges = BTreeMap::from([(0, 5..300), (1, 5..10), (2, 3..3), (3, 0..0)]);
     assert_eq!((reader.ranges(), reader.total()), (&ranges, 300));
     let (mut read, until) = (BTreeMap::new(), Instant::now() + Duration::from_secs(60));

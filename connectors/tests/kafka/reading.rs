@@ -132,7 +132,8 @@ fn a_range_begins_and_ends_at_times() {
         want_keys: true,
     };
     let ranges = |from: i64, to: i64| {
-        let range = ReadRange { from: Some(Place::Time(from)), to: Some(Place::Time(to)) };
+        let range =
+            ReadRange { from: Some(Place::Time(from)), to: Some(Place::Time(to)), ..ReadRange::default() };
         let reader = RangeReader::open(&config, range, &BTreeMap::from([(0, 2), (1, 0)])).unwrap();
         reader.ranges().clone()
     };

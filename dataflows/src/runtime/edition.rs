@@ -4,8 +4,8 @@
 //! the table's entry in the catalogue, whatever its name or its place in the text, and whatever is beside it. New
 //! tables are filled from the state, piece by piece or in the first epoch: from the rows of tables, from the
 //! state of operators that are kept, and from views that are kept where the operators have dropped their final
-//! rows. What cannot be had from there needs records again, which Herald does not read twice: such an edit is
-//! refused, unless the user accepts the gap.
+//! rows. What lacks records of append-only sources gets them from a second reading. What cannot be had so is refused,
+//! unless the user accepts the gap.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -18,7 +18,9 @@
 //! | `first_epoch` | the work of the first epoch |
 //! | `error_rows` | the rows of the error table in it |
 //! | `last_epoch` | the end of a filling, at which sinks send |
+//! | `again` | the parts that get the records of append-only sources a second time |
 
+mod again;
 mod error_rows;
 pub(crate) mod first_epoch;
 pub(crate) mod last_epoch;
@@ -32,12 +34,13 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use state::{Catalogue, CatalogueEntry, Progress, StateTableKind};
+use state::{Catalogue, CatalogueEntry, Progress, ReadAgain, StateTableKind};
 
 use super::fill::{Fill, SinkFill, ViewRows};
 use super::state_tables::{ERRORS, StateTables};
 use crate::error::RunError;
 use crate::plan::{Op, Plan, RelId};
+pub use again::resumed;
 use matching::Matches;
 pub use share::Share;
 use share::Shares;
@@ -100,6 +103,8 @@ pub struct Part {
     pub because: Vec<String>,
     /// State tables that it is filled from, with the names of their tables and views.
     pub filled_from: BTreeMap<u32, String>,
+    /// Records of append-only sources that are read again for it, in words.
+    pub read_again: Vec<String>,
     /// The rows that a sink sends.
     pub sends: Option<Sends>,
     /// The rows that are missing of it, in words.
@@ -114,6 +119,7 @@ impl Part {
             fate,
             because: Vec::new(),
             filled_from: BTreeMap::new(),
+            read_again: Vec::new(),
             sends: None,
             gap: None,
         }
@@ -155,6 +161,8 @@ pub struct Edition {
     /// any.
     pub indexes: Option<Catalogue>,
     fates: SourceFates,
+    /// The parts that a second reading of append-only sources can give their rows.
+    again: ReadAgain,
 }
 
 /// The plan and the state that are compared, with the findings so far.
@@ -190,6 +198,7 @@ impl Edition {
         let (sink_parts, mut sinks) = comparison.sink_parts(&mut refusals)?;
         parts.extend(sink_parts);
         let numbered = comparison.number_tables(&parts)?;
+        let again = comparison.parts_to_read_again(&parts);
         parts.extend(numbered.index_parts);
         parts.extend(comparison.removed_parts(&parts));
         let (mut tables, views) = (numbered.tables, comparison.needed_views(&sinks.fills));
@@ -210,7 +219,7 @@ impl Edition {
         if allow_gap {
             refusals.retain(|refusal| !refusal.is_gap);
         }
-        Ok(Edition { tables, parts, refusals, indexes: numbered.indexes, fates })
+        Ok(Edition { tables, parts, refusals, indexes: numbered.indexes, fates, again })
     }
 
     /// Progress as the run begins with it: without sources that are gone or begin anew, and under the new names.
@@ -275,6 +284,9 @@ impl EditionComparison<'_> {
     fn source_parts(&self) -> Vec<Part> {
         let mut parts = Vec::with_capacity(self.plan.sources.len());
         for (at, source) in self.plan.sources.iter().enumerate() {
+            if self.plan.first_reader(at).is_some() {
+                continue;
+            }
             let was = &self.fates.named.sources[at].name;
             let fate = match &self.fates.fates[at] {
                 SourceFate::Kept { .. } if *was == source.name => Becomes::Unchanged,
@@ -306,6 +318,7 @@ impl EditionComparison<'_> {
             let mut part = Part::new(PartKind::View, &view.name, fate);
             if kept.is_none() {
                 part.filled_from = self.filled_from(view.rel);
+                part.read_again = self.records_read_again(view.rel);
                 self.note_gap((PartKind::View, view.rel), &mut part, refusals);
                 let same = held.is_some_and(|held| held.facts.definition.as_ref() == Some(&view.definition));
                 if same {
@@ -394,7 +407,8 @@ impl EditionComparison<'_> {
         for (source, fate) in self.fates.fates.iter().enumerate() {
             let read =
                 below.iter().any(|id| matches!(self.plan.rels[*id].op, Op::Source(of) if of == source));
-            if read && !matches!(fate, SourceFate::Kept { .. }) {
+            let is_second = self.plan.first_reader(source).is_some();
+            if read && !is_second && !matches!(fate, SourceFate::Kept { .. }) {
                 names.push(self.plan.sources[source].name.clone());
             }
         }

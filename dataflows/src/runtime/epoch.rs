@@ -15,6 +15,7 @@ use super::retention::{Expired, Sweep};
 use super::worker::Setup;
 use crate::collect::EpochOut;
 use crate::error::RunError;
+use crate::plan::sources::is_second;
 use crate::plan::{Plan, View};
 use crate::source::progress::{SourceHead, advance};
 use crate::source::watermark::PartitionMark;
@@ -106,6 +107,8 @@ pub struct Assembler {
     edited: Option<Edited>,
     /// Indices of the sources of each view, in the plan's order of views.
     view_sources: Vec<BTreeSet<usize>>,
+    /// True once a filling has ended that this run went on with.
+    is_filled: bool,
 }
 
 impl Assembler {
@@ -120,6 +123,7 @@ impl Assembler {
             sweep: Sweep::new(&setup.state_tables)?,
             edited: setup.state_tables.edited(),
             view_sources: views.map(|view| setup.plan.sources_of(view.rel)).collect(),
+            is_filled: false,
         })
     }
 
@@ -143,10 +147,17 @@ impl Assembler {
         // The sweep goes by the watermarks of the last epoch: rows it deletes are final in every epoch in
         // flight.
         let expired = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
-        let sources = self.advance_sources(&setup.plan, heads, &workers);
+        let mut sources = self.advance_sources(&setup.plan, heads, &workers);
         self.advance_views(&setup.plan, epoch, commit_ms);
         let edited = self.advance_fill(setup, &workers)?;
-        let progress = self.progress.clone();
+        let mut progress = self.progress.clone();
+        if self.is_filled {
+            // The second reading of a source is the first from here on.
+            progress.sources.retain(|name, _| !is_second(name));
+            for (at, advance) in sources.iter_mut().enumerate() {
+                advance.take_if(|_| setup.plan.first_reader(at).is_some());
+            }
+        }
         let Expired { writes, counts, changes } = expired;
         let commit =
             Commit { epoch, commit_ms, progress, writes, counts, changes, edited, ..Commit::default() };
@@ -168,6 +179,7 @@ impl Assembler {
                     return Err(RunError::Broken("a filling ends that was never begun".into()));
                 };
                 self.progress.filled_groups = None;
+                self.is_filled = true;
                 edited = Some(setup.state_tables.finished(&topology));
             }
         }

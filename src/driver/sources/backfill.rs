@@ -93,7 +93,7 @@ impl Backfill {
         let mut partitions = held.partitions.clone();
         let input = match &order.input {
             BackfillInput::Range(range) => {
-                RangeInput::Range(Box::new(open_range(config, source, &mut partitions, *range)?))
+                RangeInput::Range(Box::new(open_range(config, source, &mut partitions, range.clone())?))
             }
             BackfillInput::Files(files) => RangeInput::Files(BackfillLines::open(source, files)?),
         };
@@ -189,7 +189,10 @@ fn open_range(
     partitions: &mut BTreeMap<i32, PartitionProgress>,
     range: ReadRange,
 ) -> Result<RangeReader> {
-    let wanted = source_config(config, source, partitions)?;
+    let mut wanted = source_config(&config.name, source, partitions)?;
+    if let SourceConnector::Kafka(kafka) = &mut wanted.connector {
+        kafka.skip_lost = config.skip_lost_records;
+    }
     if !matches!(wanted.connector, SourceConnector::Kafka(_)) {
         // Files and generators are read from their beginning, by every release.
         for at in partitions.values_mut() {

@@ -43,6 +43,8 @@ pub struct Plan {
     pub views: BTreeMap<String, Planned>,
     /// Plans for sinks, by name.
     pub sinks: BTreeMap<String, Planned>,
+    /// True if records of an append-only source are read again.
+    pub reads_again: bool,
 }
 
 impl Plan {
@@ -59,7 +61,13 @@ impl Plan {
         }
         let answer: Value =
             serde_json::from_str(&ended.stdout).map_err(|error| format!("{error} in {}", ended.stdout))?;
-        Ok(Plan { views: read_parts(&answer, "view")?, sinks: read_parts(&answer, "sink")? })
+        let parts = answer["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut again = parts.iter().filter_map(|part| part["read_again"].as_array());
+        Ok(Plan {
+            views: read_parts(&answer, "view")?,
+            sinks: read_parts(&answer, "sink")?,
+            reads_again: again.any(|texts| !texts.is_empty()),
+        })
     }
 }
 

@@ -23,7 +23,7 @@ impl KafkaReader {
     /// has read it (`read`). A partition that the state does not know is left to its own reader.
     pub(super) fn assign_range(
         &mut self,
-        range: ReadRange,
+        range: &ReadRange,
         found: PartitionBounds,
         read: &BTreeMap<i32, i64>,
     ) -> Result<(), ConnectorError> {
@@ -39,7 +39,8 @@ impl KafkaReader {
                 return Err(ConnectorError::ShrunkTopic { topic, partition, next, high });
             }
             let until = tos[at].map_or(next, |to| to.min(next)).max(low);
-            let from = froms[at].unwrap_or(low).clamp(low, until);
+            let begin = range.begin.get(&partition).copied().unwrap_or(low);
+            let from = froms[at].unwrap_or(low).max(begin).clamp(low, until);
             if from < until {
                 add_offset(&mut assignment, &self.source.topic, partition, Offset::Offset(from))
                     .map_err(|error| self.to_error(error))?;

@@ -123,7 +123,10 @@ impl EditionComparison<'_> {
                 }
             }
             let is_gated = |input: &RelId| gates.inputs.contains(&(id, *input));
-            let is_partial = inputs.iter().any(|input| gates.is_partial[*input] || is_gated(input));
+            let is_partial = match &rel.op {
+                Op::Source(at) => plan.first_reader(*at).is_some(),
+                _ => inputs.iter().any(|input| gates.is_partial[*input] || is_gated(input)),
+            };
             let of_inputs = inputs.iter().any(|input| gates.has_rows[*input] && !is_gated(input));
             let (is_derived, has_rows) = match &rel.op {
                 Op::Source(at) => {

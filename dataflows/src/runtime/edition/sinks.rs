@@ -75,6 +75,7 @@ impl EditionComparison<'_> {
                 refusals.push(refused_sink(sink));
             } else if sends.0 != Sends::Nothing {
                 part.filled_from = self.filled_from(sink.rel);
+                part.read_again = self.records_read_again(sink.rel);
                 if self.kept_view_of(at).is_none() {
                     self.note_gap((PartKind::Sink, sink.rel), &mut part, refusals);
                 }

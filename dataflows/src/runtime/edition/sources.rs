@@ -42,6 +42,7 @@ impl SourceFates {
         };
         for (at, source) in plan.sources.iter().enumerate() {
             let fate = match held_source(held, &source.name) {
+                _ if plan.first_reader(at).is_some() => SourceFate::New,
                 Some(entry) => fate_of(plan, at, entry),
                 None => all.find_renamed(plan, at, held),
             };

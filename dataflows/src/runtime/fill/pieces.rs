@@ -48,6 +48,8 @@ pub struct Pieces {
     pub views: BTreeSet<u32>,
     /// Sinks that send nothing until all is filled, with their work then.
     pub sinks: BTreeMap<usize, SinkFill>,
+    /// True while sources are read a second time: the filling ends once those are where the first readings are.
+    pub reads_again: bool,
     /// Rows that wait at the gates.
     pub waiting: Arc<WaitingRows>,
 }
@@ -90,7 +92,9 @@ impl Pieces {
             };
             pieces.sinks.insert(at, SinkFill { now: Some((*now, view.key.is_some())), before });
         }
+        pieces.reads_again = plan.again.is_some();
         let none = pieces.inputs.is_empty() && pieces.views.is_empty() && pieces.sinks.is_empty();
+        let none = none && !pieces.reads_again;
         Ok((!none).then_some(pieces))
     }
 
@@ -172,6 +176,8 @@ pub struct Pacer {
     /// Rows of a piece.
     rows: u64,
     open: u16,
+    /// True while sources are read a second time.
+    is_reading: bool,
     is_finished: bool,
 }
 
@@ -185,18 +191,30 @@ impl Pacer {
             workers,
             rows: piece_rows(rows),
             open,
+            is_reading: pieces.reads_again,
             is_finished: false,
         })
     }
 
+    /// Notes that the second reading of all sources is where the first is. No record may come before the next epoch,
+    /// which is the last.
+    pub fn end_reading(&mut self) {
+        self.is_reading = false;
+    }
+
     /// Returns true if the next epoch is the last, which has no records.
     pub fn is_last_next(&self) -> bool {
-        self.open >= ALL_GROUPS && !self.is_finished
+        self.open >= ALL_GROUPS && !self.is_reading && !self.is_finished
+    }
+
+    /// Returns true once all gates are open, and the second reading of sources alone is left.
+    pub fn is_open(&self) -> bool {
+        self.open >= ALL_GROUPS
     }
 
     /// Returns true if an epoch can go on with the filling; it cannot before all workers have started.
     pub fn is_due(&self) -> bool {
-        self.is_last_next() || (!self.is_finished && self.waiting.is_counted(self.workers))
+        self.is_last_next() || (!self.is_open() && self.waiting.is_counted(self.workers))
     }
 
     /// Returns true once the last epoch is closed.
@@ -248,7 +266,7 @@ mod tests {
         for (group, rows) in rows_of {
             waiting.add(*group, *rows);
         }
-        Pacer { waiting, workers: 2, rows, open, is_finished: false }
+        Pacer { waiting, workers: 2, rows, open, is_reading: false, is_finished: false }
     }
 
     fn steps(pacer: &mut Pacer) -> Vec<FillStep> {
@@ -266,6 +284,20 @@ mod tests {
         let all = [FillStep::Open(7), FillStep::Open(8), FillStep::Open(ALL_GROUPS), FillStep::Finish];
         assert_eq!(steps(&mut pacer), all);
         assert!(pacer.is_finished() && !pacer.is_due());
+    }
+
+    #[test]
+    fn a_filling_does_not_end_before_the_second_reading() {
+        let mut pacer = pacer(&[(9, 1)], 6, 0);
+        (0..2).for_each(|_| pacer.waiting.worker_counted());
+        pacer.is_reading = true;
+        let steps: Vec<_> = (0..3).map(|_| pacer.next_step()).collect();
+        assert_eq!(steps, [Some(FillStep::Open(ALL_GROUPS)); 3]);
+        assert!(!pacer.is_due() && !pacer.is_last_next());
+        pacer.end_reading();
+        assert!(pacer.is_due());
+        assert_eq!(pacer.next_step(), Some(FillStep::Finish));
+        assert_eq!(pacer.next_step(), None);
     }
 
     #[test]

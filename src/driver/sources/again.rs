@@ -1,0 +1,332 @@
+//! The second reading of append-only sources, for what an edit adds over them (`dataflows::plan::sources`).
+//!
+//! A second reader begins where the first began, and reads ranges up to where the first is, one after the other, until
+//! little is left. Then the first waits, so that both come to stand at the same offsets: the next epoch ends the
+//! filling. From there on the parts get what the first reader reads, until the next start gives them the source itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use connectors::{ConnectorError, RangeReader, ReadRange, SourceConfig, SourceConnector};
+use dataflows::plan::Plan;
+use dataflows::plan::explain::place_text;
+use dataflows::runtime::worker::Setup;
+use dataflows::source::progress::SourceHead;
+use fail::fail_point;
+use schemas::Records;
+use state::{PartitionProgress, Progress};
+
+use super::{POLL_BYTES, POLL_RECORDS, source_config, source_error};
+use crate::driver::SourceStatus;
+
+/// Most records that a second reader may lack for the first to wait for it: as many as an epoch has.
+const CLOSE: i64 = 100_000;
+/// Time between two attempts to go on where a broker did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The second readers of a run.
+#[derive(Default)]
+pub struct SecondReaders {
+    readers: Vec<SecondReader>,
+    /// True once the parts get what the first readers read.
+    is_ended: bool,
+}
+
+/// The second reader of one source.
+struct SecondReader {
+    /// Its index in the plan.
+    at: usize,
+    /// The index of the source that it reads again.
+    of: usize,
+    name: String,
+    config: SourceConfig,
+    reader: RangeReader,
+    /// Partitions of the first reading at the start.
+    first: BTreeMap<i32, PartitionProgress>,
+    /// Next offsets of the ranges before.
+    reached: BTreeMap<i32, i64>,
+    /// Partitions that this run has announced to workers.
+    known: BTreeSet<i32>,
+    /// Offsets that it was to read and that the source does not hold any more.
+    gone: i64,
+    /// True while the first reader waits.
+    holds: bool,
+    failed: Option<(Instant, String)>,
+}
+
+impl SecondReaders {
+    /// Opens the second readers that a plan has in the topology `name`. This reads, and changes nothing.
+    ///
+    /// # Errors
+    /// When a source cannot be read.
+    pub fn open(name: &str, plan: &Plan, progress: &Progress) -> Result<SecondReaders> {
+        let mut all = SecondReaders::default();
+        for at in 0..plan.sources.len() {
+            let Some(of) = plan.first_reader(at) else { continue };
+            let opened = SecondReader::open(name, plan, (at, of), progress);
+            all.readers.push(opened.map_err(|error| source_error(&plan.sources[of].name, error))?);
+        }
+        Ok(all)
+    }
+
+    /// The records that sources do not hold any more: by the index of the second source, in words.
+    pub fn gone(&self, plan: &Plan) -> BTreeMap<usize, String> {
+        let mut texts = BTreeMap::new();
+        for second in self.readers.iter().filter(|second| second.gone > 0) {
+            let (gone, source) = (second.gone, &plan.sources[second.of]);
+            let records = if gone == 1 { "record is" } else { "records are" };
+            texts.insert(second.at, format!("{gone} {records} gone from {}", place_text(&source.options)));
+        }
+        texts
+    }
+
+    /// Returns true if the first reader of a source waits for the second.
+    pub fn hold(&self, source: usize) -> bool {
+        self.readers.iter().any(|second| second.of == source && second.holds)
+    }
+
+    /// Goes on where ranges are read: to where the first readers are. With `may_end` the first readers wait once
+    /// little is left.
+    pub fn advance(&mut self, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>, may_end: bool) -> Result<()> {
+        if self.is_ended {
+            return Ok(());
+        }
+        let close = self.readers.iter().all(|second| second.left(&positions(second.of)) <= CLOSE);
+        for second in &mut self.readers {
+            second.holds |= may_end && close;
+            let to = positions(second.of);
+            let left = second.left(&to);
+            if second.reader.is_done() && (left > CLOSE || second.holds && left > 0) {
+                second.go_on(&to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads records, beside those that the first readers have read.
+    ///
+    /// # Errors
+    /// When a source fails for good, with its name.
+    pub fn poll(&mut self, read: &mut Vec<(usize, Records)>) -> Result<()> {
+        for second in &mut self.readers {
+            if self.is_ended {
+                let own = read.iter().filter(|(source, _)| *source == second.of);
+                let copies: Vec<_> = own.map(|(_, records)| (second.at, records.clone())).collect();
+                read.extend(copies);
+            } else {
+                second.poll(read).with_context(|| format!("source {}", second.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the partitions that workers do not know yet, each with the watermark that it began with: those of the
+    /// first reading, and all that have `joined` it. Where the first has ended, so do these once all is read.
+    pub fn take_new_partitions(
+        &mut self,
+        setup: &Setup,
+        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
+        joined: &mut Vec<(usize, i32, Option<i64>)>,
+    ) {
+        for second in &mut self.readers {
+            for (partition, held) in &second.first {
+                if second.known.insert(*partition) {
+                    joined.push((second.at, *partition, held.floor_us.filter(|floor| *floor != i64::MAX)));
+                }
+            }
+            let others: Vec<_> = joined.iter().filter(|(source, ..)| *source == second.of).copied().collect();
+            for (_, partition, floor) in others {
+                if second.known.insert(partition) {
+                    joined.push((second.at, partition, floor));
+                }
+            }
+            if second.must_end(setup) && second.holds && second.left(&positions(second.of)) == 0 {
+                joined.extend(second.known.iter().map(|partition| (second.at, *partition, Some(i64::MAX))));
+            }
+        }
+    }
+
+    /// Returns true if watermarks have to move to the end without a record.
+    pub fn must_end(&self, setup: &Setup) -> bool {
+        !self.is_ended && self.readers.iter().any(|second| second.holds && second.must_end(setup))
+    }
+
+    /// Returns true if all second readers are where the first are, which wait.
+    pub fn are_level(&self, setup: &Setup, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
+        self.readers
+            .iter()
+            .all(|second| second.holds && second.left(&positions(second.of)) == 0 && !second.must_end(setup))
+    }
+
+    /// Lets the first readers go on, for both.
+    pub fn end(&mut self) {
+        self.is_ended = true;
+        for second in &mut self.readers {
+            second.holds = false;
+        }
+    }
+
+    /// The partitions of second sources that end with those of the first.
+    pub fn end_with(&self, ended: &mut Vec<(usize, i32)>) {
+        for second in &self.readers {
+            let own = ended.iter().filter(|(source, _)| *source == second.of);
+            let copies: Vec<_> = own.map(|(_, partition)| (second.at, *partition)).collect();
+            ended.extend(copies);
+        }
+    }
+
+    /// Adds positions and partitions to the heads of an epoch, behind those of the first readers.
+    pub fn fill_heads(&self, heads: &mut [SourceHead]) {
+        for second in &self.readers {
+            let first = heads[second.of].clone();
+            let read = heads[second.at].read;
+            heads[second.at] = if self.is_ended {
+                SourceHead { read: 0, ..first }
+            } else {
+                let next = second.positions(first.next.keys().copied());
+                SourceHead { read, next, last: BTreeMap::new(), ..first }
+            };
+        }
+    }
+
+    /// Shows how far they are. Returns the error that keeps one from being read, if one does.
+    pub fn report(
+        &self,
+        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
+        sources: &mut [SourceStatus],
+    ) -> Option<String> {
+        if self.is_ended {
+            return None;
+        }
+        for second in &self.readers {
+            if let Some(source) = sources.get_mut(second.at) {
+                source.lag = second.left(&positions(second.of));
+            }
+        }
+        self.readers.iter().find_map(|second| {
+            let failed = second.failed.as_ref().map(|(_, error)| error.clone());
+            Some(format!("source {}: {}", second.name, failed.or_else(|| second.reader.last_error())?))
+        })
+    }
+}
+
+impl SecondReader {
+    /// Opens the second reader of a source in the topology `name`.
+    fn open(name: &str, plan: &Plan, (at, of): (usize, usize), progress: &Progress) -> Result<SecondReader> {
+        let source = &plan.sources[at];
+        let first = progress.sources.get(&plan.sources[of].name).cloned().unwrap_or_default().partitions;
+        let own = progress.sources.get(&source.name).cloned().unwrap_or_default().partitions;
+        let mut wanted = source_config(name, source, &first)?;
+        let (mut begin, mut next) = (BTreeMap::new(), BTreeMap::new());
+        for (partition, held) in &first {
+            let reached = own.get(partition).map(|own| own.next_offset);
+            begin.insert(*partition, reached.unwrap_or_else(|| first_offset(held)));
+            next.insert(*partition, held.next_offset);
+        }
+        let range = ReadRange { begin: begin.clone(), ..ReadRange::default() };
+        let reader = RangeReader::open(&wanted, range, &next)?;
+        let mut gone = 0;
+        for (partition, range) in reader.ranges() {
+            let wanted = begin.get(partition).copied().unwrap_or(range.start);
+            gone += (range.start - wanted).max(0);
+        }
+        // It is compared at the first opening.
+        if let SourceConnector::Kafka(kafka) = &mut wanted.connector {
+            kafka.last.clear();
+        }
+        Ok(SecondReader {
+            at,
+            of,
+            name: source.name.clone(),
+            config: wanted,
+            reader,
+            known: BTreeSet::new(),
+            first,
+            reached: begin,
+            gone,
+            holds: false,
+            failed: None,
+        })
+    }
+
+    /// The next offset of each partition.
+    fn positions(&self, partitions: impl Iterator<Item = i32>) -> BTreeMap<i32, i64> {
+        let read = self.reader.read_ranges();
+        let mut next = BTreeMap::new();
+        for partition in partitions {
+            let reached = self.reached.get(&partition).copied().unwrap_or(0);
+            next.insert(partition, read.get(&partition).map_or(reached, |range| range.end.max(reached)));
+        }
+        next
+    }
+
+    /// Offsets that are left up to where the first reader is.
+    fn left(&self, to: &BTreeMap<i32, i64>) -> i64 {
+        let own = self.positions(to.keys().copied());
+        to.iter().map(|(partition, to)| (to - own.get(partition).copied().unwrap_or(0)).max(0)).sum()
+    }
+
+    /// Opens the range up to where the first reader is.
+    ///
+    /// # Errors
+    /// When the source is not the same any more; a broker that does not answer is asked again later.
+    fn go_on(&mut self, to: &BTreeMap<i32, i64>) -> Result<()> {
+        if self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY_INTERVAL) {
+            return Ok(());
+        }
+        let begin = self.positions(to.keys().copied());
+        let range = ReadRange { begin: begin.clone(), ..ReadRange::default() };
+        match RangeReader::open(&self.config, range, to) {
+            Ok(reader) => {
+                (self.reader, self.reached, self.failed) = (reader, begin, None);
+                Ok(())
+            }
+            Err(error @ ConnectorError::Unreachable { .. }) => {
+                self.failed = Some((Instant::now(), error.to_string()));
+                Ok(())
+            }
+            Err(error) => Err(source_error(&self.name, error.into())),
+        }
+    }
+
+    /// Reads records of the range.
+    fn poll(&mut self, read: &mut Vec<(usize, Records)>) -> Result<()> {
+        for records in self.reader.poll(piece_records(), POLL_BYTES, Duration::ZERO)? {
+            let Some(range) = self.reader.ranges().get(&records.partition) else { continue };
+            let held = self.first.get(&records.partition);
+            // A gap before the first reading is none of its records.
+            let is_read = |offset: i64| {
+                held.is_none_or(|held| {
+                    held.first_offset.is_none_or(|first| offset >= first)
+                        || held.has_read(&(offset..offset + 1))
+                })
+            };
+            let records = records.select(|offset| range.contains(&offset) && is_read(offset));
+            if !records.is_empty() {
+                read.push((self.at, records));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if the first source has ended, and this has not.
+    fn must_end(&self, setup: &Setup) -> bool {
+        let at = |source: usize| setup.watermarks[source].load(Ordering::Acquire);
+        at(self.of) == i64::MAX && at(self.at) != i64::MAX
+    }
+}
+
+/// The offset of the first record of a partition that was read.
+fn first_offset(held: &PartitionProgress) -> i64 {
+    let begun = held.backfilled.first().map(|(from, _)| *from);
+    let first = held.first_offset.unwrap_or(0);
+    begun.map_or(first, |begun| begun.min(first))
+}
+
+/// Most records of one poll; tests make it small.
+fn piece_records() -> usize {
+    fail_point!("edition.again", |told| told.and_then(|told| told.parse().ok()).unwrap_or(POLL_RECORDS));
+    POLL_RECORDS
+}
