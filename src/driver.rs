@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::plan::sources::is_second;
@@ -59,9 +59,10 @@ use commit::meter::StateMeter;
 use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start, show_progress};
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
-use messages::{EpochHead, ToCommitter};
+use messages::{Channels, EpochHead, ToCommitter};
 use publish::exports::{Exporter, ExporterThread};
 use resends::Resends;
+pub use sources::SourceStatus;
 use sources::Sources;
 
 /// Most epochs that are closed and not yet committed.
@@ -140,27 +141,6 @@ impl Status {
     fn source_mut(&mut self, name: &str) -> Option<&mut SourceStatus> {
         self.sources.iter_mut().find(|source| source.name == name)
     }
-}
-
-/// State of a source.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct SourceStatus {
-    /// Name.
-    pub name: String,
-    /// Records by outcome, as committed.
-    pub outcomes: BTreeMap<&'static str, u64>,
-    /// Of these, the records of earlier runs.
-    #[serde(skip)]
-    pub before: BTreeMap<&'static str, u64>,
-    /// Records in the source that are not read yet; of a backfill, offsets of its range.
-    pub lag: i64,
-    /// Offsets in the range of a backfill.
-    #[serde(skip)]
-    pub to_backfill: i64,
-    /// Committed watermark.
-    pub watermark: Option<String>,
-    /// The partition with the lowest watermark, which holds the source's back.
-    pub held_by: Option<i32>,
 }
 
 /// Result of a run that ended without failure.
@@ -268,21 +248,6 @@ struct Driver {
     fate: Fate,
 }
 
-/// The driver's ends of the channels.
-struct Channels {
-    workers: Vec<Sender<Command>>,
-    committer: Sender<ToCommitter>,
-    permits: Receiver<()>,
-    ready: Receiver<()>,
-}
-
-impl Channels {
-    /// The inbox of the worker that owns a partition of a source.
-    fn worker_of(&self, partition: i32) -> &Sender<Command> {
-        &self.workers[partition as usize % self.workers.len()]
-    }
-}
-
 impl Driver {
     fn open(mut config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let fate = handle.fate.clone();
@@ -326,7 +291,6 @@ impl Driver {
         let owed = (!owed.is_empty()).then_some(owed);
         let workers = config.workers.max(1);
         let pacer = Pacer::new(&setup.state_tables, &setup.progress, workers, PIECE_ROWS);
-        let is_restored = false;
         Ok(Driver {
             config,
             handle,
@@ -338,7 +302,7 @@ impl Driver {
             owed,
             watch,
             pacer,
-            is_restored,
+            is_restored: false,
             fate,
         })
     }
@@ -458,7 +422,7 @@ impl Driver {
             let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
             let mut idle = true;
             if rows == 0 {
-                self.try_end_reading();
+                self.try_end_reading(channels);
             }
             // The last epoch of a filling has no records.
             if !full && !stopping && !self.pacer.as_ref().is_some_and(Pacer::is_last_next) {
@@ -489,8 +453,7 @@ impl Driver {
                 }
             }
             let fills = !stopping && self.pacer.as_ref().is_some_and(Pacer::is_due);
-            let read = self.config.once && self.sources.all_read() && self.pacer.is_none();
-            let done = stopping || read;
+            let done = stopping || self.config.once && self.sources.all_read() && self.pacer.is_none();
             // Positions may advance without records (transaction markers); committing them needs an epoch
             // too.
             let moved = rows == 0 && self.sources.positions_moved(&self.setup);
@@ -514,9 +477,12 @@ impl Driver {
     }
 
     /// Ends the second reading of sources where it is level with the first, and all else of the filling is done.
-    fn try_end_reading(&mut self) {
+    fn try_end_reading(&mut self, channels: &Channels) {
         let Some(pacer) = self.pacer.as_mut().filter(|pacer| pacer.is_open()) else { return };
         self.sources.end_filling();
+        for (source, partition) in self.sources.second_ends(&self.setup) {
+            let _ = channels.worker_of(partition).send(Command::Join(source, partition, Some(i64::MAX)));
+        }
         if self.sources.are_level(&self.setup) {
             pacer.end_reading();
         }
@@ -559,8 +525,11 @@ impl Driver {
     }
 
     fn new_head(&self, epoch: u64) -> EpochHead {
-        let sources = vec![SourceHead::default(); self.config.plan.sources.len()];
-        EpochHead { epoch, sources, samples: Vec::new() }
+        EpochHead {
+            epoch,
+            sources: vec![SourceHead::default(); self.config.plan.sources.len()],
+            samples: vec![],
+        }
     }
 
     /// Closes an epoch: tells every worker to step and the committer to expect their reports.

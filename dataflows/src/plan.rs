@@ -77,7 +77,7 @@ pub struct Plan {
     pub settled: BTreeMap<RelId, Vec<Horizon>>,
     /// Warnings about parts of the text that have no effect, with their places; not errors.
     pub warnings: Vec<SqlError>,
-    /// Sources that are read a second time, for what an edit has added.
+    /// Sources that are read a second time, for the additions of an edit.
     pub again: Option<Box<SecondReading>>,
 }
 

@@ -105,7 +105,7 @@ impl Committer {
             for (target, encoded) in report.encoded {
                 chunks.entry(target).or_default().extend(encoded);
             }
-            // What a second reading of a source rejects, the first has rejected.
+            // The first reading has rejected the same records.
             dead.extend(report.dead.into_iter().filter(|dead| !is_second(&dead.source)));
             workers.push(report.share);
         }
@@ -290,8 +290,8 @@ impl LastCommit {
     }
 }
 
-/// Warns of sources that a second reading has found other rows in than the first: what was filled from them is not of the
-/// same rows as what is beside it.
+/// Warns of sources in which a second reading has accepted other rows than the first: views that were filled from them and
+/// those beside them do not agree.
 fn warn_of_other_rows(progress: &Progress) {
     for (name, second) in &progress.sources {
         let Some(first) = first_of(name).and_then(|name| progress.sources.get(name)) else { continue };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use connectors::DeadLetter;
+use crossbeam_channel::{Receiver, Sender};
 use dataflows::runtime::epoch::WorkerEpoch;
+use dataflows::runtime::worker::Command;
 use dataflows::source::progress::SourceHead;
 
 use super::encode::Encoded;
@@ -43,4 +45,23 @@ pub struct Report {
     pub decode: Duration,
     /// Time spent stepping the dataflow and encoding.
     pub step: Duration,
+}
+
+/// The driver's ends of the channels.
+pub struct Channels {
+    /// The workers' inboxes.
+    pub workers: Vec<Sender<Command>>,
+    /// The committer's inbox.
+    pub committer: Sender<ToCommitter>,
+    /// Permits to close an epoch.
+    pub permits: Receiver<()>,
+    /// Tells once that all workers are ready.
+    pub ready: Receiver<()>,
+}
+
+impl Channels {
+    /// The inbox of the worker that owns a partition of a source.
+    pub fn worker_of(&self, partition: i32) -> &Sender<Command> {
+        &self.workers[partition as usize % self.workers.len()]
+    }
 }

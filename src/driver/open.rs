@@ -334,7 +334,7 @@ fn open_sources(
     let seconds = SecondReaders::open(&config.name, &continued.plan, progress);
     let seconds = mistakes.note(seconds)?.unwrap_or_default();
     let gone = seconds.gone(&continued.plan);
-    mistakes.note(continued.accept_gone(&gone, config))?;
+    mistakes.note(continued.accept_gone(&gone, (config.allow_gap, config.skip_lost_records)))?;
     Ok(Sources::new(&continued.plan, open, seconds))
 }
 

@@ -88,6 +88,27 @@ pub fn source_error(name: &str, error: Error) -> Error {
     error.context(format!("source {name}"))
 }
 
+/// State of a source.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct SourceStatus {
+    /// Name.
+    pub name: String,
+    /// Records by outcome, as committed.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Of these, the records of earlier runs.
+    #[serde(skip)]
+    pub before: BTreeMap<&'static str, u64>,
+    /// Records in the source that are not read yet; of a backfill, offsets of its range.
+    pub lag: i64,
+    /// Offsets in the range of a backfill.
+    #[serde(skip)]
+    pub to_backfill: i64,
+    /// Committed watermark.
+    pub watermark: Option<String>,
+    /// The partition with the lowest watermark, which holds the source's back.
+    pub held_by: Option<i32>,
+}
+
 /// Open sources, in the plan's order.
 pub struct Sources {
     readers: Vec<(String, Reader)>,
@@ -98,7 +119,7 @@ pub struct Sources {
     awaited: Vec<BTreeSet<usize>>,
     /// The input of a backfill: then no source is open.
     backfill: Option<Backfill>,
-    /// Readers of what is read a second time. Their sources are the plan's last.
+    /// Second readers of sources. These are the plan's last.
     seconds: SecondReaders,
     /// True once all that is left of a filling is the second reading.
     ends_filling: bool,
@@ -176,10 +197,6 @@ impl Sources {
     /// All sources, in the plan's order.
     pub fn new(plan: &Plan, open: Vec<OpenSource>, seconds: SecondReaders) -> Sources {
         let (mut awaited, seen) = (plan.sources_read_first(), vec![0; open.len()]);
-        awaited.truncate(open.len());
-        for awaited in &mut awaited {
-            awaited.retain(|other| *other < open.len());
-        }
         let (mut readers, mut known) = (Vec::new(), Vec::new());
         for (source, awaited) in open.into_iter().zip(&mut awaited) {
             if source.begun {
@@ -206,7 +223,12 @@ impl Sources {
         self.seconds.are_level(setup, &|at| self.readers[at].1.positions())
     }
 
-    /// Ends the second reading: what the first readers read is for both.
+    /// The partitions of second readers whose end is to be told.
+    pub fn second_ends(&self, setup: &Setup) -> Vec<(usize, i32)> {
+        self.seconds.ended(setup, &|at| self.readers[at].1.positions())
+    }
+
+    /// Ends the second reading: the records of the first readers are for both.
     pub fn end_second_reading(&mut self) {
         self.seconds.end();
     }
@@ -214,8 +236,12 @@ impl Sources {
     /// The sources that must not be read yet. Sources that only await each other are all read, or none ever
     /// would be.
     fn blocked_sources(&mut self) -> Vec<bool> {
+        let positions = |at: usize| self.readers[at].1.positions();
         for awaited in &mut self.awaited {
-            awaited.retain(|other| !self.readers[*other].1.caught_up());
+            awaited.retain(|other| match self.readers.get(*other) {
+                Some((_, reader)) => !reader.caught_up(),
+                None => !self.seconds.caught_up(*other, &positions),
+            });
         }
         let waiting: Vec<bool> = self.awaited.iter().map(|awaited| !awaited.is_empty()).collect();
         let stuck = self.awaited.iter().flatten().all(|other| waiting[*other]);
@@ -233,6 +259,7 @@ impl Sources {
         let mut out = Vec::new();
         let mut left = limit;
         let waiting = self.blocked_sources();
+        self.seconds.learn(&|at| self.readers[at].1.begins());
         self.seconds.advance(&|at| self.readers[at].1.positions(), self.ends_filling)?;
         for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
             if left == 0 {
@@ -251,7 +278,7 @@ impl Sources {
                 }
             }
         }
-        self.seconds.poll(&mut out)?;
+        self.seconds.poll(&waiting, &mut out)?;
         Ok(out)
     }
 
@@ -271,7 +298,7 @@ impl Sources {
             }
             self.seen[at] = count;
         }
-        self.seconds.take_new_partitions(setup, &|at| self.readers[at].1.positions(), &mut joined);
+        self.seconds.take_new_partitions(&mut joined);
         joined
     }
 
@@ -304,7 +331,9 @@ impl Sources {
     /// records that a backfill found to have been read before, and the end of a source that is read again.
     pub fn positions_moved(&self, setup: &Setup) -> bool {
         let counted = self.backfill.as_ref().is_some_and(Backfill::has_duplicates);
-        counted || self.seconds.must_end(setup) || self.readers.iter().any(|(_, reader)| reader.moved())
+        counted
+            || !self.second_ends(setup).is_empty()
+            || self.readers.iter().any(|(_, reader)| reader.moved())
     }
 
     /// Adds positions and partitions to an epoch's head.

@@ -15,7 +15,6 @@ use dataflows::runtime::state_tables::StateTables;
 use state::{Catalogue, Progress, StateTableKind, Store};
 
 use super::edition::summary;
-use crate::driver::DriverConfig;
 use crate::exit::{Interrupted, RefusedEdition, mistake};
 
 /// State tables and progress that a run goes on from.
@@ -188,12 +187,16 @@ impl Continued {
     ///
     /// # Errors
     /// [`RefusedEdition`], or a mistake, where it may not.
-    pub fn accept_gone(&mut self, gone: &BTreeMap<usize, String>, config: &DriverConfig) -> Result<()> {
+    pub fn accept_gone(
+        &mut self,
+        gone: &BTreeMap<usize, String>,
+        (allow_gap, skip_lost_records): (bool, bool),
+    ) -> Result<()> {
         let Some(text) = gone.values().next() else { return Ok(()) };
-        if self.state_tables.fill.is_some() && !config.allow_gap {
+        if self.state_tables.fill.is_some() && !allow_gap {
             return Err(RefusedEdition(gone_obstacles(&self.plan, gone)).into());
         }
-        if self.state_tables.fill.is_none() && !config.skip_lost_records {
+        if self.state_tables.fill.is_none() && !skip_lost_records {
             return Err(mistake(format!(
                 "what an edit added is filled from records that are read again, and {text}\n  begin behind them with \
                  --skip-lost-records"

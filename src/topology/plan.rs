@@ -143,10 +143,11 @@ impl PlanReport {
             return Err(StateError::Foreign { dir, held, wanted }.into());
         }
         let (again, edition) = Edition::read_again(plan, (&held, &state.committed.progress), false)?;
+        let progress = edition.progress(&state.committed.progress);
         let Edition { mut parts, mut refusals, tables, .. } = edition;
         let mut unknown = None;
         if again.again.is_some() && refusals.is_empty() {
-            match SecondReaders::open(name, &again, &state.committed.progress) {
+            match SecondReaders::open(name, &again, &progress) {
                 Ok(seconds) => refusals.extend(gone_obstacles(&again, &seconds.gone(&again))),
                 Err(error) => unknown = Some(format!("{error:#}")),
             }
@@ -154,7 +155,7 @@ impl PlanReport {
         let in_pieces = tables.pieces.is_some();
         // A state of an earlier release does not say all that an edit goes by, and needs not for the same text.
         let is_same = StateTables::of(plan, Some(&held)).is_ok() || resumed(plan, &held).is_some();
-        if is_same && !refusals.is_empty() {
+        if is_same && (held.is_filling() || !refusals.is_empty()) {
             refusals.clear();
             for part in &mut parts {
                 *part = Part { fate: Becomes::Unchanged, sends: None, gap: None, ..part.clone() };

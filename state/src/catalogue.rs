@@ -69,7 +69,7 @@ pub struct IndexOf {
 /// Facts about a state table. A start of the same topology goes by the fingerprint alone; one of an edited
 /// topology also goes by `edition`. An entry that an earlier release wrote has none until its topology is
 /// started again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntryFacts {
     /// The connector of a source, table or sink.
@@ -110,7 +110,7 @@ pub struct ReadAgain {
 }
 
 /// Facts about a part of a topology that is being filled piece by piece.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FillFacts {
     /// Of an arrangement or view: true if its input passes a gate, which lets rows in by their key groups.
@@ -119,6 +119,9 @@ pub struct FillFacts {
     /// Of a sink: the rows that it has sent, where it sends the difference in the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<RowsBefore>,
+    /// Of a sink: its entry before the edit, which an edit that takes this one's place goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<CatalogueEntry>>,
 }
 
 /// A view among those that are leaving, whose rows a sink has sent.
@@ -230,6 +233,31 @@ impl Catalogue {
             entry.facts.filling = None;
         }
         self
+    }
+
+    /// Returns the catalogue without the additions of an edit that are not whole: another edit goes on from that. Views that
+    /// are leaving stay among those, with the rows that sinks have sent.
+    pub fn without_filling(&self) -> Catalogue {
+        let mut whole = self.clone();
+        whole.entries.clear();
+        for entry in &self.entries {
+            match &entry.facts.filling {
+                _ if entry.facts.again.is_some() => {}
+                None => whole.entries.push(entry.clone()),
+                Some(filling) => whole.entries.extend(filling.earlier.as_deref().cloned()),
+            }
+        }
+        let views: BTreeSet<&str> = whole
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == StateTableKind::View)
+            .map(|entry| entry.name.as_str())
+            .collect();
+        let is_of_none =
+            |entry: &CatalogueEntry| entry.index.as_ref().is_some_and(|of| !views.contains(of.view.as_str()));
+        let gone: Vec<u32> =
+            whole.entries.iter().filter(|entry| is_of_none(entry)).map(|entry| entry.id).collect();
+        whole.without(&gone)
     }
 
     /// Returns the view of an index, and the index.

@@ -136,7 +136,6 @@ fn an_edit_takes_effect_as_a_whole() {
     }
 }
 
-#[cfg(feature = "failpoints")]
 /// Writes 120 players of 60 teams, a goal and the topology over them.
 fn write_scores(dir: &Path) {
     let scores: Vec<String> = (0..120)
@@ -152,6 +151,7 @@ fn fewer_players() -> String {
     POINTS.replace("FROM scores GROUP BY", "FROM scores WHERE points > 6 GROUP BY")
 }
 
+#[cfg(feature = "failpoints")]
 #[test]
 fn a_killed_filling_goes_on_where_it_was() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -192,6 +192,45 @@ fn a_killed_filling_goes_on_where_it_was() {
     let after = sent();
     // Seven teams have lost a player, and six of them points.
     assert_eq!(after.strip_prefix(&before).map(|lines| lines.lines().count()), Some(6), "{after}");
+    child::succeed(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn the_earlier_text_comes_back_in_the_middle_of_a_filling() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    write_scores(dir);
+    let run = |failpoints: &str| {
+        let args = ["run", "points.sql", "--once", "--state", "state", "--listen", "off"];
+        child::herald(dir, &args, &[("HERALD_FAILPOINTS", failpoints)], PATIENCE)
+    };
+    ok(&run(""));
+    fs::write(dir.join("points.sql"), fewer_players()).expect("a file");
+    let killed = "edition.pieces=return(4);fill.piece.closed=kill@4";
+    assert_eq!(run(killed).code, None);
+    // Records that come while the sink waits: of a team that it has sent, and of one that is new.
+    let scores = fs::read_to_string(dir.join("scores.jsonl")).expect("the scores");
+    let more = "{\"player\":\"p7\",\"points\":700,\"team\":\"t7\"}\n{\"player\":\"q\",\"points\":5,\"team\":\"new\"}\n";
+    fs::write(dir.join("scores.jsonl"), scores + more).expect("a file");
+    assert_eq!(run(killed).code, None);
+    fs::write(dir.join("points.sql"), POINTS).expect("a file");
+    let told = planned(dir, POINTS, 3);
+    assert!(told.contains("changed    sink teams_out: sends the difference"), "{told}");
+    ok(&run(""));
+    let query = ["query", "SELECT team, points FROM teams", "--state", "state", "--format", "csv"];
+    let mut rows: Vec<String> =
+        child::succeed(dir, &query, &[], PATIENCE).stdout.lines().skip(1).map(str::to_owned).collect();
+    rows.sort();
+    let mut sent = std::collections::BTreeMap::new();
+    for line in fs::read_to_string(dir.join("teams.jsonl")).expect("the sink's file").lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        sent.insert(line["key"]["team"].to_string(), line["value"]["points"].to_string().replace('"', ""));
+    }
+    let sent: Vec<String> =
+        sent.iter().map(|(team, points)| format!("{},{points}", team.replace('"', ""))).collect();
+    assert_eq!(sent, rows);
+    assert!(rows.iter().any(|row| row == "new,5") && rows.len() == 61, "{rows:?}");
     child::succeed(dir, &["state", "verify", "state", "points.sql"], &[], PATIENCE);
 }
 

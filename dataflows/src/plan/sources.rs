@@ -1,6 +1,6 @@
 //! The sources that relations read, and the second reading of append-only sources.
 //!
-//! Records of an append-only source are read once, and nothing keeps them. What an edit adds over one gets them from a
+//! Records of an append-only source are read once, and nothing keeps them. An edit's additions over one get them from a
 //! second reader of the same topic, which begins where the first began. The plan that does so is made of the plan of
 //! the text: the relations that need the records stand in it beside those that go on, over a source of their own. Once
 //! both readers are at the same offsets the two are the same relations, and the plan of the text goes on.
@@ -32,7 +32,7 @@ pub fn first_of(name: &str) -> Option<&str> {
     name.strip_suffix(AGAIN)
 }
 
-/// Sources that are read a second time, and what gets their records.
+/// Sources that are read a second time, and the parts that get their records.
 #[derive(Clone, Debug, Default)]
 pub struct SecondReading {
     /// By the index of each second source, that of the first.
@@ -129,8 +129,8 @@ impl Plan {
         plan
     }
 
-    /// The relations that go on over the first reading: those of all other views and sinks, and what the parts read
-    /// beside the second.
+    /// The relations that go on over the first reading: those of all other views and sinks, and those that the
+    /// parts read beside the second.
     fn relations_beside(&self, parts: &ReadAgain) -> BTreeSet<RelId> {
         let mut open = Vec::new();
         open.extend(self.views.iter().filter(|view| !parts.views.contains(&view.name)).map(|view| view.rel));

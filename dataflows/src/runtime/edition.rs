@@ -4,8 +4,8 @@
 //! the table's entry in the catalogue, whatever its name or its place in the text, and whatever is beside it. New
 //! tables are filled from the state, piece by piece or in the first epoch: from the rows of tables, from the
 //! state of operators that are kept, and from views that are kept where the operators have dropped their final
-//! rows. What lacks records of append-only sources gets them from a second reading. What cannot be had so is refused,
-//! unless the user accepts the gap.
+//! rows. Parts that lack records of append-only sources get them from a second reading. Rows that cannot be had so refuse
+//! the edit, unless the user accepts the gap.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -168,7 +168,10 @@ pub struct Edition {
 /// The plan and the state that are compared, with the findings so far.
 struct EditionComparison<'a> {
     plan: &'a Plan,
+    /// The catalogue of all that is whole.
     held: &'a Catalogue,
+    /// The same, with the additions that an earlier edit has not filled.
+    all: &'a Catalogue,
     progress: &'a Progress,
     fates: &'a SourceFates,
     matches: &'a Matches,
@@ -186,11 +189,20 @@ impl Edition {
         (held, progress): (&Catalogue, &Progress),
         allow_gap: bool,
     ) -> Result<Edition, RunError> {
+        // Additions of an earlier edit that are not filled are given up.
+        let (all, held) = (held, &held.without_filling());
         let fates = SourceFates::of(plan, held, progress);
         let matches = Matches::of(plan, &fates.named, held)?;
         let shares = Shares::of(plan, &fates, &matches, held);
-        let comparison =
-            EditionComparison { plan, held, progress, fates: &fates, matches: &matches, shares: &shares };
+        let comparison = EditionComparison {
+            plan,
+            held,
+            all,
+            progress,
+            fates: &fates,
+            matches: &matches,
+            shares: &shares,
+        };
         let mut refusals = state_refusals(held);
         refusals.extend(fates.refusals.iter().cloned());
         let mut parts = comparison.source_parts();
@@ -254,14 +266,6 @@ impl Edition {
 
 /// Refusals for a state that cannot be edited as it is.
 fn state_refusals(held: &Catalogue) -> Vec<Obstacle> {
-    if held.is_filling() {
-        return vec![Obstacle {
-            part: String::new(),
-            message: "what the text before this one has added is not filled yet".to_owned(),
-            hint: "run that text until all views are whole (herald.views tells), then this one".to_owned(),
-            is_gap: false,
-        }];
-    }
     let mut parts = held.entries.iter().filter(|entry| {
         matches!(entry.kind, StateTableKind::Table | StateTableKind::Sink | StateTableKind::Arrangement)
     });
@@ -554,7 +558,7 @@ impl EditionComparison<'_> {
 
     /// The entry of a held state table.
     fn entry(&self, id: u32) -> Option<&CatalogueEntry> {
-        self.held.entries.iter().find(|entry| entry.id == id)
+        self.held.all_entries().find(|entry| entry.id == id)
     }
 }
 

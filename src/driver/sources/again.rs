@@ -1,8 +1,8 @@
-//! The second reading of append-only sources, for what an edit adds over them (`dataflows::plan::sources`).
+//! The second reading of append-only sources, for the additions of an edit over them (`dataflows::plan::sources`).
 //!
 //! A second reader begins where the first began, and reads ranges up to where the first is, one after the other, until
 //! little is left. Then the first waits, so that both come to stand at the same offsets: the next epoch ends the
-//! filling. From there on the parts get what the first reader reads, until the next start gives them the source itself.
+//! filling. From there on the parts get the records of the first reader, until the next start gives them the source itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -20,9 +20,12 @@ use state::{PartitionProgress, Progress};
 
 use super::{POLL_BYTES, POLL_RECORDS, source_config, source_error};
 use crate::driver::SourceStatus;
+use crate::exit::mistake;
 
-/// Most records that a second reader may lack for the first to wait for it: as many as an epoch has.
-const CLOSE: i64 = 100_000;
+/// Polls of a second reader that its lag may take for the first to wait for it: more than one of the first may add.
+const CLOSE_POLLS: i64 = 4;
+/// Records that a poll is taken to have at least.
+const LEAST_POLL: i64 = 100;
 /// Time between two attempts to go on where a broker did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -30,7 +33,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct SecondReaders {
     readers: Vec<SecondReader>,
-    /// True once the parts get what the first readers read.
+    /// True once the parts get the records of the first readers.
     is_ended: bool,
 }
 
@@ -51,6 +54,8 @@ struct SecondReader {
     known: BTreeSet<i32>,
     /// Offsets that it was to read and that the source does not hold any more.
     gone: i64,
+    /// Records of its largest poll.
+    polled: i64,
     /// True while the first reader waits.
     holds: bool,
     failed: Option<(Instant, String)>,
@@ -87,49 +92,62 @@ impl SecondReaders {
         self.readers.iter().any(|second| second.of == source && second.holds)
     }
 
+    /// Notes where the first readers have begun with partitions.
+    pub fn learn(&mut self, begins: &dyn Fn(usize) -> BTreeMap<i32, i64>) {
+        for second in self.readers.iter_mut().filter(|_| !self.is_ended) {
+            for (partition, begin) in begins(second.of) {
+                second.reached.entry(partition).or_insert(begin);
+            }
+        }
+    }
+
     /// Goes on where ranges are read: to where the first readers are. With `may_end` the first readers wait once
     /// little is left.
     pub fn advance(&mut self, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>, may_end: bool) -> Result<()> {
         if self.is_ended {
             return Ok(());
         }
-        let close = self.readers.iter().all(|second| second.left(&positions(second.of)) <= CLOSE);
+        let close = self.readers.iter().all(|second| second.left(&positions(second.of)) <= second.close());
         for second in &mut self.readers {
             second.holds |= may_end && close;
             let to = positions(second.of);
             let left = second.left(&to);
-            if second.reader.is_done() && (left > CLOSE || second.holds && left > 0) {
+            if second.reader.is_done() && (left > second.close() || second.holds && left > 0) {
                 second.go_on(&to)?;
             }
         }
         Ok(())
     }
 
-    /// Reads records, beside those that the first readers have read.
+    /// Returns true if the second reader of a source is where the first is.
+    pub fn caught_up(&self, source: usize, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
+        let mut readers = self.readers.iter().filter(|second| second.at == source);
+        readers.all(|second| second.left(&positions(second.of)) == 0)
+    }
+
+    /// Reads records, beside those that the first readers have read, but for sources that are waiting.
     ///
     /// # Errors
     /// When a source fails for good, with its name.
-    pub fn poll(&mut self, read: &mut Vec<(usize, Records)>) -> Result<()> {
+    pub fn poll(&mut self, waiting: &[bool], read: &mut Vec<(usize, Records)>) -> Result<()> {
         for second in &mut self.readers {
             if self.is_ended {
                 let own = read.iter().filter(|(source, _)| *source == second.of);
                 let copies: Vec<_> = own.map(|(_, records)| (second.at, records.clone())).collect();
                 read.extend(copies);
-            } else {
-                second.poll(read).with_context(|| format!("source {}", second.name))?;
+            } else if !waiting[second.at] {
+                // Twice, or it would never come close to a first reader that has as much to read.
+                for _ in 0..2 {
+                    second.poll(read).with_context(|| format!("source {}", second.name))?;
+                }
             }
         }
         Ok(())
     }
 
     /// Adds the partitions that workers do not know yet, each with the watermark that it began with: those of the
-    /// first reading, and all that have `joined` it. Where the first has ended, so do these once all is read.
-    pub fn take_new_partitions(
-        &mut self,
-        setup: &Setup,
-        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
-        joined: &mut Vec<(usize, i32, Option<i64>)>,
-    ) {
+    /// first reading, and all that have `joined` it.
+    pub fn take_new_partitions(&mut self, joined: &mut Vec<(usize, i32, Option<i64>)>) {
         for second in &mut self.readers {
             for (partition, held) in &second.first {
                 if second.known.insert(*partition) {
@@ -142,15 +160,19 @@ impl SecondReaders {
                     joined.push((second.at, partition, floor));
                 }
             }
-            if second.must_end(setup) && second.holds && second.left(&positions(second.of)) == 0 {
-                joined.extend(second.known.iter().map(|partition| (second.at, *partition, Some(i64::MAX))));
-            }
         }
     }
 
-    /// Returns true if watermarks have to move to the end without a record.
-    pub fn must_end(&self, setup: &Setup) -> bool {
-        !self.is_ended && self.readers.iter().any(|second| second.holds && second.must_end(setup))
+    /// The partitions of second readers that have read all of a source that has ended, where that is not told yet. The
+    /// epoch that tells it must have none of their records: those would be late.
+    pub fn ended(&self, setup: &Setup, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> Vec<(usize, i32)> {
+        let mut ended = Vec::new();
+        for second in self.readers.iter().filter(|second| second.holds && second.must_end(setup)) {
+            if second.left(&positions(second.of)) == 0 {
+                ended.extend(second.known.iter().map(|partition| (second.at, *partition)));
+            }
+        }
+        ended
     }
 
     /// Returns true if all second readers are where the first are, which wait.
@@ -246,6 +268,7 @@ impl SecondReader {
             first,
             reached: begin,
             gone,
+            polled: LEAST_POLL,
             holds: false,
             failed: None,
         })
@@ -268,6 +291,11 @@ impl SecondReader {
         to.iter().map(|(partition, to)| (to - own.get(partition).copied().unwrap_or(0)).max(0)).sum()
     }
 
+    /// Most records that may be left for the first reader to wait. Polls are bounded in bytes, too.
+    fn close(&self) -> i64 {
+        self.polled * CLOSE_POLLS
+    }
+
     /// Opens the range up to where the first reader is.
     ///
     /// # Errors
@@ -279,6 +307,17 @@ impl SecondReader {
         let begin = self.positions(to.keys().copied());
         let range = ReadRange { begin: begin.clone(), ..ReadRange::default() };
         match RangeReader::open(&self.config, range, to) {
+            Ok(reader)
+                if reader.ranges().iter().any(|(partition, range)| {
+                    begin.get(partition).is_some_and(|begin| *begin < range.start)
+                }) =>
+            {
+                Err(mistake(format!(
+                    "source {}: records were deleted before they were read again\n  start again with --skip-lost-records, \
+                     and the additions of the edit begin behind them",
+                    self.name
+                )))
+            }
             Ok(reader) => {
                 (self.reader, self.reached, self.failed) = (reader, begin, None);
                 Ok(())
@@ -293,7 +332,9 @@ impl SecondReader {
 
     /// Reads records of the range.
     fn poll(&mut self, read: &mut Vec<(usize, Records)>) -> Result<()> {
-        for records in self.reader.poll(piece_records(), POLL_BYTES, Duration::ZERO)? {
+        let polled = self.reader.poll(piece_records(), POLL_BYTES, Duration::ZERO)?;
+        self.polled = self.polled.max(polled.iter().map(|records| records.len() as i64).sum());
+        for records in polled {
             let Some(range) = self.reader.ranges().get(&records.partition) else { continue };
             let held = self.first.get(&records.partition);
             // A gap before the first reading is none of its records.

@@ -67,9 +67,12 @@ impl Draw {
         let with_source = self.chance(0.35);
         for _ in 0..ATTEMPTS {
             let (mut new, mut edits) = (old.clone(), Vec::new());
+            if with_source && self.add_view_of_source(&mut new).is_some() {
+                edits.push("add a view");
+            }
             for _ in 0..self.int(1..4) {
                 let Some(edit) = self.one(&EDITS) else { continue };
-                let of_source = if with_source { 0.8 } else { 0.0 };
+                let of_source = if with_source { 0.9 } else { 0.0 };
                 if self.edit(&mut new, edit, of_source).is_some() {
                     new.prune();
                     edits.push(edit);
@@ -88,6 +91,19 @@ impl Draw {
         }
         let new = Topology { spelling: old.spelling ^ 1, ..old.clone() };
         Edited { new, edits: vec!["respell"], may_be_refused: false }
+    }
+
+    /// Adds a view over an append-only source.
+    fn add_view_of_source(&mut self, new: &mut Topology) -> Option<u32> {
+        for _ in 0..ATTEMPTS {
+            let mut more = new.clone();
+            let Some(id) = self.add_view(&mut more, 1.0) else { continue };
+            if more.shape(Rel::View(id)).is_some_and(|shape| shape.of_source) {
+                *new = more;
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Makes an edit; None if the topology has nothing for it, which may then be changed in part.

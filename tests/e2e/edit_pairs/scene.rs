@@ -109,8 +109,8 @@ impl Scene {
     ///
     /// # Errors
     /// The output of `state verify`, if a view differs.
-    pub fn verify(&self) -> Result<(), String> {
-        let args = ["state", "verify", "state", NEW];
+    pub fn verify(&self, text: &str) -> Result<(), String> {
+        let args = ["state", "verify", "state", text];
         let ended = child::herald(&self.edited, &args, &[], PATIENCE);
         Scene::ended_well("state verify", ended).map(|_| ())
     }

@@ -61,8 +61,9 @@ impl EditionComparison<'_> {
         for (rel, role, entry) in tables.roles() {
             let inputs = self.plan.rels[rel].op.inputs();
             let input = if role == StateRole::Right { inputs.get(1) } else { inputs.first() };
-            if input.is_some_and(|input| gates.inputs.contains(&(rel, *input))) {
-                found.marks.insert(entry.id, FillFacts { gated: true, before: None });
+            let gated = input.is_some_and(|input| gates.inputs.contains(&(rel, *input)));
+            if gated || gates.is_partial[rel] {
+                found.marks.insert(entry.id, FillFacts { gated, ..FillFacts::default() });
             }
         }
         let mut filling = BTreeSet::new();
@@ -70,12 +71,13 @@ impl EditionComparison<'_> {
             let is_new = new_tables.contains(table_id);
             let gated = view.served.is_none() && gates.is_derived[view.rel] && gates.has_rows[view.rel];
             if is_new && (gated || gates.is_partial[view.rel]) {
-                found.marks.insert(*table_id, FillFacts { gated, before: None });
+                found.marks.insert(*table_id, FillFacts { gated, ..FillFacts::default() });
                 filling.insert(view.rel);
             }
         }
         let late: Vec<usize> =
             sinks.keys().copied().filter(|at| filling.contains(&self.plan.sinks[*at].rel)).collect();
+        let held_sinks = self.held_sinks();
         for at in late {
             let Some(fill) = sinks.get(&at).filter(|fill| can_wait(fill, tables)) else { continue };
             let Some(table_id) = tables.sink(&self.plan.sinks[at].name) else {
@@ -88,7 +90,8 @@ impl EditionComparison<'_> {
             {
                 found.leaving.push(entry.clone());
             }
-            found.marks.insert(table_id, FillFacts { gated: false, before });
+            let earlier = held_sinks.get(&at).map(|entry| Box::new((*entry).clone()));
+            found.marks.insert(table_id, FillFacts { gated: false, before, earlier });
             sinks.remove(&at);
         }
         Ok(found)
@@ -259,7 +262,7 @@ mod tests {
         let joined = "CREATE SOURCE s (k INT) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
             CREATE MATERIALIZED VIEW joined AS SELECT s.k, t.n FROM s JOIN t ON s.k = t.k;";
         let (marked, _) = pieces(&[COUNTS], &[COUNTS, joined]);
-        assert_eq!(marked, ["gated Arrangement joined", "View joined"]);
+        assert_eq!(marked, ["Arrangement joined", "gated Arrangement joined", "View joined"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use schemas::EXPORT_TARGETS;
-use state::{CatalogueEntry, EditionFacts, StateTableKind};
+use state::{CatalogueEntry, EditionFacts, FillFacts, StateTableKind};
 
 use super::matching::entry_of;
 use super::share::Share;
@@ -96,7 +96,7 @@ impl EditionComparison<'_> {
 
     /// The state's sink that each sink goes on from: first those that wrote to the same place, whatever their name,
     /// as that has what they sent; then those of the same name.
-    fn held_sinks(&self) -> BTreeMap<usize, &CatalogueEntry> {
+    pub(super) fn held_sinks(&self) -> BTreeMap<usize, &CatalogueEntry> {
         let (mut found, mut claimed) = (BTreeMap::new(), BTreeSet::new());
         for by in [SameSink::Both, SameSink::Place, SameSink::Name] {
             for at in 0..self.plan.sinks.len() {
@@ -147,7 +147,7 @@ impl EditionComparison<'_> {
             [&held.facts.edition, &wanted].map(|facts| facts.as_ref().map(|facts| &facts.relation));
         let same = sink_fingerprint(&named, at) == held.fingerprint && relations[0] == relations[1]
             || unnamed && wanted.is_some() && held.facts.edition == wanted;
-        match same && self.shares.is_intact(sink.rel) {
+        match same && self.waited(held).is_none() && self.shares.is_intact(sink.rel) {
             true if held.name == sink.name => Becomes::Unchanged,
             true => Becomes::Renamed { was: held.name.clone() },
             false if held.name == sink.name => Becomes::Changed,
@@ -171,18 +171,23 @@ impl EditionComparison<'_> {
             return Ok((Sends::Refused, None));
         }
         let all = |reason| Ok((Sends::All { reason }, None));
+        let waited = held.and_then(|held| self.waited(held));
         let Some(facts) = held.and_then(|entry| entry.facts.edition.as_ref()) else { return all(None) };
         if facts.place != wanted.place {
             return all(None);
         }
         // Only its name or that of its records differs.
-        if self.sent_same(at, facts, &wanted) {
+        if waited.is_none() && self.sent_same(at, facts, &wanted) {
             return Ok((Sends::Nothing, None));
         }
         if sink.format == Format::Plain {
             return Ok((Sends::Refused, None));
         }
-        let Some(view) = self.view_before(&facts.relation) else {
+        let view = match waited {
+            Some(waited) => waited.before.as_ref().and_then(|before| self.entry(before.table_id)),
+            None => self.view_before(&facts.relation),
+        };
+        let Some(view) = view else {
             return all(Some("no view held what it sent: keys that are gone keep their last value"));
         };
         let Some(schema) = schema_of(view)? else {
@@ -196,6 +201,12 @@ impl EditionComparison<'_> {
         Ok((Sends::Difference, Some(before)))
     }
 
+    /// The facts of a sink's waiting, of one that has sent nothing since an earlier edit, whose filling ends here.
+    fn waited(&self, held: &CatalogueEntry) -> Option<&FillFacts> {
+        let mut waiting = self.all.entries.iter().filter_map(|entry| entry.facts.filling.as_ref());
+        waiting.find(|facts| facts.earlier.as_ref().is_some_and(|earlier| earlier.id == held.id))
+    }
+
     /// Returns true if the state's sink sent the same relation in the same form.
     fn sent_same(&self, at: usize, held: &EditionFacts, wanted: &EditionFacts) -> bool {
         let same_rows = held.relation == wanted.relation && self.shares.is_intact(self.plan.sinks[at].rel);
@@ -206,13 +217,13 @@ impl EditionComparison<'_> {
     fn wrote_other_rows(&self, at: usize, wanted: &EditionFacts) -> bool {
         self.held.entries.iter().filter(|entry| is_sink(entry) && self.wrote_there(at, entry)).any(|entry| {
             let facts = entry.facts.edition.as_ref();
-            facts.is_none_or(|facts| !self.sent_same(at, facts, wanted))
+            self.waited(entry).is_some() || facts.is_none_or(|facts| !self.sent_same(at, facts, wanted))
         })
     }
 
-    /// The state's view of a relation.
+    /// The state's view of a relation, perhaps one whose rows nothing changes any more.
     fn view_before(&self, relation: &str) -> Option<&CatalogueEntry> {
-        self.held.entries.iter().find(|entry| {
+        self.held.all_entries().find(|entry| {
             entry.kind == StateTableKind::View
                 && entry
                     .facts
@@ -242,7 +253,7 @@ impl EditionComparison<'_> {
     /// so they keep their order.
     fn compare_targets(&self, kind: TargetKind, work: &mut SinkWork, refusals: &mut Vec<Obstacle>) {
         let mut before = Vec::new();
-        for entry in &self.held.entries {
+        for entry in &self.all.entries {
             let is_held = entry.facts.connector.as_deref() == Some(kind.connector);
             if entry.kind == StateTableKind::Sink && is_held && !entry.name.starts_with("source ") {
                 before.push(entry.facts.edition.clone().unwrap_or_default().place);
@@ -312,7 +323,8 @@ fn refused_sink(sink: &Sink) -> Obstacle {
     Obstacle {
         part: sink.name.clone(),
         message: format!(
-            "sink {} only appends, and sends another relation now: what it has sent cannot be taken back",
+            "sink {} only appends, and sends another relation now, or did not send while an edit was filled: what it has \
+             sent cannot be taken back",
             sink.name
         ),
         hint: "give it another name and another topic, which get all its rows".to_owned(),

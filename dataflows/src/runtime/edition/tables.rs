@@ -29,7 +29,7 @@ impl EditionComparison<'_> {
     pub(super) fn number_tables(&self, parts: &[Part]) -> Result<NumberedTables, RunError> {
         let kept = self.kept_tables();
         let wanted = &self.matches.wanted;
-        let mut next = self.held.next_id();
+        let mut next = self.all.next_id();
         let (mut entries, mut new_tables) = (Vec::new(), BTreeSet::new());
         let (mut index_parts, mut early) = (Vec::new(), Vec::new());
         for entry in wanted.entries() {
@@ -169,7 +169,7 @@ impl EditionComparison<'_> {
         if early.is_empty() {
             return None;
         }
-        let mut grown = self.held.clone();
+        let mut grown = self.all.clone();
         grown.entries.retain(|entry| {
             entry.kind != StateTableKind::Index || wanted.entries.iter().any(|kept| kept.id == entry.id)
         });

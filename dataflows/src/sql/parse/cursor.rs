@@ -17,6 +17,7 @@ use super::ast::Name;
 use super::query::{jsonb, lambda, reading, structs};
 use super::tokens::{begin_with, fold, is_any_word, is_visible, is_word};
 use crate::mistake::{Mistake, Pos};
+use crate::plan::sources::is_second;
 
 /// Result of reading a piece of a statement.
 pub type Read<T> = Result<T, Mistake>;
@@ -248,6 +249,13 @@ impl<'a> Cursor<'a> {
         if self.peek() == Some(&Token::Period) {
             return Err(Mistake::new(name.pos, format!("{what} has no schema: found `{}.`", name.text))
                 .hint("write the name alone, or quote a name that contains a dot"));
+        }
+        if is_second(&name.text) {
+            let of_herald =
+                format!("`{}` is the name of a source that Herald reads a second time", name.text);
+            return Err(
+                Mistake::new(name.pos, of_herald).hint("choose one that does not end with ` (again)`")
+            );
         }
         Ok(name)
     }
