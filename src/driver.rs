@@ -456,7 +456,7 @@ impl Driver {
             let done = stopping || self.config.once && self.sources.all_read() && self.pacer.is_none();
             // Positions may advance without records (transaction markers); committing them needs an epoch
             // too.
-            let moved = rows == 0 && self.sources.positions_moved(&self.setup);
+            let moved = rows == 0 && self.sources.positions_moved();
             if (rows > 0 || moved || fills)
                 && (done || full || fills || opened.elapsed() >= self.config.epoch_interval)
                 && self.take_permit(channels, done || full)
@@ -483,7 +483,7 @@ impl Driver {
         for (source, partition) in self.sources.second_ends(&self.setup) {
             let _ = channels.worker_of(partition).send(Command::Join(source, partition, Some(i64::MAX)));
         }
-        if self.sources.are_level(&self.setup) {
+        if self.sources.are_level() {
             pacer.end_reading();
         }
     }

@@ -219,12 +219,12 @@ impl Sources {
     }
 
     /// Returns true if the second readers are where the first are, which wait.
-    pub fn are_level(&self, setup: &Setup) -> bool {
-        self.seconds.are_level(setup, &|at| self.readers[at].1.positions())
+    pub fn are_level(&self) -> bool {
+        self.seconds.are_level(&|at| self.readers[at].1.positions())
     }
 
     /// The partitions of second readers whose end is to be told.
-    pub fn second_ends(&self, setup: &Setup) -> Vec<(usize, i32)> {
+    pub fn second_ends(&mut self, setup: &Setup) -> Vec<(usize, i32)> {
         self.seconds.ended(setup, &|at| self.readers[at].1.positions())
     }
 
@@ -260,7 +260,7 @@ impl Sources {
         let mut left = limit;
         let waiting = self.blocked_sources();
         self.seconds.learn(&|at| self.readers[at].1.begins());
-        self.seconds.advance(&|at| self.readers[at].1.positions(), self.ends_filling)?;
+        self.seconds.advance(&|at| self.readers[at].1.positions(), &waiting, self.ends_filling)?;
         for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
             if left == 0 {
                 break;
@@ -298,7 +298,7 @@ impl Sources {
             }
             self.seen[at] = count;
         }
-        self.seconds.take_new_partitions(&mut joined);
+        self.seconds.take_new_partitions(setup, &|at| self.readers[at].1.positions(), &mut joined);
         joined
     }
 
@@ -329,10 +329,10 @@ impl Sources {
     /// Returns true if a position has advanced without a record, past the end marker of a transaction. That
     /// needs an epoch of its own: otherwise the marker would look like an unread record after a restart. So do
     /// records that a backfill found to have been read before, and the end of a source that is read again.
-    pub fn positions_moved(&self, setup: &Setup) -> bool {
+    pub fn positions_moved(&self) -> bool {
         let counted = self.backfill.as_ref().is_some_and(Backfill::has_duplicates);
         counted
-            || !self.second_ends(setup).is_empty()
+            || self.seconds.are_ending(&|at| self.readers[at].1.positions())
             || self.readers.iter().any(|(_, reader)| reader.moved())
     }
 

@@ -146,7 +146,8 @@ impl PlanReport {
         let progress = edition.progress(&state.committed.progress);
         let Edition { mut parts, mut refusals, tables, .. } = edition;
         let mut unknown = None;
-        if again.again.is_some() && refusals.is_empty() {
+        let is_same = StateTables::of(plan, Some(&held)).is_ok() || resumed(plan, &held).is_some();
+        if again.again.is_some() && refusals.is_empty() && !is_same {
             match SecondReaders::open(name, &again, &progress) {
                 Ok(seconds) => refusals.extend(gone_obstacles(&again, &seconds.gone(&again))),
                 Err(error) => unknown = Some(format!("{error:#}")),
@@ -154,12 +155,11 @@ impl PlanReport {
         }
         let in_pieces = tables.pieces.is_some();
         // A state of an earlier release does not say all that an edit goes by, and needs not for the same text.
-        let is_same = StateTables::of(plan, Some(&held)).is_ok() || resumed(plan, &held).is_some();
         if is_same && (held.is_filling() || !refusals.is_empty()) {
             refusals.clear();
+            parts.retain(|part| part.fate != Becomes::Removed);
             for part in &mut parts {
-                *part = Part { fate: Becomes::Unchanged, sends: None, gap: None, ..part.clone() };
-                part.filled_from.clear();
+                *part = Part::unchanged(part.kind, &part.name);
             }
         }
         let keyed = plan.sources.iter().filter(|source| source.keyed.is_some());

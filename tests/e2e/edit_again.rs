@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::broker::{self, Broker};
@@ -313,7 +314,7 @@ fn a_source_that_has_ended_ends_again_behind_its_last_record() {
     let shots = |id: usize| {
         format!("{{\"id\":{id},\"player\":\"p{}\",\"at\":\"2026-01-02T00:{:02}:00Z\"}}\n", id % 9, id % 60)
     };
-    fs::write(dir.join("shots.jsonl"), (0..60).map(shots).collect::<String>()).expect("a file");
+    let write = |count| fs::write(dir.join("shots.jsonl"), (0..count).map(shots).collect::<String>());
     let teams = |n: usize| format!("{{\"player\":\"p{n}\",\"team\":\"t{}\"}}\n", n % 4);
     fs::write(dir.join("teams.jsonl"), (0..9).map(teams).collect::<String>()).expect("a file");
     let run = |state: &str, failpoints: &str| {
@@ -329,15 +330,19 @@ fn a_source_that_has_ended_ends_again_behind_its_last_record() {
     for (kill, state) in
         [("", "whole"), ("fill.piece.closed=kill@3", "killed"), ("fill.end.closed=kill", "late")]
     {
+        write(60).expect("a file");
         fs::write(dir.join("t.sql"), ENDED).expect("a file");
         ok(&run(state, ""));
         fs::write(dir.join("t.sql"), [ENDED, AFTER_THE_END].concat()).expect("a file");
+        let fresh = format!("{state}-fresh");
+        ok(&run(&fresh, ""));
+        // The source has ended: these are late, also for what is new.
+        write(75).expect("a file");
         let slow = "edition.again=return(7);driver.poll.after=sleep(5)";
         if !kill.is_empty() {
             assert_eq!(run(state, &format!("{slow};{kill}")).code, None, "{kill}");
         }
         ok(&run(state, slow));
-        let fresh = format!("{state}-fresh");
         ok(&run(&fresh, ""));
         for sql in [
             "SELECT * FROM minutes",
@@ -354,6 +359,52 @@ fn a_source_that_has_ended_ends_again_behind_its_last_record() {
             (60, 0)
         );
     }
+}
+
+/// Rows that the operators of a view have touched, as the metrics tell.
+fn touched(listen: &str, view: &str) -> f64 {
+    let Ok((_, text)) = servers::http("GET", &format!("http://{listen}/metrics"), None) else { return 0.0 };
+    let of_view = format!("herald_operator_touched_rows_total{{operator=\"{view}/");
+    let lines = text.lines().filter(|line| line.starts_with(&of_view));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[test]
+fn the_operators_of_what_stays_have_nothing_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let shots = |id: usize| format!("{{\"id\":{id},\"player\":\"p{}\"}}\n", id % 9);
+    fs::write(dir.join("shots.jsonl"), (0..700).map(shots).collect::<String>()).expect("a file");
+    let source = "CREATE SOURCE shots (id BIGINT, player VARCHAR)
+        WITH (connector = 'file', path = 'shots.jsonl', follow = 'true') FORMAT PLAIN ENCODE JSON;
+        CREATE MATERIALIZED VIEW players AS SELECT player, count(*) AS n FROM shots GROUP BY player;";
+    let added = "CREATE MATERIALIZED VIEW digits AS SELECT id % 10 AS digit, count(*) AS n FROM shots GROUP BY id % 10;";
+    fs::write(dir.join("t.sql"), source).expect("a file");
+    let run = ["run", "t.sql", "--state", "state", "--listen"];
+    child::succeed(dir, &[&run[..], &["off", "--once"]].concat(), &[], PATIENCE);
+    fs::write(dir.join("t.sql"), [source, added].concat()).expect("a file");
+    let listen = servers::free_address();
+    let mut running = Herald::start(dir, &[&run[..], &[&listen]].concat(), &[]);
+    let (begun, whole) = (Instant::now(), "SELECT count(*) AS n FROM herald.views WHERE is_whole");
+    while child::herald(dir, &["query", whole, "--state", "state", "--format", "csv"], &[], PATIENCE).stdout
+        != "n\n2\n"
+    {
+        assert!(running.running() && begun.elapsed() < PATIENCE, "{}", running.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(touched(&listen, "players"), 0.0);
+    assert!(touched(&listen, "digits") >= 10.0, "{}", touched(&listen, "digits"));
+    // What comes then is for both.
+    let more = fs::OpenOptions::new().append(true).open(dir.join("shots.jsonl")).expect("a file");
+    (&more).write_all((700..720).map(shots).collect::<String>().as_bytes()).expect("records");
+    while touched(&listen, "players") == 0.0 {
+        assert!(running.running() && begun.elapsed() < PATIENCE, "{}", running.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ok(&running.terminate(PATIENCE));
+    let sql = "SELECT a.n, b.n AS m FROM (SELECT sum(n) AS n FROM players) AS a, (SELECT sum(n) AS n FROM digits) AS b";
+    let told = child::succeed(dir, &["query", sql, "--state", "state", "--format", "csv"], &[], PATIENCE);
+    assert_eq!(told.stdout, "n,m\n720,720\n");
 }
 
 #[test]

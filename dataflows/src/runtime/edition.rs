@@ -125,6 +125,11 @@ impl Part {
         }
     }
 
+    /// A part that goes on as it is.
+    pub fn unchanged(kind: PartKind, name: &str) -> Part {
+        Part::new(kind, name, Becomes::Unchanged)
+    }
+
     /// Returns true if it needs a look before the run: content goes, or is made or sent again.
     pub fn needs_attention(&self) -> bool {
         // An index has no rows of its own.

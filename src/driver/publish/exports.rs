@@ -25,6 +25,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataflows::plan::Sink;
 use dataflows::plan::explain::export_path;
 use dataflows::plan::formats::Format;
+use dataflows::plan::sources::first_of;
 use dataflows::runtime::retention::Served;
 use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
@@ -144,7 +145,14 @@ fn copied_view(config: &DriverConfig, sink: &Sink, tables: &StateTables) -> Opti
         }
     }
     let whole = shown.iter().find(|entry| entry.facts.filling.is_none());
-    whole.or(shown.first()).map(|entry| (*entry).clone())
+    let mut view = whole.or(shown.first()).map(|entry| (*entry).clone())?;
+    // Once it is whole, the first reading of a source is the only one.
+    for (source, _) in view.retention.iter_mut().flat_map(|retention| &mut retention.marks) {
+        if let Some(first) = first_of(source) {
+            *source = first.to_owned();
+        }
+    }
+    Some(view)
 }
 
 impl Export {

@@ -27,14 +27,16 @@ const CLOSE_POLLS: i64 = 4;
 /// Records that a poll is taken to have at least.
 const LEAST_POLL: i64 = 100;
 /// Time between two attempts to go on where a broker did not answer.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Time that the broker has for the opening of a further range: all sources stand still meanwhile.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The second readers of a run.
 #[derive(Default)]
 pub struct SecondReaders {
     readers: Vec<SecondReader>,
-    /// True once the parts get the records of the first readers.
-    is_ended: bool,
+    /// Second sources, each with the first, once the parts get the records of the first readers.
+    copied: Vec<(usize, usize)>,
 }
 
 /// The second reader of one source.
@@ -56,8 +58,11 @@ struct SecondReader {
     gone: i64,
     /// Records of its largest poll.
     polled: i64,
-    /// True while the first reader waits.
+    /// True while the first reader waits for the second, which is close.
     holds: bool,
+    /// True while the first reader waits for the second to end, as the source has ended: what came behind its end is
+    /// late, and both must say so.
+    ends: bool,
     failed: Option<(Instant, String)>,
 }
 
@@ -89,40 +94,47 @@ impl SecondReaders {
 
     /// Returns true if the first reader of a source waits for the second.
     pub fn hold(&self, source: usize) -> bool {
-        self.readers.iter().any(|second| second.of == source && second.holds)
+        self.readers.iter().any(|second| second.of == source && (second.holds || second.ends))
     }
 
     /// Notes where the first readers have begun with partitions.
     pub fn learn(&mut self, begins: &dyn Fn(usize) -> BTreeMap<i32, i64>) {
-        for second in self.readers.iter_mut().filter(|_| !self.is_ended) {
+        for second in &mut self.readers {
             for (partition, begin) in begins(second.of) {
                 second.reached.entry(partition).or_insert(begin);
             }
         }
     }
 
-    /// Goes on where ranges are read: to where the first readers are. With `may_end` the first readers wait once
-    /// little is left.
-    pub fn advance(&mut self, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>, may_end: bool) -> Result<()> {
-        if self.is_ended {
-            return Ok(());
-        }
+    /// Goes on where ranges are read: to where the first readers are. With `may_end` the first readers wait once little
+    /// is left, and no second reader is among the sources that are `waiting` for others.
+    ///
+    /// # Errors
+    /// When a source is not the same any more, or has lost records.
+    pub fn advance(
+        &mut self,
+        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
+        waiting: &[bool],
+        may_end: bool,
+    ) -> Result<()> {
         let close = self.readers.iter().all(|second| second.left(&positions(second.of)) <= second.close());
+        let waits = self.readers.iter().any(|second| waiting[second.at]);
         for second in &mut self.readers {
-            second.holds |= may_end && close;
+            second.holds |= may_end && close && !waits;
             let to = positions(second.of);
             let left = second.left(&to);
-            if second.reader.is_done() && (left > second.close() || second.holds && left > 0) {
+            let goes_on = left > second.close() || left > 0 && (waits || second.holds || second.ends);
+            if second.reader.is_done() && goes_on {
                 second.go_on(&to)?;
             }
         }
         Ok(())
     }
 
-    /// Returns true if the second reader of a source is where the first is.
+    /// Returns true if the second reader of a source is about where the first is.
     pub fn caught_up(&self, source: usize, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
         let mut readers = self.readers.iter().filter(|second| second.at == source);
-        readers.all(|second| second.left(&positions(second.of)) == 0)
+        readers.all(|second| second.left(&positions(second.of)) <= second.close())
     }
 
     /// Reads records, beside those that the first readers have read, but for sources that are waiting.
@@ -130,86 +142,103 @@ impl SecondReaders {
     /// # Errors
     /// When a source fails for good, with its name.
     pub fn poll(&mut self, waiting: &[bool], read: &mut Vec<(usize, Records)>) -> Result<()> {
-        for second in &mut self.readers {
-            if self.is_ended {
-                let own = read.iter().filter(|(source, _)| *source == second.of);
-                let copies: Vec<_> = own.map(|(_, records)| (second.at, records.clone())).collect();
-                read.extend(copies);
-            } else if !waiting[second.at] {
-                // Twice, or it would never come close to a first reader that has as much to read.
-                for _ in 0..2 {
-                    second.poll(read).with_context(|| format!("source {}", second.name))?;
-                }
+        for (at, of) in &self.copied {
+            let own = read.iter().filter(|(source, _)| source == of);
+            let copies: Vec<_> = own.map(|(_, records)| (*at, records.clone())).collect();
+            read.extend(copies);
+        }
+        for second in self.readers.iter_mut().filter(|second| !waiting[second.at]) {
+            // Twice, or it would never come close to a first reader that has as much to read.
+            for _ in 0..2 {
+                second.poll(read).with_context(|| format!("source {}", second.name))?;
             }
         }
         Ok(())
     }
 
-    /// Adds the partitions that workers do not know yet, each with the watermark that it began with: those of the
-    /// first reading, and all that have `joined` it.
-    pub fn take_new_partitions(&mut self, joined: &mut Vec<(usize, i32, Option<i64>)>) {
+    /// Adds the partitions that workers do not know yet, each with the watermark that it began with in the first
+    /// reading: of one that appears meanwhile the commit tells it, and its records wait for that. Once both are one, those
+    /// that have `joined` the first are for both.
+    pub fn take_new_partitions(
+        &mut self,
+        setup: &Setup,
+        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
+        joined: &mut Vec<(usize, i32, Option<i64>)>,
+    ) {
+        for (at, of) in &self.copied {
+            let own = joined.iter().filter(|(source, ..)| source == of);
+            let copies: Vec<_> = own.map(|(_, partition, floor)| (*at, *partition, *floor)).collect();
+            joined.extend(copies);
+        }
         for second in &mut self.readers {
-            for (partition, held) in &second.first {
-                if second.known.insert(*partition) {
-                    joined.push((second.at, *partition, held.floor_us.filter(|floor| *floor != i64::MAX)));
-                }
+            let mut unknown = positions(second.of);
+            unknown.retain(|partition, _| !second.known.contains(partition));
+            if unknown.is_empty() {
+                continue;
             }
-            let others: Vec<_> = joined.iter().filter(|(source, ..)| *source == second.of).copied().collect();
-            for (_, partition, floor) in others {
-                if second.known.insert(partition) {
-                    joined.push((second.at, partition, floor));
-                }
+            let committed = setup.store.meta().progress;
+            let held = committed.sources.get(&setup.plan.sources[second.of].name);
+            for partition in unknown.into_keys() {
+                let begun = second.first.get(&partition);
+                let held = held.and_then(|held| held.partitions.get(&partition));
+                let Some(began) = begun.or(held) else { continue };
+                second.known.insert(partition);
+                joined.push((second.at, partition, began.floor_us.filter(|floor| *floor != i64::MAX)));
             }
         }
     }
 
-    /// The partitions of second readers that have read all of a source that has ended, where that is not told yet. The
-    /// epoch that tells it must have none of their records: those would be late.
-    pub fn ended(&self, setup: &Setup, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> Vec<(usize, i32)> {
+    /// The partitions of second readers that have read all of a source that has ended, where that is not committed yet.
+    /// The epoch that tells it must have none of their records: those would be late.
+    pub fn ended(
+        &mut self,
+        setup: &Setup,
+        positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
+    ) -> Vec<(usize, i32)> {
         let mut ended = Vec::new();
-        for second in self.readers.iter().filter(|second| second.holds && second.must_end(setup)) {
-            if second.left(&positions(second.of)) == 0 {
+        for second in &mut self.readers {
+            second.ends &= setup.watermarks[second.at].load(Ordering::Acquire) != i64::MAX;
+            if second.ends && second.left(&positions(second.of)) == 0 {
                 ended.extend(second.known.iter().map(|partition| (second.at, *partition)));
             }
         }
         ended
     }
 
+    /// Returns true if an end is to be told, for which there may be no record.
+    pub fn are_ending(&self, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
+        self.readers.iter().any(|second| second.ends && second.left(&positions(second.of)) == 0)
+    }
+
     /// Returns true if all second readers are where the first are, which wait.
-    pub fn are_level(&self, setup: &Setup, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
-        self.readers
-            .iter()
-            .all(|second| second.holds && second.left(&positions(second.of)) == 0 && !second.must_end(setup))
+    pub fn are_level(&self, positions: &dyn Fn(usize) -> BTreeMap<i32, i64>) -> bool {
+        let mut readers = self.readers.iter();
+        readers.all(|second| second.holds && !second.ends && second.left(&positions(second.of)) == 0)
     }
 
     /// Lets the first readers go on, for both.
     pub fn end(&mut self) {
-        self.is_ended = true;
-        for second in &mut self.readers {
-            second.holds = false;
-        }
+        self.copied = self.readers.drain(..).map(|second| (second.at, second.of)).collect();
     }
 
     /// The partitions of second sources that end with those of the first.
     pub fn end_with(&self, ended: &mut Vec<(usize, i32)>) {
-        for second in &self.readers {
-            let own = ended.iter().filter(|(source, _)| *source == second.of);
-            let copies: Vec<_> = own.map(|(_, partition)| (second.at, *partition)).collect();
+        for (at, of) in &self.copied {
+            let own = ended.iter().filter(|(source, _)| source == of);
+            let copies: Vec<_> = own.map(|(_, partition)| (*at, *partition)).collect();
             ended.extend(copies);
         }
     }
 
     /// Adds positions and partitions to the heads of an epoch, behind those of the first readers.
     pub fn fill_heads(&self, heads: &mut [SourceHead]) {
+        for (at, of) in &self.copied {
+            heads[*at] = SourceHead { read: 0, ..heads[*of].clone() };
+        }
         for second in &self.readers {
-            let first = heads[second.of].clone();
-            let read = heads[second.at].read;
-            heads[second.at] = if self.is_ended {
-                SourceHead { read: 0, ..first }
-            } else {
-                let next = second.positions(first.next.keys().copied());
-                SourceHead { read, next, last: BTreeMap::new(), ..first }
-            };
+            let (first, read) = (heads[second.of].clone(), heads[second.at].read);
+            let next = second.positions(first.next.keys().copied());
+            heads[second.at] = SourceHead { read, next, last: BTreeMap::new(), ..first };
         }
     }
 
@@ -219,9 +248,6 @@ impl SecondReaders {
         positions: &dyn Fn(usize) -> BTreeMap<i32, i64>,
         sources: &mut [SourceStatus],
     ) -> Option<String> {
-        if self.is_ended {
-            return None;
-        }
         for second in &self.readers {
             if let Some(source) = sources.get_mut(second.at) {
                 source.lag = second.left(&positions(second.of));
@@ -238,8 +264,10 @@ impl SecondReader {
     /// Opens the second reader of a source in the topology `name`.
     fn open(name: &str, plan: &Plan, (at, of): (usize, usize), progress: &Progress) -> Result<SecondReader> {
         let source = &plan.sources[at];
-        let first = progress.sources.get(&plan.sources[of].name).cloned().unwrap_or_default().partitions;
-        let own = progress.sources.get(&source.name).cloned().unwrap_or_default().partitions;
+        let [first, own] =
+            [of, at].map(|at| progress.sources.get(&plan.sources[at].name).cloned().unwrap_or_default());
+        let ends = first.watermark_us == Some(i64::MAX) && own.watermark_us != Some(i64::MAX);
+        let (first, own) = (first.partitions, own.partitions);
         let mut wanted = source_config(name, source, &first)?;
         let (mut begin, mut next) = (BTreeMap::new(), BTreeMap::new());
         for (partition, held) in &first {
@@ -257,6 +285,7 @@ impl SecondReader {
         // It is compared at the first opening.
         if let SourceConnector::Kafka(kafka) = &mut wanted.connector {
             kafka.last.clear();
+            kafka.open_timeout = REOPEN_TIMEOUT;
         }
         Ok(SecondReader {
             at,
@@ -270,6 +299,7 @@ impl SecondReader {
             gone,
             polled: LEAST_POLL,
             holds: false,
+            ends,
             failed: None,
         })
     }
@@ -304,9 +334,11 @@ impl SecondReader {
         if self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY_INTERVAL) {
             return Ok(());
         }
+        let mut to = to.clone();
+        to.retain(|partition, _| self.first.contains_key(partition) || self.known.contains(partition));
         let begin = self.positions(to.keys().copied());
         let range = ReadRange { begin: begin.clone(), ..ReadRange::default() };
-        match RangeReader::open(&self.config, range, to) {
+        match RangeReader::open(&self.config, range, &to) {
             Ok(reader)
                 if reader.ranges().iter().any(|(partition, range)| {
                     begin.get(partition).is_some_and(|begin| *begin < range.start)
@@ -319,7 +351,8 @@ impl SecondReader {
                 )))
             }
             Ok(reader) => {
-                (self.reader, self.reached, self.failed) = (reader, begin, None);
+                self.reached.extend(begin);
+                (self.reader, self.failed) = (reader, None);
                 Ok(())
             }
             Err(error @ ConnectorError::Unreachable { .. }) => {
@@ -350,12 +383,6 @@ impl SecondReader {
             }
         }
         Ok(())
-    }
-
-    /// Returns true if the first source has ended, and this has not.
-    fn must_end(&self, setup: &Setup) -> bool {
-        let at = |source: usize| setup.watermarks[source].load(Ordering::Acquire);
-        at(self.of) == i64::MAX && at(self.at) != i64::MAX
     }
 }
 

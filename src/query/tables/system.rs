@@ -62,7 +62,8 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
         about: "The committed progress of sources and tables: a row for each partition, or one without a \
                 partition where nothing was read yet. `next_offset` is the first that is not read. The \
                 watermark and the columns from `read` on are the whole source's in each of its rows: \
-                records read since the state began, by outcome.",
+                records read since the state began, by outcome. `NAME (again)` is the second reading of a source \
+                for the additions of an edit, until all have its records.",
         schema: sources_schema,
         read: read_sources,
     },

@@ -204,7 +204,7 @@ impl EditionComparison<'_> {
     /// The facts of a sink's waiting, of one that has sent nothing since an earlier edit, whose filling ends here.
     fn waited(&self, held: &CatalogueEntry) -> Option<&FillFacts> {
         let mut waiting = self.all.entries.iter().filter_map(|entry| entry.facts.filling.as_ref());
-        waiting.find(|facts| facts.earlier.as_ref().is_some_and(|earlier| earlier.id == held.id))
+        waiting.find(|facts| facts.earlier.as_deref() == Some(held))
     }
 
     /// Returns true if the state's sink sent the same relation in the same form.
@@ -221,9 +221,9 @@ impl EditionComparison<'_> {
         })
     }
 
-    /// The state's view of a relation, perhaps one whose rows nothing changes any more.
+    /// The state's view of a relation.
     fn view_before(&self, relation: &str) -> Option<&CatalogueEntry> {
-        self.held.all_entries().find(|entry| {
+        self.held.entries.iter().find(|entry| {
             entry.kind == StateTableKind::View
                 && entry
                     .facts

@@ -113,9 +113,9 @@ impl EditionComparison<'_> {
                 kept.insert(*table, *held);
             }
         }
-        for sink in &self.plan.sinks {
-            let held = self.held.find(StateTableKind::Sink, &sink.name);
-            if let (Some(held), Some(table)) = (held, wanted.sink(&sink.name)) {
+        let held_sinks = self.held_sinks();
+        for (at, sink) in self.plan.sinks.iter().enumerate() {
+            if let (Some(held), Some(table)) = (held_sinks.get(&at), wanted.sink(&sink.name)) {
                 kept.insert(table, held.id);
             }
         }
