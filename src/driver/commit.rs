@@ -18,7 +18,7 @@ use connectors::clock::now_ms;
 use connectors::sink::is_export;
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::plan::sources::{first_of, is_second};
+use dataflows::plan::sources::{first_of, is_second, records_read_again};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
 use dataflows::runtime::fill::ALL_GROUPS;
 use dataflows::runtime::state_tables::StateTables;
@@ -35,8 +35,8 @@ use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
 use crate::metrics::{Metrics, Phase, whole_us};
 
-/// Key groups after which the progress of a filling is logged again.
-const TOLD_GROUPS: u16 = ALL_GROUPS / 8;
+/// Percent after which the progress of a filling is logged again.
+const TOLD_PERCENT: u64 = 12;
 
 /// The committer thread's state.
 pub struct Committer {
@@ -109,7 +109,7 @@ impl Committer {
             dead.extend(report.dead.into_iter().filter(|dead| !is_second(&dead.source)));
             workers.push(report.share);
         }
-        let before = assembler.progress().filled_groups;
+        let before = filled_percent(assembler.progress());
         let mut assembled = assembler.assemble(&self.setup, (epoch, commit_ms), &head.sources, workers)?;
         self.export_metrics(&assembled, assembler.progress(), commit_ms);
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
@@ -150,20 +150,18 @@ impl Committer {
         Ok(())
     }
 
-    /// Tells how far a filling is, before and after an epoch.
-    fn show_fill(&self, before: Option<u16>, progress: &Progress) {
-        let Some(groups) = progress.filled_groups else {
-            if before.is_some() {
+    /// Tells how far a filling is after an epoch, of which so many percent were filled before.
+    fn show_fill(&self, before: Option<u64>, progress: &Progress) {
+        self.metrics.set_fill_groups(progress.filled_groups.unwrap_or(ALL_GROUPS));
+        match (before, filled_percent(progress)) {
+            (Some(_), None) => {
                 warn_of_other_rows(progress);
-                self.metrics.set_fill_groups(ALL_GROUPS);
                 tracing::info!("what the edit added is filled");
             }
-            return;
-        };
-        self.metrics.set_fill_groups(groups);
-        if groups / TOLD_GROUPS != before.unwrap_or(0) / TOLD_GROUPS {
-            let percent = u32::from(groups) * 100 / u32::from(ALL_GROUPS);
-            tracing::info!("{percent} % of what the edit added is filled");
+            (before, Some(percent)) if percent / TOLD_PERCENT != before.unwrap_or(0) / TOLD_PERCENT => {
+                tracing::info!("{percent} % of what the edit added is filled");
+            }
+            _ => {}
         }
     }
 
@@ -322,6 +320,15 @@ pub fn note_start(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
 /// The key groups whose rows are in the additions of an edit: all if nothing is being filled.
 pub fn fill_groups(tables: &StateTables, progress: &Progress) -> u16 {
     if tables.pieces.is_some() { progress.filled_groups.unwrap_or(0) } else { ALL_GROUPS }
+}
+
+/// The part of a filling that is done: of its key groups, or of the records that are read again. None without a filling.
+fn filled_percent(progress: &Progress) -> Option<u64> {
+    let groups = u64::from(progress.filled_groups?) * 100 / u64::from(ALL_GROUPS);
+    Some(match records_read_again(progress) {
+        Some((again, all)) => groups.min(again.min(all) * 100 / all),
+        None => groups,
+    })
 }
 
 /// Copies committed progress to the status.

@@ -1,7 +1,7 @@
 //! Mistakes in queries, told to the user.
 
 use anyhow::{Error, Result};
-use dataflows::plan::sources::first_of;
+use dataflows::plan::sources::records_read_again;
 use dataflows::runtime::fill::ALL_GROUPS;
 use dataflows::sql::SqlError;
 use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
@@ -65,13 +65,9 @@ pub(crate) fn refuse_filling(view: &CatalogueEntry, progress: &Progress) -> Resu
 pub(crate) fn filling_text(view: &CatalogueEntry, progress: &Progress) -> Option<String> {
     view.facts.filling.as_ref()?;
     let groups = progress.filled_groups?;
-    let (mut again, mut all) = (0, 0);
-    for (name, second) in &progress.sources {
-        if let Some(first) = first_of(name).and_then(|name| progress.sources.get(name)) {
-            (again, all) = (again + second.read, all + first.read);
-        }
-    }
-    if groups == ALL_GROUPS && all > 0 {
+    if groups == ALL_GROUPS
+        && let Some((again, all)) = records_read_again(progress)
+    {
         return Some(format!("being filled: {again} of {all} records have been read again"));
     }
     let percent = u32::from(groups) * 100 / u32::from(ALL_GROUPS);

@@ -3,7 +3,7 @@
 //! The state is read beside a process that has it open. Nothing is changed, and a broker is asked only where records
 //! are to be read again, whether it has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -212,6 +212,12 @@ impl PlanReport {
                 false => format!("The first epoch reads {size}."),
             };
             out.push_str(&wrapped(&sentence, 0));
+        }
+        let again: BTreeSet<&str> =
+            self.parts.iter().flat_map(|part| &part.read_again).map(String::as_str).collect();
+        if !again.is_empty() {
+            let again = again.into_iter().collect::<Vec<_>>().join(" and ");
+            out.push_str(&wrapped(&format!("{again} are read again while the rest goes on."), 0));
         }
         if let Some(why) = &self.unknown {
             let text =

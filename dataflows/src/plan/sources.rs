@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use state::ReadAgain;
+use state::{Progress, ReadAgain};
 
 use super::{Op, Plan, Rel, RelId, When};
 
@@ -30,6 +30,17 @@ pub fn is_second(name: &str) -> bool {
 /// The name of the source that a second one reads again; None for another.
 pub fn first_of(name: &str) -> Option<&str> {
     name.strip_suffix(AGAIN)
+}
+
+/// The records that second readers have read, and those that the first ones have; None without any.
+pub fn records_read_again(progress: &Progress) -> Option<(u64, u64)> {
+    let (mut again, mut all) = (0, 0);
+    for (name, second) in &progress.sources {
+        if let Some(first) = first_of(name).and_then(|name| progress.sources.get(name)) {
+            (again, all) = (again + second.read, all + first.read);
+        }
+    }
+    (all > 0).then_some((again, all))
 }
 
 /// Sources that are read a second time, and the parts that get their records.
