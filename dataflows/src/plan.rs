@@ -379,28 +379,6 @@ impl Op {
         }
     }
 
-    /// The inputs, to be changed, in order.
-    pub fn inputs_mut(&mut self) -> Vec<&mut RelId> {
-        match self {
-            Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
-            Op::Filter { input, .. }
-            | Op::Project { input, .. }
-            | Op::Unnest { input, .. }
-            | Op::Distinct { input }
-            | Op::TemporalFilter { input, .. }
-            | Op::EmitOnClose { input, .. }
-            | Op::Aggregate { input, .. }
-            | Op::GroupRows { input, .. }
-            | Op::Window { input, .. } => vec![input],
-            Op::Union { inputs } => inputs.iter_mut().collect(),
-            Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => vec![left, right],
-            Op::Recursive(recursive) => {
-                let (base, sides) = (&mut recursive.base, &mut recursive.sides);
-                [base].into_iter().chain(sides).map(|input| &mut input.rel).collect()
-            }
-        }
-    }
-
     /// Returns true if the operator keeps state of its own.
     pub fn is_stateful(&self) -> bool {
         matches!(

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use state::{Progress, ReadAgain};
 
+use super::rewrite::prune::renumber_inputs;
 use super::{Op, Plan, Rel, RelId, When};
 
 /// Ending of the name of a second source.
@@ -184,9 +185,7 @@ impl SecondPlan {
     /// A relation over the inputs that it has now.
     fn rel_over(&self, rel: &Rel, again: bool) -> Rel {
         let mut rel = rel.clone();
-        for input in rel.op.inputs_mut() {
-            *input = self.place(*input, again);
-        }
+        renumber_inputs(&mut rel.op, &|input| self.place(input, again));
         if !again {
             return rel;
         }
