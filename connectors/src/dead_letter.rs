@@ -8,7 +8,7 @@
 
 mod headers;
 
-use schemas::{OutChunk, OutRecord, Outcome};
+use schemas::{ERASED_MESSAGE, OutChunk, OutRecord, Outcome};
 
 use crate::murmur2_partition;
 use headers::header_bytes;
@@ -67,6 +67,22 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// Returns it without the record's bytes, for one that names a person who was erased: where it came from and why it
+    /// was refused stay. The message goes as well where it quotes one of `identities`.
+    pub fn without_payload(mut self, identities: &[Vec<u8>]) -> DeadLetter {
+        if schemas::contains_any(self.message.as_bytes(), identities) {
+            self.message = ERASED_MESSAGE.to_owned();
+        } else if !self.is_erased() {
+            self.message = format!("{}; {ERASED_MESSAGE}", self.message);
+        }
+        DeadLetter { key: None, value: None, headers: KeptHeaders::default(), ..self }
+    }
+
+    /// Returns true if it is without the record's bytes, because it named a person who was erased.
+    pub fn is_erased(&self) -> bool {
+        self.message.ends_with(ERASED_MESSAGE)
+    }
+
     /// Its coordinates as headers.
     pub fn coordinates(&self) -> Vec<(&'static str, Vec<u8>)> {
         let mut headers = vec![

@@ -1,7 +1,7 @@
 //! Kafka: descriptions of clusters, creation of topics, reading of records and publishing of epochs.
 //!
 //! A [`KafkaCluster`] is parsed from the options; [`source`] reads one topic of it; [`Topics`] looks
-//! topics up and creates them; [`Publisher`] publishes the outbox, exactly once: the progress topic
+//! topics up, creates them, and changes them to a layout; [`Publisher`] publishes the outbox, exactly once: the progress topic
 //! ([`publisher::progress`]) records how far it is, [`settle()`] compares that with the state at start, and
 //! [`verify_reached`] detects a topic that was deleted and created again. [`Replay`] sends dead letters to
 //! their topics again, each once. [`Feed`] is a plain producer, for demos, tests and benches.
@@ -27,4 +27,5 @@ pub use publisher::settle::settle;
 pub use publisher::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
 pub use replay::{Replay, ReplayConfig, ReplayCount, ReplayCounts, ReplayFilter};
 pub use source::KafkaReader;
+pub use topics::layout::{ConfigChange, HeldTopic, TopicLayout, TopicPlan, TopicStep};
 pub use topics::{TopicInfo, TopicSpec, Topics, partition_ends};

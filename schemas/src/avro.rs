@@ -10,6 +10,7 @@
 
 pub(crate) mod default_values;
 pub mod output;
+mod personal;
 mod plan;
 mod read;
 pub mod schema;

@@ -6,6 +6,7 @@
 //! is the given one with every field nullable.
 
 pub mod batch;
+pub mod whole;
 
 use arrow::datatypes::SchemaRef;
 
@@ -16,6 +17,7 @@ use crate::keyed::{DebeziumDecoder, UpsertDecoder};
 use crate::records::record::Records;
 use crate::types::columns::nullable_field;
 use batch::Decoded;
+use whole::WholeDecoder;
 
 /// A decoder of one source.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub enum Decoder {
     Json(JsonDecoder),
     /// Avro in Confluent's wire format.
     Avro(AvroDecoder),
+    /// Values as they are, in one column.
+    Whole(WholeDecoder),
     /// Rows keyed by the record's key; a null value deletes.
     Upsert(Box<UpsertDecoder>),
     /// Debezium's change events.
@@ -36,6 +40,7 @@ impl Decoder {
         match self {
             Decoder::Json(decoder) => decoder.decode(records),
             Decoder::Avro(decoder) => decoder.decode(records),
+            Decoder::Whole(decoder) => decoder.decode(records),
             Decoder::Upsert(decoder) => decoder.decode(records),
             Decoder::Debezium(decoder) => decoder.decode(records),
         }
@@ -46,6 +51,7 @@ impl Decoder {
         match self {
             Decoder::Json(decoder) => decoder.warnings(),
             Decoder::Avro(decoder) => decoder.warnings(),
+            Decoder::Whole(_) => Vec::new(),
             Decoder::Upsert(decoder) => decoder.warnings(),
             Decoder::Debezium(decoder) => decoder.warnings(),
         }
@@ -56,6 +62,7 @@ impl Decoder {
         match self {
             Decoder::Json(decoder) => decoder.schema(),
             Decoder::Avro(decoder) => decoder.schema(),
+            Decoder::Whole(decoder) => decoder.schema(),
             Decoder::Upsert(decoder) => decoder.schema(),
             Decoder::Debezium(decoder) => decoder.schema(),
         }

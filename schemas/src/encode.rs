@@ -83,5 +83,6 @@ fn encode_plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
 }
 
 pub(crate) mod check;
+pub mod pseudonym;
 #[cfg(test)]
 mod tests;

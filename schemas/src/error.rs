@@ -6,6 +6,8 @@
 
 use arrow::error::ArrowError;
 
+pub mod did_you_mean;
+
 /// An error of the schemas crate.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
@@ -21,6 +23,18 @@ pub enum SchemaError {
     /// A serialised output chunk that cannot be read.
     #[error("the output chunk cannot be read: {0}")]
     BadChunk(String),
+    /// A schema text that cannot be read, with its place.
+    #[error("{name}:{line}:{column}: {message}")]
+    Unreadable {
+        /// The name of the text.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// The mistake and the remedy.
+        message: String,
+    },
     /// A schema text that cannot be used.
     #[error("the schema cannot be used: {0}")]
     BadSchema(String),

@@ -8,9 +8,9 @@
 
 pub mod avro;
 pub mod decode;
-pub mod did_you_mean;
 pub mod encode;
 pub mod error;
+pub mod evolution;
 pub mod json;
 pub mod keyed;
 pub mod records;
@@ -24,15 +24,20 @@ pub use avro::schema::{avro_schema, columns_of_avro, columns_of_debezium};
 pub use decode::Decoder;
 pub use decode::batch::{Decoded, Reject};
 pub use encode::Encoder;
-pub use error::SchemaError;
+pub use encode::pseudonym::{PseudonymKey, Pseudonyms};
+pub use error::{SchemaError, did_you_mean};
 pub use json::{JsonDecoder, JsonOptions};
 pub use keyed::{DebeziumDecoder, Form, UpsertDecoder};
+
 pub use records::blobs::{Blobs, Rows};
+pub use records::erased::{
+    Digest, Digester, ERASED_MESSAGE, ErasedSet, SALT_BYTES, contains_any, identity_patterns,
+};
 pub use records::headers::{BatchHeaders, HEADER_BYTES, Headers};
 pub use records::memory;
 pub use records::memory::{MemoryPart, MemoryShare};
 pub use records::out::{EXPORT_TARGETS, OutChunk, OutRecord, digest};
-pub use records::record::{Outcome, Records};
+pub use records::record::{Outcome, OutcomeCounts, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;
 pub use registry::circuit::last_error as registry_last_error;

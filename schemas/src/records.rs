@@ -2,6 +2,7 @@
 //! other structures hold.
 
 pub mod blobs;
+pub mod erased;
 pub mod headers;
 pub mod memory;
 pub mod out;

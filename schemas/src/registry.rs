@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::error::SchemaError;
 use circuit::Circuit;
+use subjects::{Api, Login};
 
 /// The timeout of a request to the registry.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ enum Inner {
         /// The address without credentials.
         shown: String,
         settings: SrSettings,
+        /// Requests that the client does not have.
+        api: Api,
         circuit: Arc<Circuit>,
     },
     /// Schemas by id, starting at 1, with the subjects they were registered under.
@@ -75,33 +78,36 @@ impl Registry {
         for url in others {
             builder.add_url(url.to_string());
         }
-        match (options.get(USERNAME), options.get(PASSWORD), options.get(TOKEN)) {
+        let login = match (options.get(USERNAME), options.get(PASSWORD), options.get(TOKEN)) {
             (Some(user), password, None) => {
                 builder.set_basic_authorization(user, password.map(String::as_str));
+                Login::Basic(user.clone(), password.cloned())
             }
             (None, None, Some(token)) => {
                 builder.set_token_authorization(token);
+                Login::Token(token.clone())
             }
-            (None, None, None) => {}
+            (None, None, None) => Login::None,
             (None, Some(_), _) => {
                 return Err(config_error(PASSWORD, format!("needs {USERNAME} beside it")));
             }
             (_, _, Some(_)) => {
                 return Err(config_error(TOKEN, format!("cannot stand beside {USERNAME}; choose one")));
             }
-        }
+        };
         builder.set_timeout(REQUEST_TIMEOUT);
         let tls = tls::client_tls().map_err(|error| config_error("schema.registry", error.to_string()))?;
-        let client = Client::builder().tls_backend_preconfigured(tls);
+        let client = Client::builder().tls_backend_preconfigured(tls.clone());
+        let api = Api::new(&urls, login, tls)?;
         let settings = match run_on_thread(move || builder.build_with(client)) {
             Ok(settings) => settings,
             Err(error) => {
                 return Err(config_error("schema.registry", error.cause.unwrap_or(error.error)));
             }
         };
-        let shown = urls.into_iter().map(redact_credentials).collect::<Vec<_>>().join(",");
+        let shown = urls.iter().copied().map(redact_credentials).collect::<Vec<_>>().join(",");
         let circuit = Circuit::of_service(&shown);
-        Ok(Registry(Arc::new(Inner::Remote { shown, settings, circuit })))
+        Ok(Registry(Arc::new(Inner::Remote { shown, settings, api, circuit })))
     }
 
     /// Creates an empty registry in this process, which accepts any schema that parses.
@@ -268,7 +274,12 @@ impl Registry {
             }
             _ => error.error.clone(),
         };
-        match (status, words.map_or(0, |words| words.error_code)) {
+        self.remedy_of((status, words.map_or(0, |words| words.error_code)), what, message)
+    }
+
+    /// The error of a request that failed with a status and the registry's error code.
+    fn remedy_of(&self, (status, code): (Option<u16>, u32), what: String, message: String) -> SchemaError {
+        match (status, code) {
             (Some(404), 404 | 40401..=40499) => SchemaError::NotFound(what),
             (Some(400..=403 | 409 | 422), _) => SchemaError::RegistryRefused { what, message },
             _ => SchemaError::RegistryDown { url: self.shown().to_string(), message },
@@ -372,6 +383,7 @@ fn after_credentials(host: &str) -> &str {
 
 pub(crate) mod backoff;
 pub mod circuit;
+mod subjects;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;

@@ -5,6 +5,7 @@ pub mod columns;
 pub mod decimal;
 pub mod float;
 pub mod jsonb;
+pub mod personal;
 pub mod relation;
 #[cfg(test)]
 pub(crate) mod sample;

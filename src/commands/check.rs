@@ -5,6 +5,9 @@
 //! it, each broker, topic and registry is asked once and nothing is created: a missing sink topic is no mistake, a
 //! missing source topic or file is. All answers are printed, so that one run reports everything that is wrong.
 
+mod looks;
+mod personal;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use schemas::{Registry, SchemaError};
 use crate::cli::{CheckArgs, StatusFormat};
 use crate::exit::{self, SqlMistakes, mistake};
 use crate::topology::{self, Network, UnreadFiles, Variables};
+use personal::{Sampled, sample_sources};
 
 /// Time for which a broker's answer is waited for.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,7 +35,7 @@ pub fn command(args: &CheckArgs) -> Result<()> {
     let variables = Variables::read(args.env_file.as_deref())?;
     let checked = Checked::new(&files, &variables, args.connect);
     if args.format == StatusFormat::Json {
-        return answer_json(checked);
+        return answer_json(checked, args.sample);
     }
     let Checked { plan, warnings } = checked?;
     for warning in warnings {
@@ -39,7 +43,15 @@ pub fn command(args: &CheckArgs) -> Result<()> {
     }
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     println!("{}: {}.", names.join(", "), plan_summary(&plan));
-    if args.connect { check_connections(&plan) } else { Ok(()) }
+    let connected = if args.connect { check_connections(&plan) } else { Ok(()) };
+    if let Some(most) = args.sample
+        && connected.is_ok()
+    {
+        for sampled in sample_sources(&plan, most as usize, args.connect)? {
+            print!("{}", sampled.text());
+        }
+    }
+    connected
 }
 
 /// A topology without mistakes.
@@ -63,10 +75,15 @@ impl Checked {
 }
 
 /// The answer for programs, on standard output. Mistakes in the text are part of it and of the exit code.
-fn answer_json(checked: Result<Checked>) -> Result<()> {
+fn answer_json(checked: Result<Checked>, sample: Option<u32>) -> Result<()> {
     match checked {
-        Ok(Checked { warnings, .. }) => {
-            println!("{}", serde_json::json!({"mistakes": [], "warnings": errors_json(&warnings)}));
+        Ok(Checked { warnings, plan }) => {
+            let mut answer = serde_json::json!({"mistakes": [], "warnings": errors_json(&warnings)});
+            if let Some(most) = sample {
+                let samples = sample_sources(&plan, most as usize, false)?;
+                answer["samples"] = samples.iter().map(Sampled::json).collect();
+            }
+            println!("{answer}");
             Ok(())
         }
         Err(error) => match error.downcast_ref::<SqlMistakes>() {

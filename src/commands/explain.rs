@@ -1,9 +1,13 @@
-//! `herald explain`: prints the plan, whole or only the part that one view or sink depends on.
+//! `herald explain`: prints the plan, whole or only the part that one view or sink depends on; with `--lineage` the origin
+//! of columns.
 //!
 //! It is the same plan that `run` renders. Nothing is opened but the files, and a schema registry if the
 //! topology takes columns from one.
 
+use std::io::Write;
+
 use anyhow::Result;
+use dataflows::plan::explain::lineage::explain_lineage;
 use dataflows::plan::explain::{Form, explain, names};
 
 use crate::cli::{ExplainArgs, PlanFormat};
@@ -20,6 +24,9 @@ pub fn command(args: &ExplainArgs) -> Result<()> {
         PlanFormat::Json => Form::Json,
         PlanFormat::Dot => Form::Dot,
     };
+    if let Some(asked) = &args.lineage {
+        return print_out(&explain_lineage(&plan, asked.as_deref(), form).map_err(mistake)?);
+    }
     // SQL folds unquoted names to lower case, so a name that is not found is tried in lower case.
     let view = args.only.as_deref();
     let folded = view.map(str::to_lowercase);
@@ -32,7 +39,11 @@ pub fn command(args: &ExplainArgs) -> Result<()> {
             names(&plan).join(", ")
         )));
     };
-    use std::io::Write;
+    print_out(&text)
+}
+
+/// Writes to standard output; a reader that went away is an error.
+fn print_out(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;

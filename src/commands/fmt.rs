@@ -154,11 +154,30 @@ CREATE MATERIALIZED VIEW busy WITH (retention = '90 days') AS
 
 CREATE INDEX busy_by_kind ON busy (kind, window_start);
 
+CREATE MATERIALIZED VIEW matches (game VARCHAR, match_id VARCHAR) WITH (retention = '90 days');
+
+INSERT INTO matches (match_id, game)
+  SELECT match_id, 'lol'
+  FROM riot_matches
+  WHERE queue = 420;
+
+INSERT INTO matches
+  SELECT 'halo', id
+  FROM halo_matches;
+
 CREATE SINK busy_out AS
   SELECT * EXCEPT (kind)
   FROM busy
 WITH (connector = 'blackhole', primary_key = 'window_start,window_end')
 FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;
+
+CREATE TOPIC "match.completed"
+WITH (
+  partitions = '${PARTITIONS:-12}',
+  replication.factor = '1',
+  retention = '30 days',
+  value.schema = 'avro/match.completed.avsc'
+);
 "#;
 
     fn laid_out(text: &str) -> String {

@@ -20,16 +20,16 @@ mod keys;
 mod kinds;
 mod names;
 mod record;
+pub(crate) mod sample;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use connectors::{Reader, SourceConfig, SourceConnector};
 
 use crate::cli::InitArgs;
 use crate::commands::fmt::layout;
+use crate::commands::init::sample::read_sample;
 use crate::exit::mistake;
 use columns::{Column, Sample};
 use ids::NearId;
@@ -38,10 +38,6 @@ use record::SampleRecord;
 
 /// Most records of the sample.
 const SAMPLE_RECORDS: usize = 1000;
-/// Most bytes that one poll reads.
-const POLL_BYTES: usize = 16 << 20;
-/// Longest time for which the sample is read.
-const SAMPLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most records that the test feeds.
 const TEST_RECORDS: usize = 5;
 /// File of the sample if the user names none.
@@ -144,26 +140,23 @@ impl Origin {
 
     /// The first records, in the order they were read.
     fn read_sample(&self) -> Result<Vec<SampleRecord>> {
-        let connector = SourceConnector::from_options(&self.source_options())?;
-        let config =
-            SourceConfig { name: "init".to_owned(), connector, want_headers: false, want_keys: true };
-        let mut reader = Reader::open(&config, &BTreeMap::new())?;
-        reader.stop_at_end()?;
-        let (mut found, begun) = (Vec::new(), Instant::now());
-        while found.len() < SAMPLE_RECORDS && !reader.bounded_done() && begun.elapsed() < SAMPLE_TIMEOUT {
-            for records in reader.poll(SAMPLE_RECORDS, POLL_BYTES, Duration::from_millis(200))? {
-                for at in 0..records.len() {
-                    found.push(SampleRecord {
-                        key: records.keys.get(at).map(<[u8]>::to_vec),
-                        value: records.values.get(at).map(<[u8]>::to_vec),
-                        partition: records.partition,
-                    });
-                }
+        let mut found = Vec::new();
+        for records in read_sample("init", &self.source_options(), SAMPLE_RECORDS)? {
+            for at in 0..records.len() {
+                found.push(SampleRecord {
+                    key: records.keys.get(at).map(<[u8]>::to_vec),
+                    value: records.values.get(at).map(<[u8]>::to_vec),
+                    partition: records.partition,
+                });
             }
         }
         found.truncate(SAMPLE_RECORDS);
         if found.is_empty() {
-            return Err(mistake(format!("there are no records in {}", reader.topic())));
+            let place = match self {
+                Origin::Topic { topic, .. } => topic.clone(),
+                Origin::File(path) => path.display().to_string(),
+            };
+            return Err(mistake(format!("there are no records in {place}")));
         }
         Ok(found)
     }

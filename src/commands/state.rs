@@ -134,8 +134,9 @@ fn inspect_text(dir: &Path) -> Result<String> {
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         out.push_str(&format!("topology    {}\n", catalogue.topology));
         for (name, source) in &committed.progress.sources {
-            let parts: Vec<String> =
-                Outcome::ALL.iter().map(|o| format!("{} {}", source.outcomes[o.index()], o.name())).collect();
+            let parts: Vec<String> = Outcome::told(&source.outcomes)
+                .map(|o| format!("{} {}", source.outcomes[o.index()], o.name()))
+                .collect();
             out.push_str(&format!("source      {name}: {} read = {}\n", source.read, parts.join(" + ")));
             for (partition, at) in &source.partitions {
                 out.push_str(&format!(

@@ -7,8 +7,8 @@
 //! transaction does not end before its timeout, and grows again. Epochs published before are skipped, so
 //! the whole outbox may be passed again at a restart.
 //!
-//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as
-//! the broker accepts it (`stamps`). A topic that was deleted and created again since is refused (`reached`).
+//! Every record carries the headers `herald.topology` and `herald.epoch`, those that its chunk has (`herald.version`), and
+//! the commit's time, as far as the broker accepts it (`stamps`). A topic that was deleted and created again since is refused (`reached`).
 
 pub mod progress;
 pub(crate) mod reached;

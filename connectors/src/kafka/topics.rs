@@ -4,6 +4,11 @@
 //! and refused where it would lose or misplace records: by its cleanup policy, or by another number
 //! of partitions than was asked for. librdkafka's mock has no admin calls: it creates a topic when a
 //! producer asks for its metadata, and nothing is verified.
+//!
+//! [`layout`] compares whole layouts of topics with a cluster, which changes topics that exist, on the user's order alone.
+
+mod admin;
+pub mod layout;
 
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};

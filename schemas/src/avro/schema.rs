@@ -13,7 +13,9 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::{Value, json};
 
 use super::default_values::with_default;
+use super::personal::tags_of_fields;
 use crate::error::SchemaError;
+use crate::types::personal::{PersonalTag, take_tags, with_tags};
 use crate::types::relation::{is_jsonb, jsonb_field, timestamp, timestamptz, uuid_type};
 
 /// Returns the Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
@@ -98,9 +100,9 @@ pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
     };
     let mut open = HashSet::from([record.name.fullname(None)]);
     let mut columns = Vec::with_capacity(record.fields.len());
-    for field in &record.fields {
+    for (field, tags) in record.fields.iter().zip(tags_of_fields(record, names)) {
         let column = column_of_type(&field.name, &field.schema, names, &mut open);
-        columns.push(with_default(column, field, names));
+        columns.push(with_tags(with_default(column, field, names), &tags));
     }
     Ok(Schema::new(columns))
 }
@@ -108,12 +110,29 @@ pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
 /// Returns the columns of the rows in Debezium's events of this schema.
 pub fn columns_of_debezium(schema_json: &str) -> Result<Schema, SchemaError> {
     let event = columns_of_avro(schema_json)?;
-    match event.field_with_name("after").map(Field::data_type) {
-        Ok(DataType::Struct(columns)) => Ok(Schema::new(columns.clone())),
-        _ => {
-            Err(SchemaError::BadSchema("an event of Debezium's has a record in its field after".to_string()))
+    let after = event.field_with_name("after").ok().cloned().map(take_tags);
+    let Some((after, tags)) = after else { return Err(no_row_in_event()) };
+    let DataType::Struct(columns) = after.data_type() else { return Err(no_row_in_event()) };
+    let mut tagged = Vec::with_capacity(columns.len());
+    for column in columns {
+        let mut own: Vec<PersonalTag> = Vec::new();
+        for tag in &tags {
+            let path = tag.path.strip_prefix("after").unwrap_or_default().trim_start_matches('.');
+            let below = PersonalTag { path: path.to_owned(), kind: tag.kind };
+            let whole = PersonalTag { path: column.name().clone(), kind: tag.kind };
+            match path {
+                "" => own.push(whole),
+                path if whole.covers(path) => own.push(below),
+                _ => {}
+            }
         }
+        tagged.push(with_tags(column.as_ref().clone(), &own));
     }
+    Ok(Schema::new(tagged))
+}
+
+fn no_row_in_event() -> SchemaError {
+    SchemaError::BadSchema("an event of Debezium's has a record in its field after".to_string())
 }
 
 fn bad_schema(error: apache_avro::Error) -> SchemaError {
@@ -246,6 +265,31 @@ mod tests {
             schema.fields().iter().map(|f| format!("{} {}", f.name(), sql_type(f))).collect();
         assert_eq!(spelt, ["id BIGINT", "name VARCHAR"]);
         assert!(columns_of_debezium(r#"{"type":"record","name":"R","fields":[]}"#).is_err());
+    }
+
+    #[test]
+    fn attributes_tag_columns() {
+        let tags = |columns: &Schema| -> Vec<String> {
+            let fields = columns.fields().iter().map(|field| take_tags(field.as_ref().clone()));
+            let tags = fields.flat_map(|(plain, tags)| {
+                assert!(plain.metadata().keys().all(|key| key != "herald.personal"));
+                tags
+            });
+            tags.map(|tag| format!("{} {}", tag.path, tag.kind.map_or("", |kind| kind.word()))).collect()
+        };
+        let player = r#"{"type":"record","name":"P","fields":[
+          {"name":"id","type":"long"},
+          {"name":"puuid","type":["null","string"],"personal":"identifier"},
+          {"name":"friends","type":{"type":"array","items":{"type":"record","name":"F","fields":[
+            {"name":"name","type":"string","personal":"name"},{"name":"of","type":["null","P"]}]}}},
+          {"name":"note","type":"string","personal":"whatever"}]}"#;
+        let expected = ["puuid identifier", "friends[].name name", "friends[].of other", "note other"];
+        assert_eq!(tags(&columns_of_avro(player).unwrap()), expected);
+        let event = format!(
+            r#"{{"type":"record","name":"E","fields":[{{"name":"before","type":["null",{player}]}},
+              {{"name":"after","type":["null","P"]}},{{"name":"op","type":"string"}}]}}"#
+        );
+        assert_eq!(tags(&columns_of_debezium(&event).unwrap()), expected);
     }
 
     #[test]

@@ -90,18 +90,30 @@ pub enum Outcome {
     Decode,
     /// The record's time is below the watermark or the horizon.
     Late,
+    /// The record's row is that of a person who was erased.
+    Erased,
 }
+
+/// Records by outcome, in the order of [`Outcome::ALL`].
+pub type OutcomeCounts = [u64; Outcome::ALL.len()];
 
 impl Outcome {
     /// All outcomes, in the order of [`Outcome::index`].
-    pub const ALL: [Outcome; 6] = [
+    pub const ALL: [Outcome; 7] = [
         Outcome::Accepted,
         Outcome::Duplicate,
         Outcome::Superseded,
         Outcome::Constraint,
         Outcome::Decode,
         Outcome::Late,
+        Outcome::Erased,
     ];
+
+    /// Returns the outcomes to tell of some counts: all, but that of erased persons only where there are any.
+    pub fn told(counts: &OutcomeCounts) -> impl Iterator<Item = Outcome> + '_ {
+        let is_told = |outcome: &Outcome| *outcome != Outcome::Erased || counts[outcome.index()] > 0;
+        Outcome::ALL.into_iter().filter(is_told)
+    }
 
     /// Returns its index in counters and in the state; it never changes.
     pub const fn index(self) -> usize {
@@ -117,6 +129,7 @@ impl Outcome {
             Outcome::Constraint => "constraint",
             Outcome::Decode => "decode",
             Outcome::Late => "late",
+            Outcome::Erased => "erased",
         }
     }
 }

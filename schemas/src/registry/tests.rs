@@ -128,3 +128,40 @@ fn calls_from_async_code_are_safe() {
         drop(registry);
     });
 }
+
+#[test]
+fn subjects_are_compared_and_have_levels() {
+    let registry = registry(&serve(&[
+        (
+            "POST /subjects/t-value HTTP",
+            200,
+            r#"{"subject":"t-value","version":1,"id":7,"schema":"\"long\""}"#,
+        ),
+        ("POST /subjects/u-value HTTP", 404, r#"{"error_code":40403,"message":"Schema not found"}"#),
+        ("POST /subjects/v-value HTTP", 422, r#"{"error_code":42201,"message":"Invalid schema"}"#),
+        (
+            "POST /compatibility/subjects/t-value/versions?verbose=true ",
+            200,
+            r#"{"is_compatible":false,"messages":["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/2"]}"#,
+        ),
+        ("POST /compatibility/subjects/u-value/", 200, r#"{"is_compatible":true}"#),
+        ("POST /compatibility/subjects/new-value/", 404, r#"{"error_code":40401,"message":"none"}"#),
+        ("GET /config/t-value ", 200, r#"{"compatibilityLevel":"full"}"#),
+        ("GET /config/u-value ", 404, r#"{"error_code":40408,"message":"no level of its own"}"#),
+        ("PUT /config/a%2Fb%20c ", 200, r#"{"compatibility":"FULL"}"#),
+        ("PUT /config/u-value ", 403, r#"{"error_code":403,"message":"read only"}"#),
+    ]));
+    assert!(registry.is_registered("t-value", "\"long\"").unwrap());
+    assert!(!registry.is_registered("u-value", "\"long\"").unwrap());
+    assert!(matches!(registry.is_registered("v-value", "long"), Err(SchemaError::RegistryRefused { .. })));
+    assert!(matches!(registry.is_registered("w-value", "long"), Err(SchemaError::RegistryDown { .. })));
+    let why = registry.incompatibilities("t-value", "\"long\"").unwrap();
+    assert_eq!(why, ["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/2"]);
+    assert!(registry.incompatibilities("u-value", "\"long\"").unwrap().is_empty());
+    assert!(registry.incompatibilities("new-value", "\"long\"").unwrap().is_empty());
+    assert_eq!(registry.compatibility("t-value").unwrap().as_deref(), Some("FULL"));
+    assert_eq!(registry.compatibility("u-value").unwrap(), None);
+    registry.set_compatibility("a/b c", "FULL").unwrap();
+    let refused = registry.set_compatibility("u-value", "FULL").unwrap_err().to_string();
+    assert!(refused.ends_with("refuses the compatibility of subject \"u-value\": read only"), "{refused}");
+}

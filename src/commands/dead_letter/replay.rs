@@ -17,7 +17,7 @@ use schemas::types::time::parse_timestamp;
 
 use super::{parse_outcome, unknown_source};
 use crate::cli::{DeadLetterFilter, ReplayArgs, StatusFormat};
-use crate::commands::status::align_columns;
+use crate::commands::running::status::align_columns;
 use crate::exit::mistake;
 use crate::topology::{self, Network};
 

@@ -163,6 +163,13 @@ pub fn statement_clauses(tokens: &[Token<'_>], (begin, end): Part) -> Vec<(usize
         return with_level(query_clauses(tokens, (begin, end), false).0, 0);
     }
     let mut clauses = vec![(begin, 0)];
+    if word_at(tokens, begin) == "INSERT" {
+        let query = (begin + 1..end).find(|at| starts_query(tokens, *at));
+        if let Some(query) = query {
+            clauses.extend(with_level(query_clauses(tokens, (query, end), false).0, 1));
+        }
+        return clauses;
+    }
     if word_at(tokens, begin) != "CREATE" {
         return clauses;
     }

@@ -211,7 +211,11 @@ fn parse_objects(records: &[SampleRecord]) -> Result<Vec<Option<Map<String, Valu
         reason = reason.or(Some(told));
     }
     match reason {
-        Some(reason) if objects.iter().all(Option::is_none) => Err(reason),
+        Some(reason) if objects.iter().all(Option::is_none) => Err(format!(
+            "{reason}\n  init makes columns of JSON objects; to take records as they are, write a source of one \
+             column:\n  CREATE SOURCE name (body BYTEA) WITH (...) FORMAT PLAIN ENCODE BYTES, or (body VARCHAR) and \
+             ENCODE TEXT"
+        )),
         _ => Ok(objects),
     }
 }

@@ -11,11 +11,11 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataflows::plan::explain::failure;
 use dataflows::plan::formats::Format;
-use dataflows::plan::{Plan, Sink};
+use dataflows::plan::{Plan, Sink, Source};
 use dataflows::runtime::engine::{DeadLetter, Engine, Folded, SinkContent};
 use schemas::{Outcome, RowCodec, Rows};
 
-use super::table::{self, Shape, Table, row_texts};
+use super::table::{self, Shape, Table, row_texts, sent_texts};
 
 /// A kind of observable content, by its index in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +44,8 @@ impl Shapes {
     /// The shapes of a plan.
     pub fn of(plan: &Plan) -> Result<Shapes> {
         let mut shapes = BTreeMap::new();
-        for at in 0..plan.sources.len() {
-            shapes.insert(Observed::Outcomes(at), Shape::new(outcomes_schema(), &[]));
+        for (at, source) in plan.sources.iter().enumerate() {
+            shapes.insert(Observed::Outcomes(at), Shape::new(outcomes_schema(source), &[]));
         }
         let key = ["source", "partition", "offset"];
         shapes.insert(Observed::DeadLetters, Shape::new(dead_letters_schema(), &key));
@@ -101,8 +101,14 @@ fn schema_of(names: &[(&str, DataType)]) -> Schema {
     Schema::new(names.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
 }
 
-fn outcomes_schema() -> Schema {
-    let names = std::iter::once("read").chain(Outcome::ALL.map(Outcome::name));
+/// The outcomes that the records of a source may have.
+fn outcomes_of(source: &Source) -> impl Iterator<Item = Outcome> + '_ {
+    let may_be = |outcome: &Outcome| *outcome != Outcome::Erased || !source.erase_by.is_empty();
+    Outcome::ALL.into_iter().filter(may_be)
+}
+
+fn outcomes_schema(source: &Source) -> Schema {
+    let names = std::iter::once("read").chain(outcomes_of(source).map(Outcome::name));
     schema_of(&names.map(|name| (name, DataType::Int64)).collect::<Vec<_>>())
 }
 
@@ -167,10 +173,11 @@ impl Seen {
         for (at, source) in plan.sources.iter().enumerate() {
             let held = engine.progress().sources.get(&source.name).cloned().unwrap_or_default();
             let mut columns: Vec<ArrayRef> = Vec::new();
-            for count in std::iter::once(held.read).chain(held.outcomes) {
+            let counts = outcomes_of(source).map(|outcome| held.outcomes[outcome.index()]);
+            for count in std::iter::once(held.read).chain(counts) {
                 columns.push(Arc::new(Int64Array::from(vec![count as i64])));
             }
-            let batch = RecordBatch::try_new(Arc::new(outcomes_schema()), columns)?;
+            let batch = RecordBatch::try_new(Arc::new(outcomes_schema(source)), columns)?;
             picture.insert(Observed::Outcomes(at), Table::new(table::batch_rows(&batch)?));
         }
         picture.insert(Observed::DeadLetters, self.dead_letter_table(plan)?);
@@ -184,7 +191,10 @@ impl Seen {
         for (at, sink) in plan.sinks.iter().enumerate() {
             let schema = &plan.rels[sink.rel].schema;
             let held = self.folded.content(at);
-            picture.insert(Observed::Sink(at), Table::new(row_texts(schema, &held.rows())?));
+            picture.insert(
+                Observed::Sink(at),
+                Table::new(sent_texts(schema, &held.rows(), sink.pseudonyms.as_ref())?),
+            );
             let before = std::mem::replace(&mut self.before[at], held);
             let rows = sink_changes((sink, schema), &before, &self.before[at])?;
             picture.insert(Observed::Changes(at), Table::new(rows));
@@ -222,12 +232,12 @@ fn sink_changes(
                 rows.push(row);
             }
         }
-        return row_texts(schema, &rows);
+        return sent_texts(schema, &rows, sink.pseudonyms.as_ref());
     }
     let keys: BTreeSet<&Vec<u8>> = before.keyed.keys().chain(now.keyed.keys()).collect();
     let changed = |key: &&Vec<u8>| before.keyed.get(*key) != now.keyed.get(*key);
     let keys: Vec<&Vec<u8>> = keys.into_iter().filter(changed).collect();
-    let (old, new) = (held_texts(schema, &keys, before)?, held_texts(schema, &keys, now)?);
+    let (old, new) = (held_texts((sink, schema), &keys, before)?, held_texts((sink, schema), &keys, now)?);
     if sink.format == Format::Debezium {
         return Ok(old.iter().zip(&new).map(|(old, new)| debezium_text(old, new)).collect());
     }
@@ -235,19 +245,24 @@ fn sink_changes(
     for key in keys {
         packed.push(key);
     }
-    let named = row_texts(&schema.project(&sink.key)?, &packed)?;
+    let of_key = sink.pseudonyms.as_ref().map(|pseudonyms| pseudonyms.projected(&sink.key));
+    let named = sent_texts(&schema.project(&sink.key)?, &packed, of_key.as_ref())?;
     Ok(named.iter().zip(&new).map(|(key, value)| format!("{{\"key\":{key},\"value\":{value}}}")).collect())
 }
 
 /// The row of each key as JSON text; "null" where the content has none.
-fn held_texts(schema: &SchemaRef, keys: &[&Vec<u8>], held: &SinkContent) -> Result<Vec<String>> {
+fn held_texts(
+    (sink, schema): (&Sink, &SchemaRef),
+    keys: &[&Vec<u8>],
+    held: &SinkContent,
+) -> Result<Vec<String>> {
     let mut rows = Rows::new();
     for key in keys {
         if let Some(row) = held.keyed.get(*key) {
             rows.push(row);
         }
     }
-    let mut found = row_texts(schema, &rows)?.into_iter();
+    let mut found = sent_texts(schema, &rows, sink.pseudonyms.as_ref())?.into_iter();
     let mut texts = Vec::with_capacity(keys.len());
     for key in keys {
         texts.push(if held.keyed.contains_key(*key) {

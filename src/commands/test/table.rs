@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
-use schemas::{Encoder, JsonDecoder, JsonOptions, Records, RowCodec, Rows};
+use schemas::{Encoder, JsonDecoder, JsonOptions, Pseudonyms, Records, RowCodec, Rows};
 use serde_json::{Map, Value};
 
 /// Most rows that a difference shows; further ones are only counted.
@@ -68,6 +68,14 @@ fn parse_object(row: &str) -> Map<String, Value> {
 pub fn row_texts(schema: &Schema, rows: &Rows) -> Result<Vec<String>> {
     let columns = RowCodec::of(schema)?.decode(rows.iter())?;
     batch_rows(&RecordBatch::try_new(Arc::new(nullable_schema(schema)), columns)?)
+}
+
+/// Packed rows as JSON text, in their order, with pseudonyms in the place of values.
+pub fn sent_texts(schema: &Schema, rows: &Rows, pseudonyms: Option<&Pseudonyms>) -> Result<Vec<String>> {
+    match pseudonyms {
+        Some(pseudonyms) => row_texts(schema, &pseudonyms.apply_to_rows(&RowCodec::of(schema)?, rows)?),
+        None => row_texts(schema, rows),
+    }
 }
 
 /// Rows of a batch as JSON text, in their order.

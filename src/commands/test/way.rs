@@ -146,6 +146,9 @@ impl Run<'_> {
             let (_, records) = batch.get_or_insert_with(|| (*source, Records::new(record.partition)));
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             records.push(*offset, record.timestamp_ms, key.map(str::as_bytes), value.map(str::as_bytes));
+            for (name, value) in &record.headers {
+                records.headers.push(records.offsets.len() - 1, name, Some(value.as_bytes()));
+            }
             if cut == Cut::Row
                 && let Some((source, full)) = batch.take()
             {

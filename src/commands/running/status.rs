@@ -18,6 +18,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Deserialize)]
 struct Topology {
     name: String,
+    #[serde(default)]
+    version: Option<String>,
     sinks: Vec<Sink>,
     status: StatusReport,
 }
@@ -132,7 +134,8 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
         (sinks, 1) => format!("1 epoch waits to be published to {}", sinks.join(", ")),
         (sinks, n) => format!("{n} epochs wait to be published to {}", sinks.join(", ")),
     };
-    let _ = writeln!(out, "epoch {}, {published}\n", status.epoch);
+    let version = now.version.as_ref().map(|version| format!("version {version}\n")).unwrap_or_default();
+    let _ = writeln!(out, "epoch {}, {published}\n{version}", status.epoch);
     let mut rows =
         vec![["SOURCE", "READ/S", "ACCEPTED", "REJECTED", "LAG", "WATERMARK", "HELD BY"].map(str::to_owned)];
     for source in &status.sources {
@@ -183,7 +186,7 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
 }
 
 /// Rows as a table: columns of equal width, those of `numbers` aligned to the right.
-pub(super) fn align_columns<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> String {
+pub(crate) fn align_columns<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -210,7 +213,7 @@ mod tests {
     fn a_status_is_shown_with_rates_and_reasons() {
         let at = |accepted: u64| {
             parse_status(&serde_json::json!({
-                "name": "games", "sinks": [{"name": "out"}],
+                "name": "games", "version": "0123456789ab", "sinks": [{"name": "out"}],
                 "status": {"started": true, "epoch": 9, "published": 4, "broker_ok": true, "fatal": null,
                     "last_error": "the broker was away", "failing": {"rows": 2, "view": "ratios",
                     "message": "division by zero"}, "sources": [{"name": "matches", "lag": 3, "held_by": 1,
@@ -222,7 +225,8 @@ mod tests {
         assert_eq!(
             text,
             "games at http://127.0.0.1:7414: running\n\
-             epoch 9, 5 epochs wait to be published to out\n\n\
+             epoch 9, 5 epochs wait to be published to out\n\
+             version 0123456789ab\n\n\
              SOURCE   READ/S  ACCEPTED  REJECTED  LAG  WATERMARK             HELD BY\n\
              matches      10       120         2    3  2026-01-01T00:00:00Z  partition 1\n\n\
              matches rejected 2 late: herald dead-letter list --source matches --url http://127.0.0.1:7414\n\n\

@@ -14,6 +14,7 @@ use dataflows::sql::reference::{FunctionEntry, functions, statements, types};
 use crate::cli::Cli;
 use crate::metrics::Metrics;
 use crate::query::tables;
+use crate::serve::view_values::METRICS;
 
 /// Writes the pages into `dir`.
 ///
@@ -200,6 +201,10 @@ fn metrics_page() -> Result<String> {
             table_cell(&metric.help)
         );
     }
+    for (name, labels, help) in METRICS {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(page, "| `{name}` | gauge | {} | {} |", labels.join(", "), table_cell(help));
+    }
     Ok(page)
 }
 
@@ -322,14 +327,14 @@ fn types_page() -> Result<String> {
 
 /// The beginning of the page of statements.
 const STATEMENTS_HEAD: &str = "\
-A topology is a list of CREATE statements, each with a semicolon at its end. The examples of this page are one
-topology, in this order.
+A topology is a list of CREATE and INSERT statements, each with a semicolon at its end. The examples of this page are
+one topology, in this order.
 
 - In the grammar `[...]` may be left out, `{a | b}` is one of these, and `...` repeats the part before it. The
   clauses behind a list of columns stand in any order.
 - Words of SQL may be written in small letters. Names fold to lower case unless they stand in double quotes.
 - `-- text` to the end of the line and `/* text */` are comments.
-- OR REPLACE and IF NOT EXISTS are refused, as are ALTER, DROP and INSERT: a topology is the whole of its
+- OR REPLACE and IF NOT EXISTS are refused, as are ALTER, DROP, UPDATE and DELETE: a topology is the whole of its
   files.
 ";
 
