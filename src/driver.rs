@@ -8,6 +8,7 @@
 //! | publisher | copies the outbox to the sinks, in order | `publish` |
 //! | exporter | writes the outbox of exports to files, if there are any | `publish::exports` |
 //! | meter | exports the sizes of the state | `commit::meter` |
+//! | eraser | rewrites files that may hold erased persons | `publish::erasing` |
 //!
 //! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink slows the
 //! source. When any thread ends early, by an error, a panic or a plain return, the run ends with its reason
@@ -46,8 +47,8 @@ use dataflows::runtime::fill::{FillStep, PIECE_ROWS, Pacer};
 use dataflows::runtime::worker::{Command, Setup};
 use dataflows::source::progress::SourceHead;
 use fail::fail_point;
-use schemas::MemoryPart;
 use schemas::memory::Counted;
+use schemas::{MemoryPart, OutcomeCounts};
 use state::Store;
 
 use crate::exit::Interrupted;
@@ -60,6 +61,7 @@ use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
 use messages::{Channels, EpochHead, ToCommitter};
+use publish::erasing::EraserThread;
 use publish::exports::{Exporter, ExporterThread};
 use resends::Resends;
 pub use sources::SourceStatus;
@@ -149,7 +151,7 @@ pub struct Summary {
     /// The last committed epoch.
     pub epoch: u64,
     /// By source: records by outcome, in the order of `schemas::Outcome::ALL`.
-    pub outcomes: BTreeMap<String, [u64; 6]>,
+    pub outcomes: BTreeMap<String, OutcomeCounts>,
     /// Rows on which an expression of a view fails.
     pub failing: FailingRows,
 }
@@ -345,6 +347,7 @@ impl Driver {
         let (setup, owes) = ((self.setup.clone(), self.resends.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
         let meter = StateMeter::start(&fate, &self.setup, self.metrics.clone())?;
+        let eraser = EraserThread::start(&fate, &self.setup.store, &self.metrics)?;
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut channels = Channels { workers: inboxes, committer: to_committer, permits, ready };
         if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes)) {
@@ -360,6 +363,7 @@ impl Driver {
         let _ = publisher.join();
         exporter.join();
         meter.join();
+        eraser.join();
         drop(watchdog);
         if let Some(failure) = fate.take_error() {
             return Err(failure);
@@ -368,9 +372,17 @@ impl Driver {
             .into_iter()
             .collect::<Result<(), _>>()
             .map_err(|e| anyhow!("a worker ended abnormally: {e}"))?;
+        self.end_well()
+    }
+
+    /// Leaves the state ready for the next start.
+    fn end_well(&mut self) -> Result<Summary> {
         self.sources.commit_offsets();
         let committed = self.opened.store.meta();
         self.opened.store.flush()?;
+        if self.config.once {
+            publish::erasing::finish(&self.opened.store, &self.metrics, &|| self.handle.is_stopping())?;
+        }
         if self.config.once && self.handle.is_stopping() {
             let left = (!self.sources.all_read()).then(|| self.handle.status().total_lag());
             Interrupted::refuse_early_end(committed.epoch, left, self.pacer.is_some())?;
@@ -397,7 +409,7 @@ impl Driver {
     fn close_owed_epoch(&mut self, channels: &mut Channels, owes: bool) -> Result<u64> {
         let epoch = self.setup.start.epoch + 1;
         let begins = !self.setup.start.is_restored() && self.config.plan.has_initial_rows();
-        let edited = self.setup.state_tables.fill.is_some();
+        let edited = self.setup.state_tables.fill.is_some() || self.setup.filters_anew()?;
         if !(self.resends.is_due() || owes || begins || edited) {
             return Ok(epoch);
         }

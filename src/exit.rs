@@ -299,7 +299,10 @@ fn is_connector_mistake(error: &ConnectorError) -> bool {
 fn is_schema_mistake(error: &SchemaError) -> bool {
     matches!(
         error,
-        SchemaError::Config { .. } | SchemaError::RegistryRefused { .. } | SchemaError::NotFound(_)
+        SchemaError::Config { .. }
+            | SchemaError::Unreadable { .. }
+            | SchemaError::RegistryRefused { .. }
+            | SchemaError::NotFound(_)
     )
 }
 

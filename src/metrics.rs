@@ -95,6 +95,7 @@ pub struct Metrics {
     dead_letter_bytes: IntGauge,
     error_bytes: IntGauge,
     errors_not_kept: IntGauge,
+    unfinished_erasures: IntGauge,
     view_history: IntGaugeVec,
     fill_groups: IntGauge,
     broker_up: Gauge,
@@ -174,6 +175,7 @@ impl Metrics {
             build: gauge_vec("build_info", "1, with the program's version as a label.", &["version"])?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
             error_bytes: IntGauge::new("error_bytes", "Size of the table herald.errors.")?,
+            unfinished_erasures: erasures_gauge()?,
             errors_not_kept: IntGauge::new(
                 "errors_not_kept_rows",
                 "Rows that fail and are not kept in herald.errors, because it is full.",
@@ -187,10 +189,7 @@ impl Metrics {
                 "broker_reachable_boolean",
                 "1 while the brokers of all sources and sinks answer.",
             )?,
-            registry_open: Gauge::new(
-                "registry_circuit_open_boolean",
-                "1 while a schema registry does not answer and records wait for it.",
-            )?,
+            registry_open: registry_gauge()?,
         })
     }
 
@@ -217,6 +216,7 @@ impl Metrics {
             Box::new(self.dead_letter_bytes.clone()),
             Box::new(self.error_bytes.clone()),
             Box::new(self.errors_not_kept.clone()),
+            Box::new(self.unfinished_erasures.clone()),
             Box::new(self.view_history.clone()),
             Box::new(self.fill_groups.clone()),
             Box::new(self.broker_up.clone()),
@@ -394,6 +394,11 @@ impl Metrics {
         self.errors_not_kept.set(saturating_i64(not_kept));
     }
 
+    /// Sets the number of erased persons whose identity may still be in files.
+    pub fn set_unfinished_erasures(&self, erasures: u64) {
+        self.unfinished_erasures.set(saturating_i64(erasures));
+    }
+
     /// Sets the bytes of the changes of a view that are kept.
     pub fn set_view_history(&self, view: &str, bytes: u64) {
         self.view_history.with_label_values(&[view]).set(saturating_i64(bytes));
@@ -478,6 +483,18 @@ fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec>
 
 fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
     Ok(IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// Creates the gauge of the schema registries.
+fn registry_gauge() -> Result<Gauge> {
+    let about = "1 while a schema registry does not answer and records wait for it.";
+    Ok(Gauge::new("registry_circuit_open_boolean", about)?)
+}
+
+/// Creates the gauge of erasures that are not finished.
+fn erasures_gauge() -> Result<IntGauge> {
+    let about = "Erased persons whose identity may still be in files of the state.";
+    Ok(IntGauge::new("unfinished_erasures_number", about)?)
 }
 
 /// Creates the gauge of the views' histories.

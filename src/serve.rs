@@ -23,6 +23,7 @@ mod lookup;
 mod queries;
 mod subscribe;
 pub(crate) mod tls;
+pub(crate) mod view_values;
 
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -295,10 +296,20 @@ async fn readyz(State(served): Shared) -> Response {
 async fn metrics(State(served): Shared) -> Response {
     served.metrics.serving().set_descriptors(descriptors::count_open(), descriptors::soft_limit());
     let shared = served.clone();
-    let measure = move || shared.metrics.measure_memory(shared.handle.store().as_deref());
-    // A measurement that fails leaves the last one.
-    let _ = tokio::task::spawn_blocking(measure).await;
-    match served.metrics.text() {
+    let measure = move || {
+        shared.metrics.measure_memory(shared.handle.store().as_deref());
+        view_values::text(&shared)
+    };
+    // A measurement that fails leaves the last one, and views that cannot be read are left out.
+    let views = match tokio::task::spawn_blocking(measure).await {
+        Ok(Ok(views)) => views,
+        Ok(Err(error)) => {
+            tracing::warn!("views are not among the metrics: {error:#}");
+            String::new()
+        }
+        Err(_) => String::new(),
+    };
+    match served.metrics.text().map(|text| text + &views) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
@@ -315,6 +326,7 @@ async fn topology(State(served): Shared) -> Response {
     }
     axum::Json(json!({
         "name": served.name,
+        "version": plan.version,
         "sources": sources,
         "views": views,
         "sinks": sinks,

@@ -65,7 +65,7 @@ impl Variables {
     }
 
     /// The value of a variable in `files`.
-    fn value_of(&self, name: &str, files: &[SqlFile]) -> Option<String> {
+    pub(crate) fn value_of(&self, name: &str, files: &[SqlFile]) -> Option<String> {
         if self.environment
             && let Ok(value) = std::env::var(name)
         {
@@ -160,7 +160,7 @@ pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network)
     let columns_of = |create: &CreateRelation| columns::columns_of(create, network);
     let failed = |errors| Error::new(SqlMistakes::new(errors, files));
     let plan = sql::compile(files, &env, &read_file, &columns_of).map_err(failed)?;
-    let refused = refused_options(&plan);
+    let refused = refused_options(&plan, variables.stand_ins);
     if refused.is_empty() {
         return Ok(Arc::new(plan));
     }
@@ -196,12 +196,13 @@ struct Refusal {
 }
 
 /// The invalid options of each source and sink.
-fn refused_options(plan: &Plan) -> Vec<Refusal> {
+fn refused_options(plan: &Plan, in_test: bool) -> Vec<Refusal> {
     let mut refused = Vec::new();
     for source in &plan.sources {
         let mut own = Refusals { owner: &source.name, found: &mut refused };
         own.add(OptionClause::With, refused_by_connector(&source.options, SourceConnector::from_options));
-        if let Some(error) = lines_are_json(&source.options, source.encoding) {
+        let whole = source.encoding.is_whole();
+        if let Some(error) = lines_are_json(&source.options, source.encoding).filter(|_| !whole) {
             own.add(OptionClause::With, vec![error]);
             continue;
         }
@@ -214,6 +215,12 @@ fn refused_options(plan: &Plan) -> Vec<Refusal> {
     for sink in &plan.sinks {
         let mut own = Refusals { owner: &sink.name, found: &mut refused };
         own.add(OptionClause::With, refused_by_connector(&sink.options, SinkConnector::from_options));
+        if let Some(pseudonyms) = &sink.pseudonyms
+            && pseudonyms.key.is_short()
+            && !in_test
+        {
+            own.add(OptionClause::With, vec![short_key()]);
+        }
         let mut encodings = [sink.encoding, sink.key_encoding].into_iter();
         if let Some(error) = encodings.find_map(|encoding| lines_are_json(&sink.options, encoding)) {
             own.add(OptionClause::With, vec![error]);
@@ -260,6 +267,14 @@ fn refused_by_connector<C>(
         }
     }
     refused
+}
+
+/// The error for a key of pseudonyms that could be guessed. Tests have a key of their own.
+fn short_key() -> ConnectorError {
+    ConnectorError::Config {
+        option: "pseudonym.key".to_owned(),
+        message: "has fewer than 32 bytes: take random ones, as `openssl rand -hex 32` prints".to_owned(),
+    }
 }
 
 /// The error for a file in another encoding: its lines are JSON.
@@ -368,6 +383,8 @@ fn describe_statement(statement: &Statement, clause: OptionClause) -> (&'static 
         }
         Statement::View(view) => ("view", &view.name, &view.with, None),
         Statement::Sink(sink) => ("sink", &sink.name, &sink.with, Some((&sink.encode, &sink.key_encode))),
+        Statement::Declared(view) => ("view", &view.name, &view.with, None),
+        Statement::Insert(insert) => return ("insertion into", &insert.into, &[]),
         Statement::Index(index) => return ("index", &index.name, &[]),
     };
     let items = match (clause, encodes) {
@@ -471,6 +488,46 @@ mod tests {
             "{wrong:?}"
         );
         assert!(sink("JSON (timestamp.unit = 's')")[0].contains("option timestamp.unit: is not known"));
+    }
+
+    #[test]
+    fn pseudonyms_need_text_and_a_long_key() {
+        let sink = |options: &str, variables: &Variables| {
+            let text = format!(
+                "CREATE SOURCE s (a INT, b VARCHAR, u UUID, j JSONB) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
+                CREATE SINK k FROM s WITH ({options}, connector = 'blackhole') FORMAT PLAIN ENCODE JSON;"
+            );
+            mistakes(&text, variables)
+        };
+        let key =
+            Variables::only(&[("KEY", "0123456789abcdef0123456789abcdef"), ("SHORT", "hunter2hunter2")]);
+        assert!(sink("pseudonyms = 'b', pseudonym.key = '${KEY}'", &key).is_empty());
+        let refused = [
+            (
+                "pseudonyms = 'b'",
+                "t.sql:2:44: pseudonyms without pseudonym.key\n  add pseudonym.key = '${HERALD",
+            ),
+            ("pseudonym.key = '${KEY}'", "t.sql:2:44: pseudonym.key without pseudonyms"),
+            ("pseudonyms = 'c', pseudonym.key = '${KEY}'", "t.sql:2:44: pseudonyms: there is no column c"),
+            (
+                "pseudonyms = 'a', pseudonym.key = '${KEY}'",
+                "t.sql:2:44: pseudonyms: column a is INT, and only VARCHAR",
+            ),
+            ("pseudonyms = 'u', pseudonym.key = '${KEY}'", "CAST(u AS VARCHAR) AS u"),
+            ("pseudonyms = 'j', pseudonym.key = '${KEY}'", "column j is JSONB"),
+            (
+                "pseudonyms = 'b', pseudonym.key = '${SHORT}'",
+                "t.sql:2:62: sink k: option pseudonym.key: has fewer than 32",
+            ),
+        ];
+        for (options, part) in refused {
+            let told = sink(options, &key);
+            assert!(told.len() == 1 && told[0].contains(part), "{options}: {told:?}");
+            assert!(!told[0].contains("hunter2") && !told[0].contains("0123456789"), "{told:?}");
+        }
+        // A test needs no key: it has one of its own.
+        let test = Variables::only(&[]).with_stand_ins();
+        assert!(sink("pseudonyms = 'b', pseudonym.key = '${KEY}'", &test).is_empty());
     }
 
     #[test]

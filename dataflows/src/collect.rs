@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use schemas::memory::{HeapBytes, vector_bytes};
-use schemas::{Blobs, MemoryPart, MemoryShare, Outcome, Ownership, Rows, stored_key};
+use schemas::{Blobs, MemoryPart, MemoryShare, Outcome, OutcomeCounts, Ownership, Rows, stored_key};
 use state::RowChanges;
 
 use crate::error::RunError;
 use crate::runtime::fill::FillStep;
+use crate::source::erasure::{Order, RowsTaken};
 
 /// Collector shared by the operators of a worker.
 pub type Shared = Rc<RefCell<Collector>>;
@@ -30,7 +31,7 @@ pub struct EpochOut {
     /// Consolidated deltas by sink.
     pub sinks: BTreeMap<usize, SinkDelta>,
     /// Records by source and outcome.
-    pub outcomes: BTreeMap<usize, [u64; 6]>,
+    pub outcomes: BTreeMap<usize, OutcomeCounts>,
     /// Work done by operator: rows touched.
     pub touched: BTreeMap<String, u64>,
     /// Updates that each arrangement of this worker holds.
@@ -44,6 +45,10 @@ pub struct EpochOut {
     pub errors: (Rows, Vec<i64>),
     /// The step of a filling that the epoch takes, the same on all workers.
     pub fill: Option<FillStep>,
+    /// Orders to erase persons that this worker has read.
+    pub orders: Vec<Order>,
+    /// Rows of tables that erased persons were taken from.
+    pub rows_taken: RowsTaken,
     /// Memory of the rows that were fed and wait for the dataflow; of the changes, once they are complete.
     memory: MemoryShare,
 }

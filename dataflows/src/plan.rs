@@ -52,7 +52,9 @@ use window::Window;
 
 use crate::mistake::SqlError;
 use formats::{Encoding, Format, IncludeKind};
+use schemas::types::personal::PersonalTag;
 use sources::SecondReading;
+use sources::erase_path::ErasePath;
 use state_role::StateRole;
 
 /// Index of a relation in [`Plan::rels`].
@@ -79,6 +81,8 @@ pub struct Plan {
     pub warnings: Vec<SqlError>,
     /// Sources that are read a second time, for the additions of an edit.
     pub again: Option<Box<SecondReading>>,
+    /// Fingerprint of the text as a whole, also where a second reading is added: what views and sinks send is of it.
+    pub version: String,
 }
 
 /// Bound below which rows are final: after an epoch no row is inserted or retracted whose time in
@@ -455,6 +459,12 @@ pub struct Source {
     pub options: BTreeMap<String, String>,
     /// The topic of dead letters, from `dead_letter.topic`.
     pub dead_letter_topic: Option<String>,
+    /// Paths of personal data: tags of the option `personal`, and of the Avro schema that defines the columns.
+    pub personal: Vec<PersonalTag>,
+    /// Of a table of orders to erase persons: the position of the column that names the person, from `erase`.
+    pub erases: Option<usize>,
+    /// Paths to the values that name persons, from `erase.by`.
+    pub erase_by: Vec<ErasePath>,
 }
 
 /// Origin of a source column.
@@ -530,6 +540,8 @@ pub struct View {
     pub indexes: Vec<ViewIndex>,
     /// Bounds on the changes that the state keeps for those who follow the view; None keeps none.
     pub history: Option<History>,
+    /// Columns whose values are exported as metrics, labelled by all others.
+    pub metrics: Vec<usize>,
     /// Sources by index in [`Plan::sources`], and their lags in microseconds: windows that end at or before
     /// every source's watermark less its lag are final. None if no row of the view is ever final.
     pub final_marks: Option<Vec<(usize, i64)>>,
@@ -563,6 +575,8 @@ pub struct Sink {
     pub key_encode_options: BTreeMap<String, String>,
     /// Key columns: UPSERT's primary key, DEBEZIUM's, or PLAIN's `key`. Empty for none.
     pub key: Vec<usize>,
+    /// The columns that leave as pseudonyms, if any do.
+    pub pseudonyms: Option<schemas::Pseudonyms>,
     /// The name of the Avro record: that of the view, or one that is given.
     pub record_name: String,
     /// WITH options left for the connector.

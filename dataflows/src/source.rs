@@ -7,6 +7,8 @@
 //! [`progress`] adds up. [`watermark`] has the formula of watermarks.
 
 pub mod decoder;
+pub mod erasure;
+mod evaluate;
 pub mod held;
 pub mod ingest;
 pub mod progress;

@@ -35,8 +35,8 @@ pub use crate::mistake::{Mistake, SqlError};
 pub use bind::ColumnsOf;
 pub use compile::compile;
 pub use parse::bounds::{bounded, same_tokens};
-pub use parse::parse;
 pub use parse::walk::{walk_expr, walk_query};
+pub use parse::{parse, parse_topics};
 
 /// Tables of the dialect, for the reference pages of the documentation.
 pub mod reference {

@@ -6,6 +6,7 @@
 //! publisher, and a permit returns to the driver. The first failure of any thread ends the run; nothing of
 //! the failed epoch, or of a later one, is committed.
 
+mod erasures;
 pub mod meter;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use fail::fail_point;
 use schemas::memory::vector_bytes;
-use schemas::{MemoryPart, MemoryShare, OutChunk, Outcome};
+use schemas::{Digest, MemoryPart, MemoryShare, OutChunk, Outcome};
 use state::{Commit, Measured, OutboxChunk, Progress};
 
 use super::DriverHandle;
@@ -113,9 +114,11 @@ impl Committer {
         let mut assembled = assembler.assemble(&self.setup, (epoch, commit_ms), &head.sources, workers)?;
         self.export_metrics(&assembled, assembler.progress(), commit_ms);
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
+        let identities = std::mem::take(&mut assembled.identities);
         let commit = &mut assembled.commit;
+        erasures::forget_dead_letters(&self.setup.store, commit, &mut dead, &identities)?;
         let mut rejected = self.dead_chunks(&dead);
-        rejected.extend(self.bound_error_table(commit)?);
+        rejected.extend(self.bound_error_table(commit, &identities)?);
         if !rejected.is_empty() {
             chunks.entry(0).or_default().append(&mut rejected);
         }
@@ -124,9 +127,11 @@ impl Committer {
         commit.measured = Some(measured);
         fail_point!("commit.gathered");
         let begun = Instant::now();
+        let erased = assembled.commit.erasures.clone();
         let written = self.setup.store.commit(assembled.commit);
         let output = written.with_context(|| format!("epoch {epoch} was not committed"))?;
         self.metrics.observe_commit(epoch, begun.elapsed());
+        erasures::tell_committed(&erased);
         show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.set_epoch(epoch);
@@ -213,12 +218,17 @@ impl Committer {
 
     /// Applies the error table's size bound to its changes in the commit. Returns the changes that are kept,
     /// as chunks of the outbox.
-    fn bound_error_table(&mut self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
+    fn bound_error_table(
+        &mut self,
+        commit: &mut Commit,
+        identities: &BTreeMap<Digest, Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>> {
         let table_id = self.setup.state_tables.errors;
-        if commit.counts.iter().all(|counts| counts.table_id != table_id) {
+        if commit.counts.iter().all(|counts| counts.table_id != table_id) && identities.is_empty() {
             return Ok(Vec::new());
         }
-        let kept = self.setup.store.bound_counts(table_id, &commit.counts)?;
+        let mut kept = self.setup.store.bound_counts(table_id, &commit.counts)?;
+        erasures::forget_errors((&self.setup.store, table_id), commit, &mut kept, identities)?;
         let chunks = self.failures.chunks(&kept)?;
         if kept.totals.not_kept > 0 && self.setup.store.bounded_totals(table_id)?.not_kept == 0 {
             tracing::warn!(
@@ -254,7 +264,8 @@ impl Committer {
     /// The dead letters whose source has a dead-letter topic, as chunks of the outbox.
     fn dead_chunks(&self, dead: &[DeadLetter]) -> Vec<Vec<u8>> {
         let (mut chunks, mut open) = (Vec::new(), OutChunk::new());
-        for dead_letter in dead {
+        // One without its bytes could not be replayed; the table has it.
+        for dead_letter in dead.iter().filter(|dead_letter| !dead_letter.is_erased()) {
             if let Some(topic) = self.dead_letters.get(&dead_letter.source) {
                 dead_letter.push_to(&mut open, topic);
             }

@@ -20,7 +20,7 @@ use connectors::{SinkConnector, murmur2_partition};
 use dataflows::collect::{EpochOut, SinkDelta};
 use dataflows::plan::formats::{Encoding, Format};
 use dataflows::plan::{Plan, Sink};
-use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, stored_key};
+use schemas::{Blobs, Encoder, OutChunk, OutRecord, Pseudonyms, Registry, RowCodec, Rows, stored_key};
 
 /// Time for which a start waits for a schema registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,7 +69,13 @@ impl Target {
 /// The encoders of all sinks of a topology.
 pub struct Outputs {
     sinks: Vec<(Target, Encoder, Option<Encoder>)>,
+    /// The version of the running text.
+    version: String,
 }
+
+/// Header of the records of Kafka sinks with the version of the text that made them: an outbox may hold epochs of an
+/// earlier text than the one that publishes them. Records of a chunk share it.
+const VERSION_HEADER: &str = "herald.version";
 
 /// The encoders of a sink's values and, if it has a key, of its keys.
 pub type Encoders = (Encoder, Option<Encoder>);
@@ -102,10 +108,11 @@ pub fn sink_encoders(plan: &Plan, connectors: &[SinkConnector]) -> Result<Vec<En
 }
 
 impl Outputs {
-    /// Joins the target of each sink with its encoders.
-    pub fn new(targets: Vec<Target>, encoders: Vec<Encoders>) -> Outputs {
+    /// Joins the target of each sink with its encoders. `version` is that of the running text.
+    pub fn new(targets: Vec<Target>, encoders: Vec<Encoders>, version: &str) -> Outputs {
         let sinks = targets.into_iter().zip(encoders);
-        Outputs { sinks: sinks.map(|(target, (value, key))| (target, value, key)).collect() }
+        let sinks = sinks.map(|(target, (value, key))| (target, value, key)).collect();
+        Outputs { sinks, version: version.to_owned() }
     }
 
     /// Creates the encoder of one worker.
@@ -200,7 +207,7 @@ impl SinkEncoder<'_> {
             let target = &self.outputs.sinks[at].0;
             let Some(number) = target.number() else { continue };
             if let Target::Export { mode, .. } = target {
-                let packed = export_chunks(*mode, &delta);
+                let packed = self.with_pseudonyms(at, delta).and_then(|delta| export_chunks(*mode, &delta));
                 let (packed, records) =
                     packed.with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
                 self.records += records;
@@ -211,23 +218,25 @@ impl SinkEncoder<'_> {
                 .encode_messages(at, &delta)
                 .with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
             let chunk = chunks.entry(number).or_default();
+            let mut record = OutRecord::default();
+            if matches!(target, Target::Kafka { .. }) {
+                record.headers.push((VERSION_HEADER, self.outputs.version.as_bytes()));
+            }
             for row in 0..messages.values.len() {
                 let key = messages.keys.as_ref().and_then(|keys| keys.get(row));
                 let value = messages.values.get(row);
-                match target {
-                    Target::Kafka { topic, partitions, max_bytes } => {
-                        let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-                        if size > *max_bytes {
-                            report_oversized(sink, (size, *max_bytes), key, out, errors)?;
-                            continue;
-                        }
-                        // As Kafka's own clients partition: by the key, or by the value of a record without
-                        // one.
-                        let partition = murmur2_partition(key.or(value).unwrap_or_default(), *partitions);
-                        chunk.push(&OutRecord { topic, partition, key, value, headers: vec![] });
+                if let Target::Kafka { topic, partitions, max_bytes } = target {
+                    let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+                    if size > *max_bytes {
+                        report_oversized(sink, (size, *max_bytes), key, out, errors)?;
+                        continue;
                     }
-                    _ => chunk.push(&OutRecord { topic: "", partition: 0, key, value, headers: vec![] }),
+                    // As Kafka's own clients partition: by the key, or by the value of a record without one.
+                    record.topic = topic;
+                    record.partition = murmur2_partition(key.or(value).unwrap_or_default(), *partitions);
                 }
+                (record.key, record.value) = (key, value);
+                chunk.push(&record);
                 self.records += 1;
                 if chunk.len_bytes() >= CHUNK_BYTES {
                     let full = std::mem::replace(chunk, OutChunk::new());
@@ -247,6 +256,13 @@ impl SinkEncoder<'_> {
         std::mem::take(&mut self.records)
     }
 
+    /// The changes of an export with pseudonyms in the place of values.
+    fn with_pseudonyms(&self, at: usize, delta: SinkDelta) -> Result<SinkDelta> {
+        let Some(pseudonyms) = &self.plan.sinks[at].pseudonyms else { return Ok(delta) };
+        let rows = pseudonyms.apply_to_rows(&self.codecs[at].0, &delta.rows)?;
+        Ok(SinkDelta { rows, ..delta })
+    }
+
     /// Encodes the keys and values of one sink's messages.
     fn encode_messages(&self, at: usize, delta: &SinkDelta) -> Result<Messages> {
         let (sink, (_, encoder, key_encoder)) = (&self.plan.sinks[at], &self.outputs.sinks[at]);
@@ -262,7 +278,7 @@ impl SinkEncoder<'_> {
                     plain.push(row);
                 }
             }
-            let batch = decode_rows(rows, &plain, schema)?;
+            let batch = decode_rows(rows, &plain, schema, sink.pseudonyms.as_ref())?;
             let keys = match key_encoder {
                 Some(encoder) => Some(encoder.encode(&make_nullable(batch.project(&sink.key)?)?)?),
                 None => None,
@@ -284,12 +300,13 @@ impl SinkEncoder<'_> {
             }
         }
         let key_schema: SchemaRef = Arc::new(schema.project(&sink.key)?);
-        let key_batch = decode_rows(keys, &key_rows, &key_schema)?;
+        let of_key = sink.pseudonyms.as_ref().map(|pseudonyms| pseudonyms.projected(&sink.key));
+        let key_batch = decode_rows(keys, &key_rows, &key_schema, of_key.as_ref())?;
         let keys = match key_encoder {
             Some(encoder) => Some(encoder.encode(&key_batch)?),
             None => None,
         };
-        let batch = decode_rows(rows, &delta.rows, schema)?;
+        let batch = decode_rows(rows, &delta.rows, schema, sink.pseudonyms.as_ref())?;
         let values = match sink.format {
             Format::Debezium => encoder.encode(&debezium_batch(sink, &batch, schema, (before, after))?)?,
             _ => encode_upserts(encoder, &batch, &after)?,
@@ -414,9 +431,17 @@ fn take_structs(batch: &RecordBatch, schema: &SchemaRef, rows: &[Option<u32>]) -
     Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
 }
 
-/// Unpacks rows into a batch whose columns are all nullable.
-fn decode_rows(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = codec.decode(rows.iter())?;
+/// Unpacks rows into a batch whose columns are all nullable, with pseudonyms in the place of values.
+fn decode_rows(
+    codec: &RowCodec,
+    rows: &Rows,
+    schema: &SchemaRef,
+    pseudonyms: Option<&Pseudonyms>,
+) -> Result<RecordBatch> {
+    let mut columns = codec.decode(rows.iter())?;
+    if let Some(pseudonyms) = pseudonyms {
+        pseudonyms.apply(&mut columns)?;
+    }
     Ok(RecordBatch::try_new(nullable_schema(schema), columns)?)
 }
 

@@ -107,7 +107,7 @@ pub fn state_and_targets(
         reached = check.store_topics(&store)?;
     }
     fail_point!("recover.topics.after");
-    let outputs = Arc::new(Outputs::new(targets.clone(), encoders));
+    let outputs = Arc::new(Outputs::new(targets.clone(), encoders, &config.plan.version));
     let mut kafka = None;
     if let Some(wanted) = publisher {
         let wanted = PublisherConfig { state_id: store.state_id().to_owned(), reached, superseded, ..wanted };
@@ -251,7 +251,9 @@ fn open_state(config: &DriverConfig, create: bool) -> Result<Arc<Store>, StateEr
 
 fn store_options(config: &DriverConfig, create: bool) -> StoreOptions {
     let within = Budget::of(config.memory).store_options();
-    StoreOptions { create, topology: Some(config.name.clone()), ..within }
+    let erases =
+        config.plan.sources.iter().any(|source| source.erases.is_some() || !source.erase_by.is_empty());
+    StoreOptions { create, topology: Some(config.name.clone()), erases, ..within }
 }
 
 /// Looks at the sinks' topics and files. `held` is the state that the run continues, with its tables.

@@ -5,6 +5,7 @@
 //! ends the run, with the outbox kept. Exports keep their epochs in the outbox for longer, and have a thread of their
 //! own (`exports`).
 
+pub mod erasing;
 pub mod exports;
 pub mod settled;
 

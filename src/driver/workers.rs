@@ -124,8 +124,8 @@ fn run_worker(
 /// A rejected record as a dead letter.
 fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Rejected) -> DeadLetter {
     let source = &setup.plan.sources[source];
-    let at = rejected.record as usize;
-    DeadLetter {
+    let (at, erased) = (rejected.record as usize, rejected.erased);
+    let dead_letter = DeadLetter {
         topic: source_origin(&source.options),
         partition: records.partition,
         offset: records.offsets[at],
@@ -138,7 +138,8 @@ fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Reject
         key: records.keys.get(at).map(<[u8]>::to_vec),
         value: records.values.get(at).map(<[u8]>::to_vec),
         headers: KeptHeaders::of_record(&records.headers, at),
-    }
+    };
+    if erased { dead_letter.without_payload(&[]) } else { dead_letter }
 }
 
 /// The origin of a source's records in dead letters and messages: its topic, path, or connector.

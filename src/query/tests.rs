@@ -158,6 +158,9 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         bounded: None,
         measured: Some(measured),
         edited: None,
+        erasures: Default::default(),
+        erase_paths: Default::default(),
+        replaced_dead_letters: Default::default(),
     })?;
     Ok((dir, store))
 }
@@ -184,7 +187,7 @@ fn clicks() -> SourceProgress {
     SourceProgress {
         partitions: [(0, first), (1, PartitionProgress::default())].into(),
         watermark_us: Some(1_500_000),
-        outcomes: [4, 1, 1, 1, 1, 1],
+        outcomes: [4, 1, 1, 1, 1, 1, 0],
         read: 9,
         ..SourceProgress::default()
     }
@@ -378,7 +381,8 @@ fn names_and_types_are_those_of_sql() -> Result<()> {
         "table_catalog,table_schema,table_name,table_type\n\
          herald,public,champions,MATERIALIZED VIEW\nherald,public,flags,MATERIALIZED VIEW\n\
          herald,herald,arrangements,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n\
-         herald,herald,epochs,SYSTEM TABLE\nherald,herald,errors,SYSTEM TABLE\nherald,herald,indexes,SYSTEM TABLE\n\
+         herald,herald,epochs,SYSTEM TABLE\nherald,herald,erasures,SYSTEM TABLE\n\
+         herald,herald,errors,SYSTEM TABLE\nherald,herald,indexes,SYSTEM TABLE\n\
          herald,herald,sessions,SYSTEM TABLE\nherald,herald,sinks,SYSTEM TABLE\n\
          herald,herald,sources,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\n"
     );

@@ -175,7 +175,7 @@ fn read_of(source: &SourceStatus) -> i64 {
 fn counts_text(source: &SourceStatus, summary: &Summary) -> String {
     let of = |outcome| count_of(source, outcome);
     let invalid = of(Outcome::Constraint) + of(Outcome::Decode);
-    let columns = [
+    let mut columns = vec![
         ("READ", read_of(source) as u64),
         ("ACCEPTED", of(Outcome::Accepted)),
         ("DUPLICATE", of(Outcome::Duplicate)),
@@ -183,6 +183,9 @@ fn counts_text(source: &SourceStatus, summary: &Summary) -> String {
         ("INVALID", invalid),
         ("LATE", of(Outcome::Late)),
     ];
+    if of(Outcome::Erased) > 0 {
+        columns.push(("ERASED", of(Outcome::Erased)));
+    }
     let width = source.name.len().max("SOURCE".len());
     let (mut head, mut row) = (format!("{:<width$}", "SOURCE"), format!("{:<width$}", source.name));
     for (name, count) in columns {

@@ -384,20 +384,19 @@ fn sends_word(sends: &Sends) -> &'static str {
 }
 
 /// A text in lines of at most [`WIDTH`] columns; those behind the first are indented. Its first spaces stay.
-fn wrapped(text: &str, indent: usize) -> String {
-    let (mut out, mut line) = (String::new(), String::new());
-    for word in text.trim_end().split(' ') {
-        if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+pub fn wrapped(text: &str, indent: usize) -> String {
+    let words = text.trim();
+    let (mut out, mut line) = (String::new(), " ".repeat(text.trim_end().len() - words.len()));
+    for word in words.split(' ') {
+        let begun = !line.trim().is_empty();
+        if begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
             out.push_str(line.trim_end());
             out.push('\n');
             line = " ".repeat(indent);
-            line.push_str(word);
-        } else {
-            if !out.is_empty() || !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+        } else if begun {
+            line.push(' ');
         }
+        line.push_str(word);
     }
     out.push_str(line.trim_end());
     out.push('\n');

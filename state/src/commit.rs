@@ -8,6 +8,8 @@
 pub(crate) mod draft;
 pub(crate) mod epochs;
 
+use std::collections::BTreeMap;
+
 use fail::fail_point;
 use rocksdb::{WriteBatch, WriteOptions};
 use schemas::{Blobs, Rows};
@@ -18,6 +20,7 @@ use crate::progress::{Committed, Progress};
 use crate::store::Store;
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
 use crate::store::edition::Edited;
+use crate::store::erasures::Erasure;
 use crate::store::history::{EpochChanges, ViewChanges};
 use crate::{outbox, table};
 use draft::Draft;
@@ -49,6 +52,12 @@ pub struct Commit {
     pub measured: Option<Measured>,
     /// The catalogue of an edited topology, which replaces the held one with this epoch.
     pub edited: Option<Edited>,
+    /// Receipts of the persons erased in this epoch.
+    pub erasures: Vec<Erasure>,
+    /// The paths by which each table is filtered from this epoch on, where they are others than before.
+    pub erase_paths: Option<BTreeMap<String, String>>,
+    /// Dead letters that are replaced by others without an erased person's bytes, by their sequence numbers.
+    pub replaced_dead_letters: BTreeMap<u64, Vec<u8>>,
 }
 
 /// New totals of keys of one state table. Of a key given twice the last value counts.
@@ -125,7 +134,13 @@ impl Store {
         if let Some(totals) = &commit.bounded {
             self.put_meta_json(&mut draft.batch, BOUNDED_KEY, totals)?;
         }
-        let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
+        let mut held = dead.clone();
+        self.replace_dead_letters(&mut draft.batch, &mut held, &commit.replaced_dead_letters)?;
+        let totals = self.add_dead_letters(&mut draft.batch, &held, &commit.dead_letters)?;
+        self.put_erasures(&mut draft.batch, &commit.erasures)?;
+        if let Some(paths) = &commit.erase_paths {
+            self.put_erase_paths(&mut draft.batch, paths)?;
+        }
         let (epoch, commit_ms) = (commit.epoch, commit.commit_ms);
         let changes = EpochChanges { epoch, commit_ms, changes: commit.changes };
         let histories = self.add_histories(&mut draft.batch, changes)?;
@@ -148,6 +163,7 @@ impl Store {
             *self.lock_histories() = histories;
         }
         self.set_committed(committed);
+        self.note_unfinished(&commit.erasures);
         if let Some(edited) = &commit.edited {
             self.set_table_kinds(edited.catalogue.table_kinds());
         }

@@ -4,6 +4,8 @@
 //! letters. When an epoch's dead letters would exceed it, either the oldest are dropped in that epoch's own
 //! batch, or the commit is refused and the topology stops; the policy decides.
 
+use std::collections::BTreeMap;
+
 use rocksdb::{Direction, IteratorMode, WriteBatch};
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +83,27 @@ impl Store {
         }
         self.put_meta_json(batch, "dead_letter", &totals)?;
         Ok(totals)
+    }
+
+    /// Puts other bytes in the place of dead letters that are held.
+    pub(crate) fn replace_dead_letters(
+        &self,
+        batch: &mut WriteBatch,
+        totals: &mut DeadLetterTotals,
+        replaced: &BTreeMap<u64, Vec<u8>>,
+    ) -> Result<(), StateError> {
+        let family = table::family(&self.db, table::DEAD_LETTER)?;
+        for (sequence, bytes) in replaced {
+            let key = sequence.to_be_bytes();
+            let held = self.db.get_pinned_cf(family, key).map_err(StateError::database_in(&self.dir))?;
+            let Some(held) = held else { continue };
+            totals.bytes = totals.bytes.saturating_sub(held.len() as u64) + bytes.len() as u64;
+            batch.put_cf(family, key, bytes);
+        }
+        if !replaced.is_empty() {
+            self.put_meta_json(batch, "dead_letter", totals)?;
+        }
+        Ok(())
     }
 
     /// Deletes the oldest dead letters until no more than `bound` bytes are left.

@@ -16,6 +16,7 @@
 //! | `table` | key layout, column families, sorting |
 //! | `commit`, `draft` | the commit of an epoch |
 //! | `edition` | the change of the catalogue to that of an edited topology, in a commit |
+//! | `erasures` | receipts of erased persons, and the rewriting of files that may hold their identities |
 //! | `epochs` | the history of epochs: sizes and durations of the last thousand |
 //! | `history` | the histories of views: the changes of their rows by epoch, bounded |
 //! | `progress` | offsets, watermarks and counters, and their invariants |
@@ -59,6 +60,7 @@ pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewP
 pub use store::Store;
 pub use store::bounded::{Bounded, BoundedTotals};
 pub use store::edition::Edited;
+pub use store::erasures::{Erasure, RowsErased};
 pub use store::history::{
     HistoryLimits, HistoryPiece, HistoryPlace, HistoryScan, HistorySince, RowChange, RowChanges, ViewChanges,
 };

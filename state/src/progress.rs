@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use schemas::OutcomeCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
@@ -36,7 +37,8 @@ pub struct SourceProgress {
     /// The source's watermark just before its end set it to the maximum, in microseconds since 1970.
     pub ended_us: Option<i64>,
     /// Records by outcome since the state began, in the order of `schemas::Outcome::ALL`.
-    pub outcomes: [u64; 6],
+    #[serde(with = "outcomes")]
+    pub outcomes: OutcomeCounts,
     /// Records read since the state began: always the sum of the outcomes.
     pub read: u64,
     /// Set when a bounded source has been read to its end.
@@ -180,9 +182,47 @@ impl Progress {
     }
 }
 
+/// The stored form of counts by outcome: as a list that leaves out zeros of outcomes which earlier releases do not have.
+mod outcomes {
+    use schemas::OutcomeCounts;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Outcomes of the first release.
+    const FIRST: usize = 6;
+
+    pub fn serialize<S: Serializer>(counts: &OutcomeCounts, to: S) -> Result<S::Ok, S::Error> {
+        let used = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        counts[..used.max(FIRST)].serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OutcomeCounts, D::Error> {
+        let held = Vec::<u64>::deserialize(from)?;
+        let mut counts = OutcomeCounts::default();
+        if held.len() > counts.len() {
+            return Err(serde::de::Error::custom("there are outcomes of a later release"));
+        }
+        counts[..held.len()].copy_from_slice(&held);
+        Ok(counts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn earlier_releases_read_counts_until_somebody_is_erased() {
+        let mut source = SourceProgress { outcomes: [3, 0, 0, 0, 0, 1, 0], read: 4, ..Default::default() };
+        let text = serde_json::to_string(&source).expect("JSON");
+        assert!(text.contains(r#""outcomes":[3,0,0,0,0,1],"#), "{text}");
+        assert_eq!(serde_json::from_str::<SourceProgress>(&text).expect("progress"), source);
+        source.outcomes[6] = 2;
+        let text = serde_json::to_string(&source).expect("JSON");
+        assert!(text.contains(r#""outcomes":[3,0,0,0,0,1,2],"#), "{text}");
+        assert_eq!(serde_json::from_str::<SourceProgress>(&text).expect("progress"), source);
+        let longer = text.replace("1,2]", "1,2,0]");
+        assert!(serde_json::from_str::<SourceProgress>(&longer).is_err());
+    }
 
     #[test]
     fn ranges_that_were_read_grow_together_and_are_never_read_less() {

@@ -6,6 +6,7 @@
 
 pub(crate) mod bounded;
 pub(crate) mod edition;
+pub(crate) mod erasures;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod options;
@@ -13,6 +14,7 @@ pub(crate) mod read;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use fail::fail_point;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Cache, DB, WriteBatch};
+use schemas::{Digest, SALT_BYTES};
 
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
@@ -56,6 +59,10 @@ pub struct Store {
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_policy: DeadLetterPolicy,
     pub(crate) error_bytes: u64,
+    /// The salt of digests in a state that has none yet; None draws one.
+    pub(crate) erasure_salt: Option<[u8; SALT_BYTES]>,
+    /// Erasures that are not finished, with their epochs.
+    unfinished: Mutex<BTreeMap<Digest, u64>>,
     state_id: String,
     pub(crate) topology: Option<String>,
     committed: RwLock<Arc<Committed>>,
@@ -139,12 +146,23 @@ impl Store {
         reads.load_table_kinds()?;
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
         let waiting = reads.read_waiting()?;
+        let erasures = reads.erasures()?.into_iter().filter(|erasure| erasure.finished_ms.is_none());
+        let unfinished: BTreeMap<Digest, u64> =
+            erasures.map(|erasure| (erasure.digest, erasure.epoch)).collect();
+        if !unfinished.is_empty() && !options.erases {
+            // An edited topology may have no orders to erase any more, but these are to be ended.
+            drop(reads);
+            let options = StoreOptions { erases: true, ..options.clone() };
+            return Store::open_database(layout, (&options, create), lock);
+        }
         Ok(Store {
             reads,
             cache,
             dead_letter_bytes: options.dead_letter_bytes,
             dead_letter_policy: options.dead_letter_policy,
             error_bytes: options.error_bytes,
+            erasure_salt: options.erasure_salt,
+            unfinished: Mutex::new(unfinished),
             state_id,
             topology,
             committed: RwLock::new(Arc::new(committed)),
@@ -274,6 +292,10 @@ impl Store {
 
     pub(crate) fn lock_waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_unfinished(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The committed epoch, shared: its progress grows with partitions and views, and each commit reads it.

@@ -2,7 +2,7 @@
 //!
 //! | column family | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `histories`, `published/CLUSTER`, `epoch/SLOT` | see their modules |
+//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `histories`, `published/CLUSTER`, `epoch/SLOT`, `erasure/DIGEST`, `erasure_salt`, `erase_paths` | see their modules |
 //! | `table`, `arrangement`, `view`, `sink` | state table id u32 + packed key or row | packed row; or an i64 multiplicity |
 //! | `sink` | id u32 of a view + epoch u64 + part u32 | a piece of the view's history |
 //! | the same four | `ff ff ff ff` | u64: the last epoch, so that a family left behind is noticed |

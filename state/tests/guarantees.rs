@@ -5,6 +5,7 @@ mod guarantees {
     mod commit;
     mod dead_letter;
     mod epochs;
+    mod erasure;
     mod files;
     mod outbox;
     mod reading;

@@ -51,6 +51,8 @@ pub(super) enum Takes {
     Flag,
     /// A text, an integer or an array of texts.
     Step,
+    /// A text or bytes.
+    Bytes,
 }
 
 impl Takes {
@@ -63,6 +65,7 @@ impl Takes {
             Takes::Names => "VARCHAR[]",
             Takes::Flag => "BOOLEAN",
             Takes::Step => "VARCHAR / BIGINT / VARCHAR[]",
+            Takes::Bytes => "VARCHAR / BYTEA",
         }
     }
 }
@@ -80,6 +83,8 @@ pub(super) enum Arg<'a> {
     Names(Cow<'a, [Option<String>]>),
     /// A boolean.
     Flag(bool),
+    /// Bytes.
+    Bytes(&'a [u8]),
 }
 
 /// The type of a function's result.
@@ -178,6 +183,7 @@ pub(crate) const ABOUT: &[About] = &[
     ),
     about("jsonb_strip_nulls json_strip_nulls", "The value without the members that are null."),
     about("jsonb_pretty", "The value as text with line breaks."),
+    about("try_jsonb", "The text or the bytes as JSONB; NULL if they are not JSON."),
     called("to_jsonb", &["to_jsonb(any) -> JSONB"], "The value as JSONB."),
     called(
         "jsonb_build_object",
@@ -354,6 +360,7 @@ fn check_argument(
         Takes::Number => of.is_integer(),
         Takes::Names => is_name_list(of, text),
         Takes::Flag => *of == DataType::Boolean,
+        Takes::Bytes => plain_text || *of == DataType::Binary,
         Takes::Step => plain_text || of.is_integer() || is_name_list(of, text),
     };
     if fits {

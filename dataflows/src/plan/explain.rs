@@ -12,6 +12,7 @@ mod dot;
 pub mod failure;
 mod fingerprint;
 mod json;
+pub mod lineage;
 mod sources;
 mod words;
 
@@ -20,7 +21,9 @@ use std::fmt::{Display, Write as _};
 use arrow::datatypes::Schema;
 
 pub use content::{Prints, is_other_print};
-pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
+pub use fingerprint::{
+    fingerprint, pseudonyms_of_form, sink_fingerprint, sink_form, source_fingerprint, version,
+};
 
 pub use self::sources::export_path;
 use self::sources::{connector_text, key_of, source_text};
@@ -30,7 +33,7 @@ use super::state_role::StateRole;
 use super::window::Window;
 use super::{
     Conflict, Edge, History, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar,
-    View, When,
+    Sink, View, When,
 };
 
 /// Forms of `explain`.
@@ -404,6 +407,14 @@ fn history_kept(view: &View) -> String {
     }
 }
 
+/// The columns of a view that are metrics, in words; nothing without them.
+fn exported(plan: &Plan, view: &View) -> String {
+    match view.metrics.as_slice() {
+        [] => String::new(),
+        metrics => format!("; metrics {}", names_of(&plan.rels[view.rel].schema, metrics)),
+    }
+}
+
 /// The condition under which a relation's state is dropped, in words.
 fn expiry_text(plan: &Plan, id: RelId) -> String {
     let rel = &plan.rels[id];
@@ -499,7 +510,7 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         let inputs = inputs_text(&rel.op, '#');
         let space = if detail.is_empty() { "" } else { " " };
         let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
-        let _ = writeln!(out, "     columns  {}", words::readable(&columns_text(&rel.schema)));
+        let _ = writeln!(out, "     columns  {}", words::readable(&words::shown_columns(&rel.schema)));
         let changes = if rel.append_only { "append-only" } else { "updating (retracts)" };
         let expires = if rel.inputs_expire { "; input state expires" } else { "" };
         let _ = writeln!(out, "     key      {}; {changes}{expires}", words::readable(&keys_text(rel)));
@@ -519,9 +530,8 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
             Some(key) => names_of(&plan.rels[view.rel].schema, key),
             None => "the whole row, counted".to_owned(),
         };
-        let (kept, history) = (view_kept(plan, view), history_kept(view));
-        let _ =
-            writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}{history}", view.name, view.rel);
+        let (kept, more) = (view_kept(plan, view), history_kept(view) + &exported(plan, view));
+        let _ = writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}{more}", view.name, view.rel);
         for index in &view.indexes {
             let columns = names_of(&plan.rels[view.rel].schema, &index.columns);
             let _ = writeln!(out, "index {} of {} by {columns}; durable", index.name, view.name);
@@ -535,15 +545,26 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         };
         let _ = writeln!(
             out,
-            "sink {} sends #{} as {} {} to {}{key}",
+            "sink {} sends #{} as {} {} to {}{key}{}",
             sink.name,
             sink.rel,
             sink.format.word(),
             sink.encoding.word(),
-            connector_text(&sink.options)
+            connector_text(&sink.options),
+            pseudonyms_of(plan, sink)
         );
     }
+    if only.is_none() {
+        let _ = writeln!(out, "version {}", plan.version);
+    }
     out
+}
+
+/// The columns that leave as pseudonyms, and the fingerprint of their key; empty if none do.
+fn pseudonyms_of(plan: &Plan, sink: &Sink) -> String {
+    let Some(pseudonyms) = &sink.pseudonyms else { return String::new() };
+    let names = names_of(&plan.rels[sink.rel].schema, &pseudonyms.columns);
+    format!(", pseudonyms {names} by key {}", pseudonyms.key.fingerprint())
 }
 
 /// The numbers of an operator's inputs, each behind a blank and `mark`.
@@ -570,13 +591,4 @@ fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
         writeln!(out, "     round    .{id} {op}{inputs}{space}{detail}")?;
     }
     Ok(())
-}
-
-fn columns_text(schema: &Schema) -> String {
-    let mut columns = Vec::with_capacity(schema.fields().len());
-    for field in schema.fields() {
-        let null = if field.is_nullable() { "" } else { " NOT NULL" };
-        columns.push(format!("{} {}{null}", field.name(), schemas::sql_type(field)));
-    }
-    columns.join(", ")
 }

@@ -29,9 +29,9 @@ pub enum Encoding {
     Json,
     /// Avro in the Confluent wire format.
     Avro,
-    /// UTF-8 text (keys only).
+    /// UTF-8 text: of keys, and of a source's values as they are.
     Text,
-    /// Raw bytes (keys only).
+    /// Raw bytes: of keys, and of a source's values as they are.
     Bytes,
     /// Parquet files (sinks only).
     Parquet,
@@ -47,6 +47,11 @@ impl Encoding {
             Encoding::Bytes => "BYTES",
             Encoding::Parquet => "PARQUET",
         }
+    }
+
+    /// True where a value is one column as it is.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Encoding::Text | Encoding::Bytes)
     }
 }
 

@@ -13,6 +13,8 @@
 //!   kept view          new view
 //! ```
 
+pub mod erase_path;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use state::{Progress, ReadAgain};

@@ -31,6 +31,7 @@ use crate::collect::SinkDelta;
 use crate::error::RunError;
 use crate::plan::Plan;
 use crate::render::Start;
+use crate::source::erasure::tables_filtered_anew;
 use crate::source::progress::SourceHead;
 use work::{Report, WorkerEvent};
 
@@ -129,13 +130,17 @@ impl Engine {
             topology: Some(NAME.into()),
             write_buffer_bytes: MEMORY_BYTES,
             block_cache_bytes: MEMORY_BYTES,
+            erases: true,
+            // The digests of a test are the same in every run.
+            erasure_salt: Some([0; schemas::SALT_BYTES]),
             ..StoreOptions::default()
         };
         let store = Arc::new(Store::open(opening.dir, &options)?);
         let mut committed = store.meta();
         let (state_tables, progress) = open_state_tables(plan, &store, &committed.progress)?;
         committed.progress = progress;
-        let fills = state_tables.fill.is_some();
+        let anew = !tables_filtered_anew(plan, &store)?.is_empty();
+        let fills = state_tables.fill.is_some() || anew;
         let mut watermarks = Vec::with_capacity(plan.sources.len());
         for source in &plan.sources {
             let held = source_watermark(&committed.progress, &source.name);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
-use schemas::Outcome;
+use schemas::{Digest, OutcomeCounts};
 use state::{Commit, Counts, Edited, Progress, ViewChanges, ViewProgress, Writes};
 
 use super::fill::FillStep;
@@ -17,6 +17,7 @@ use crate::collect::EpochOut;
 use crate::error::RunError;
 use crate::plan::sources::is_second;
 use crate::plan::{Plan, View};
+use crate::source::erasure::{RowsTaken, paths_of, receipts};
 use crate::source::progress::{SourceHead, advance};
 use crate::source::watermark::PartitionMark;
 
@@ -77,7 +78,7 @@ impl<H, R> Pending<H, R> {
 #[derive(Clone, Debug)]
 pub struct SourceAdvance {
     /// Records of the epoch by outcome, in the order of [`Outcome::ALL`].
-    pub outcomes: [u64; Outcome::ALL.len()],
+    pub outcomes: OutcomeCounts,
     /// The partition with the least watermark, once every partition has one.
     pub held_by: Option<i32>,
 }
@@ -97,6 +98,8 @@ pub struct Assembled {
     pub held: BTreeMap<String, u64>,
     /// By arrangement: updates of the key with the most on one worker, and of all keys.
     pub hottest: BTreeMap<String, (u64, u64)>,
+    /// The persons that the epoch erases. Nothing of them may be kept.
+    pub identities: BTreeMap<Digest, Vec<u8>>,
 }
 
 /// Assembles complete epochs into commits, one after the other.
@@ -109,6 +112,8 @@ pub struct Assembler {
     view_sources: Vec<BTreeSet<usize>>,
     /// True once a filling has ended that this run went on with.
     is_filled: bool,
+    /// The paths by which tables are filtered, until the first epoch has filtered what they hold.
+    erase_paths: Option<BTreeMap<String, String>>,
 }
 
 impl Assembler {
@@ -118,12 +123,15 @@ impl Assembler {
     /// When the catalogue contradicts itself.
     pub fn new(setup: &Setup) -> Result<Assembler, RunError> {
         let views = setup.plan.views.iter();
+        let (wanted, held) = (paths_of(&setup.plan), setup.store.erase_paths()?);
+        let erase_paths = (wanted != held).then_some(wanted);
         Ok(Assembler {
             progress: (*setup.progress).clone(),
             sweep: Sweep::new(&setup.state_tables)?,
             edited: setup.state_tables.edited(),
             view_sources: views.map(|view| setup.plan.sources_of(view.rel)).collect(),
             is_filled: false,
+            erase_paths,
         })
     }
 
@@ -162,10 +170,29 @@ impl Assembler {
         let commit =
             Commit { epoch, commit_ms, progress, writes, counts, changes, edited, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
+        self.add_erasures(setup, &workers, &mut assembled);
         for worker in workers {
             assembled.add_worker(worker.out);
         }
         Ok(assembled)
+    }
+
+    /// Adds the receipts of the persons that the epoch erases, and the paths by which tables are filtered by now.
+    fn add_erasures(&mut self, setup: &Setup, workers: &[WorkerEpoch], assembled: &mut Assembled) {
+        let (mut orders, mut taken) = (Vec::new(), RowsTaken::new());
+        // A row has one owner, so no two workers count the same.
+        for worker in workers {
+            orders.extend_from_slice(&worker.out.orders);
+            for (of, rows) in &worker.out.rows_taken {
+                let held = taken.entry(*of).or_default();
+                held.rewritten += rows.rewritten;
+                held.removed += rows.removed;
+            }
+        }
+        let commit = &mut assembled.commit;
+        commit.erasures = receipts(&setup.plan, (commit.epoch, commit.commit_ms), &orders, &taken);
+        commit.erase_paths = self.erase_paths.take();
+        assembled.identities = orders.into_iter().map(|order| (order.digest, order.identity)).collect();
     }
 
     /// Notes how far a filling is. Returns the change of the catalogue: by an edit, or by the end of its filling.

@@ -19,10 +19,11 @@ use super::fill::{Fill, Pieces};
 
 use crate::error::RunError;
 use crate::plan::explain::{
-    Prints, fingerprint, is_other_print, operator_name, place_text, sink_fingerprint, source_fingerprint,
+    Prints, fingerprint, is_other_print, operator_name, place_text, sink_fingerprint, sink_form,
+    source_fingerprint,
 };
 use crate::plan::state_role::StateRole;
-use crate::plan::{Op, Plan, Rel, RelId, View, When};
+use crate::plan::{Keyed, Op, Plan, Rel, RelId, Source, View, When};
 
 /// Ids of a topology's state tables.
 #[derive(Clone, Debug, Default)]
@@ -133,7 +134,7 @@ impl StateTables {
             let connector = source.options.get("connector").cloned();
             let mut edition = EditionFacts { place: place_text(&source.options), ..EditionFacts::default() };
             if let Some(keyed) = &source.keyed {
-                edition.form = format!("{:?} {:?}", keyed.conflict, keyed.retention_us);
+                edition.form = table_form(source, keyed);
                 edition.key.clone_from(&keyed.key);
             }
             let second = plan.again.as_ref().filter(|again| again.readers.contains_key(&at));
@@ -358,7 +359,7 @@ fn add_sinks((plan, prints): (&Plan, &Prints), builder: &mut CatalogueBuilder<'_
         let edition = Some(EditionFacts {
             place: place_text(&sink.options),
             relation: prints.rows(plan, sink.rel),
-            form: format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding),
+            form: sink_form(plan, sink),
             key: sink.key.clone(),
             ..EditionFacts::default()
         });
@@ -568,6 +569,12 @@ pub(crate) fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
         owners.insert(rel.owner.as_str());
     }
     rooted.difference(&others).copied().collect()
+}
+
+/// The rule of a table for records of one key, and whether it holds digests, as the catalogue has it.
+pub(super) fn table_form(source: &Source, keyed: &Keyed) -> String {
+    let erases = if source.erases.is_some() { " erases" } else { "" };
+    format!("{:?} {:?}{erases}", keyed.conflict, keyed.retention_us)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! steps the dataflow until the probe has passed it. This module knows no clock, no broker and no
 //! thread other than its own.
 
+mod orders;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,6 +24,7 @@ use timely::dataflow::operators::{Concat, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 pub use timely::worker::Worker;
 
+use self::orders::{OrderInput, order_input};
 use super::edition::first_epoch::add_filled;
 use super::edition::last_epoch;
 use super::fill::FillStep;
@@ -36,6 +39,8 @@ use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWat
 use crate::render::linear::Deltas;
 use crate::render::operators::{each_message, owner_of};
 use crate::render::{Renderer, Restore, Start};
+use crate::source::erasure::filter::RowFilter;
+use crate::source::erasure::{Erasing, SharedErasing};
 use crate::source::ingest::{Ingest, Rejected};
 use crate::source::table::{Chunk, Packer, Table, table};
 use crate::source::watermark::PartitionMark;
@@ -164,6 +169,7 @@ pub struct Topology {
     /// Index of the worker.
     index: usize,
     errors: ErrorInput,
+    orders: OrderInput,
     abort: Arc<AtomicBool>,
     restored: Option<EpochOut>,
     /// Output of the restored state for the additions of an edited topology, until the first epoch takes it.
@@ -172,6 +178,8 @@ pub struct Topology {
     filling: Option<Setup>,
     /// The step of the filling that the open epoch takes.
     step: Option<FillStep>,
+    /// Persons erased so far, if the topology erases any.
+    erasing: Option<SharedErasing>,
 }
 
 /// Input of the rows of the error table, on their way to the workers that own them.
@@ -189,6 +197,7 @@ struct Dataflow {
     tables: Vec<Option<Handle<DeltaBatch>>>,
     marks: Handle<PartitionWatermark>,
     errors: ErrorInput,
+    orders: OrderInput,
     probe: ProbeHandle<u64>,
     restores: Vec<Restore>,
 }
@@ -198,14 +207,15 @@ impl Dataflow {
     fn build(
         worker: &mut Worker,
         setup: &Setup,
-        collector: &Shared,
+        (collector, erasing): (&Shared, &Option<SharedErasing>),
         watermarks: CurrentWatermarks,
     ) -> Result<Dataflow, RunError> {
         let start = setup.start.epoch;
         worker.dataflow(|scope: Scope<'_, u64>| {
             let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
             for (at, source) in setup.plan.sources.iter().enumerate() {
-                let (feed, restored, stream) = source_stream(scope, setup, (at, source), collector)?;
+                let (feed, restored, stream) =
+                    source_stream(scope, setup, (at, source), (collector, erasing))?;
                 feeds.push(feed);
                 tables.push(restored);
                 streams.push(stream);
@@ -216,7 +226,8 @@ impl Dataflow {
                 Renderer::new(scope, &setup.plan, &setup.state_tables, setup.start, collector.clone())?;
             let (probe, restores) = renderer.with_watermarks(updates).render(&streams)?;
             let errors = error_input(scope, setup.state_tables.errors, collector.clone());
-            Ok(Dataflow { feeds, tables, marks, errors, probe, restores })
+            let orders = order_input(scope, erasing.clone());
+            Ok(Dataflow { feeds, tables, marks, errors, orders, probe, restores })
         })
     }
 }
@@ -234,13 +245,14 @@ impl Topology {
         let collector: Shared = Rc::new(RefCell::new(Collector::new(ownership.clone())));
         collector.borrow_mut().open_gates(setup.start.epoch, setup.progress.filled_groups.unwrap_or(0));
         let watermarks = restored_watermarks(setup);
-        let dataflow = Dataflow::build(worker, setup, &collector, watermarks.clone())?;
-        let Dataflow { feeds, tables, marks, errors, probe, restores } = dataflow;
+        let erasing = Erasing::of(&setup.plan, &setup.store)?;
+        let dataflow = Dataflow::build(worker, setup, (&collector, &erasing), watermarks.clone())?;
+        let Dataflow { feeds, tables, marks, errors, orders, probe, restores } = dataflow;
         let mut ingests = Vec::with_capacity(setup.plan.sources.len());
-        for source in &setup.plan.sources {
+        for (at, source) in setup.plan.sources.iter().enumerate() {
             let decoder = (setup.decoder)(source)?;
             let marks = committed_marks(&setup.progress, &source.name);
-            ingests.push(Ingest::new(source.clone(), decoder, marks)?);
+            ingests.push(Ingest::new((at, source.clone()), decoder, marks, erasing.clone())?);
         }
         let abort = setup.abort.clone();
         let epoch = setup.start.epoch;
@@ -255,11 +267,13 @@ impl Topology {
             ownership,
             index: worker.index(),
             errors,
+            orders,
             abort,
             restored: None,
             filled: None,
             filling: setup.state_tables.pieces.is_some().then(|| setup.clone()),
             step: None,
+            erasing,
         };
         topology.restore(worker, setup, tables, restores)?;
         // Like a start, a filling may join more rows of the state than records ever do at once.
@@ -276,7 +290,7 @@ impl Topology {
     /// When the plan breaks one of its own invariants.
     pub fn arrangement_keys(worker: &mut Worker, setup: &Setup) -> Result<HashMap<u32, RowCodec>, RunError> {
         let collector: Shared = Rc::new(RefCell::new(Collector::new(Ownership::even(worker.peers()))));
-        let built = Dataflow::build(worker, setup, &collector, restored_watermarks(setup));
+        let built = Dataflow::build(worker, setup, (&collector, &None), restored_watermarks(setup));
         let keys =
             built.map(|dataflow| dataflow.restores.into_iter().filter_map(Restore::into_key).collect());
         drop_dataflows(worker);
@@ -414,9 +428,14 @@ impl Topology {
                 self.marks.send(PartitionWatermark { to, source, partitions, reached });
             }
         }
+        let orders = self.share_orders(worker, epoch)?;
         self.advance_inputs(epoch + 1);
         self.run_through(worker, epoch)?;
         let mut out = self.take_complete(worker, epoch)?;
+        out.orders = orders;
+        if let Some(erasing) = &self.erasing {
+            erasing.borrow_mut().settle();
+        }
         if let Some((setup, filled)) = self.filled.take() {
             add_filled(&setup, filled, &mut out, (self.index, self.ownership.workers()))?;
         }
@@ -522,7 +541,7 @@ fn source_stream<'s>(
     scope: Scope<'s, u64>,
     setup: &Setup,
     (at, source): (usize, &Source),
-    collector: &Shared,
+    (collector, erasing): (&Shared, &Option<SharedErasing>),
 ) -> Result<SourceStream<'s>, RunError> {
     let Some(keyed) = &source.keyed else {
         let (handle, stream) = scope.new_input();
@@ -533,9 +552,13 @@ fn source_stream<'s>(
     };
     let (handle, chunks) = scope.new_input();
     let (restored, rows) = scope.new_input();
+    let types: Vec<_> = keyed.key.iter().map(|at| source.schema.field(*at).data_type().clone()).collect();
     let operator = Table {
         source: at,
         shape: RelationType::new(&source.schema)?,
+        declared: source.schema.fields().len() - source.includes.len(),
+        key: RowCodec::new(&types)?,
+        filter: RowFilter::new(source)?.zip(erasing.clone()),
         do_nothing: keyed.conflict == Conflict::DoNothing,
         retention_us: keyed.retention_us,
         table_id,

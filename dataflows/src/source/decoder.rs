@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use schemas::{
     AvroDecoder, DebeziumDecoder, Decoder, Form, JsonDecoder, JsonOptions, Registry, SchemaError,
-    UpsertDecoder,
+    UpsertDecoder, decode::whole::WholeDecoder,
 };
 
 use crate::plan::formats::{Encoding, Format};
@@ -27,7 +27,7 @@ pub fn of(source: &Source, cancel: &Arc<AtomicBool>) -> Result<Decoder, SchemaEr
         Format::Plain => match value {
             Form::Avro(registry, cancel) => Decoder::Avro(AvroDecoder::new(schema, registry, cancel)?),
             Form::Json(options) => Decoder::Json(JsonDecoder::new(schema, options)?),
-            Form::Text | Form::Bytes => return Err(SchemaError::UnsupportedType("plain text".to_owned())),
+            Form::Text | Form::Bytes => Decoder::Whole(WholeDecoder::new(schema)?),
         },
         Format::Upsert => {
             Decoder::Upsert(Box::new(UpsertDecoder::new(schema, key_columns(source), value, key()?)?))

@@ -1,20 +1,38 @@
 //! The held row of a key of a TABLE, stored in the state as `key -> Held`.
 //!
-//! Stored form, stable: flags (bit 0: deleted), partition i32, offset i64, event time i64 (`i64::MIN`
+//! Stored form, stable: flags (bit 0: deleted, bit 1: erased), partition i32, offset i64, event time i64 (`i64::MIN`
 //! without one), length of the version u32, version, length of the declared columns u32, packed row;
 //! integers big-endian. The packed row begins with the declared columns, so that comparing that part
 //! finds duplicates whatever the INCLUDEd columns hold.
+//!
+//! A key whose latest row was an erased person's is deleted and erased: it has all but the row, and is the latest of its
+//! key as the row was.
 //!
 //! A deleted key (a tombstone) has the version and the event time of the row it had, the partition and the
 //! offset of the record that deleted it, and no row.
 
 use schemas::memory::HeapBytes;
+use serde::{Deserialize, Serialize};
+
+/// Trace that a record leaves of its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trace {
+    /// Its row: nobody of it is erased.
+    #[default]
+    Row,
+    /// Key and version: the row is an erased person's.
+    Version,
+    /// Nothing: the key names an erased person.
+    Nothing,
+}
 
 /// The last accepted record of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Set on a tombstone: only key, version and event time are kept.
     pub deleted: bool,
+    /// Set, with `deleted`, where the row was an erased person's.
+    pub erased: bool,
     /// Partition of the record that wrote it.
     pub partition: i32,
     /// Its offset there.
@@ -32,7 +50,7 @@ pub struct Held {
 impl Held {
     /// Appends the stored form to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.deleted as u8);
+        out.push(self.deleted as u8 | (self.erased as u8) << 1);
         out.extend_from_slice(&self.partition.to_be_bytes());
         out.extend_from_slice(&self.offset.to_be_bytes());
         out.extend_from_slice(&self.event_us.to_be_bytes());
@@ -52,8 +70,9 @@ impl Held {
         let (version, bytes) = bytes.split_at_checked(u32::from_be_bytes(*len) as usize)?;
         let (declared, row) = bytes.split_first_chunk::<4>()?;
         let declared = u32::from_be_bytes(*declared);
-        (*flags <= 1 && declared as usize <= row.len()).then(|| Held {
-            deleted: *flags == 1,
+        (matches!(flags, 0 | 1 | 3) && declared as usize <= row.len()).then(|| Held {
+            deleted: *flags & 1 == 1,
+            erased: *flags & 2 == 2,
             partition: i32::from_be_bytes(*partition),
             offset: i64::from_be_bytes(*offset),
             event_us: i64::from_be_bytes(*event),
@@ -91,6 +110,7 @@ mod tests {
     fn stored_form_is_fixed() {
         let held = Held {
             deleted: false,
+            erased: false,
             partition: 3,
             offset: 258,
             event_us: -1,
@@ -111,6 +131,13 @@ mod tests {
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "01000000030000000000000102ffffffffffffffff00000002010900000000");
         assert_eq!(Held::row_of(&bytes), None);
-        assert_eq!(Held::read(&bytes), Some(tombstone));
+        assert_eq!(Held::read(&bytes), Some(tombstone.clone()));
+        let erased = Held { erased: true, ..tombstone };
+        bytes.clear();
+        erased.write(&mut bytes);
+        assert_eq!((bytes[0], Held::row_of(&bytes)), (3, None));
+        assert_eq!(Held::read(&bytes), Some(erased));
+        bytes[0] = 2;
+        assert_eq!(Held::read(&bytes), None);
     }
 }

@@ -7,23 +7,30 @@
 //! the retention. A delete passes all of this: it has a key and no row, and moves no watermark. Nothing
 //! here depends on epochs, workers or interleaving.
 
+mod persons;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch,
-    RecordBatchOptions, TimestampMicrosecondArray, new_null_array,
+    RecordBatchOptions, TimestampMicrosecondArray,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use schemas::types::time::format_timestamp;
-use schemas::{Decoder, Outcome, Records};
+use schemas::{Decoder, ERASED_MESSAGE, Outcome, Records, Reject};
 
+use super::erasure::SharedErasing;
+use super::erasure::filter::{Filtered, RowFilter};
+use super::evaluate::{Verdict, evaluate_or_reject};
+use super::held::Trace;
 use super::watermark::PartitionMark;
 use crate::error::RunError;
 use crate::plan::formats::IncludeKind;
-use crate::plan::{Origin, Scalar, Source};
+use crate::plan::{Origin, Source};
 use crate::render::batch::RelationType;
+use persons::traces;
 
 /// A rejected record, to be kept as a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct Rejected {
     pub message: String,
     /// The Avro schema it claims.
     pub schema_id: Option<u32>,
+    /// True if it names an erased person: then its bytes are not kept.
+    pub erased: bool,
 }
 
 /// Rows that passed every step.
@@ -53,6 +62,8 @@ pub struct Candidates {
     pub horizons: Vec<i64>,
     /// True for each row whose record deletes the row of its key; empty when none does.
     pub deletes: Vec<bool>,
+    /// The trace that each record leaves of its row, where some are of erased persons; else empty.
+    pub erased: Vec<Trace>,
     /// Rejected records.
     pub rejected: Vec<Rejected>,
 }
@@ -64,10 +75,11 @@ pub struct Ingest {
     base: SchemaRef,
     shape: RelationType,
     marks: HashMap<i32, PartitionMark>,
+    /// Its place in the plan.
+    index: usize,
+    erasing: Option<SharedErasing>,
+    filter: Option<RowFilter>,
 }
-
-/// The constraint that a row violates, by name, and the message; None while it passes.
-type Verdict = Option<(Option<String>, String)>;
 
 impl Ingest {
     /// Makes an ingest that starts from the committed marks.
@@ -75,9 +87,10 @@ impl Ingest {
     /// # Errors
     /// When a column type has no packed form.
     pub fn new(
-        source: Source,
+        (index, source): (usize, Source),
         decoder: Decoder,
         marks: HashMap<i32, PartitionMark>,
+        erasing: Option<SharedErasing>,
     ) -> Result<Ingest, RunError> {
         let mut base = Vec::with_capacity(source.decoded.fields().len() + source.includes.len());
         for field in source.decoded.fields() {
@@ -89,7 +102,8 @@ impl Ingest {
             }
         }
         let shape = RelationType::new(&source.schema)?;
-        Ok(Ingest { source, decoder, base: Arc::new(Schema::new(base)), shape, marks })
+        let (base, filter) = (Arc::new(Schema::new(base)), RowFilter::new(&source)?);
+        Ok(Ingest { source, decoder, base, shape, marks, index, erasing, filter })
     }
 
     /// Type of the candidate rows.
@@ -127,18 +141,10 @@ impl Ingest {
     /// When the registry cannot be reached and the process is asked to stop.
     pub fn candidates(&mut self, records: &Records) -> Result<Candidates, RunError> {
         let decoded = self.decoder.decode(records)?;
-        let mut rejected = Vec::with_capacity(decoded.rejects.len());
-        for reject in decoded.rejects {
-            rejected.push(Rejected {
-                record: reject.row,
-                outcome: Outcome::Decode,
-                constraint: None,
-                message: reject.message,
-                schema_id: reject.schema_id,
-            });
-        }
-        let base = self.base_columns(&decoded.batch, records, &decoded.rows)?;
+        let mut rejected = self.undecoded(decoded.rejects, records);
         let mut verdicts: Vec<Verdict> = vec![None; decoded.rows.len()];
+        let (given, named) = self.with_digests(decoded.batch, &mut verdicts)?;
+        let base = self.base_columns(&given, records, &decoded.rows)?;
         let batch = self.all_columns(&base, &mut verdicts)?;
         self.check_constraints(&batch, records, &decoded.rows, &mut verdicts)?;
         // A delete has a key and no row that could violate a constraint.
@@ -148,6 +154,8 @@ impl Ingest {
             }
         }
         let late = self.find_late_rows(&batch, records.partition, (&verdicts, &decoded.deletes));
+        // Rows are judged as they were sent: no constraint may depend on when a person was erased.
+        let Filtered { batch, hits } = self.without_persons(batch)?;
         // A violated constraint is reported rather than lateness; a row with neither stays.
         let mut keep = Vec::with_capacity(verdicts.len());
         for (row, verdict) in verdicts.into_iter().enumerate() {
@@ -159,17 +167,24 @@ impl Ingest {
                     continue;
                 }
             };
+            let erased = hits.contains_key(&(row as u32));
             rejected.push(Rejected {
                 record: decoded.rows[row],
                 outcome,
                 constraint,
-                message,
+                message: if erased { ERASED_MESSAGE.to_owned() } else { message },
                 schema_id: None,
+                erased,
             });
         }
+        if let Some(named) = named {
+            self.note_orders((&named, &batch), records, (&decoded.rows, &keep));
+        }
+        let erased = traces(&hits, &keep);
         if keep.len() == decoded.rows.len() {
-            let (events, horizons, deletes) = (late.events, late.horizons, decoded.deletes);
-            return Ok(Candidates { batch, records: decoded.rows, events, horizons, deletes, rejected });
+            let (records, events, horizons) = (decoded.rows, late.events, late.horizons);
+            let deletes = decoded.deletes;
+            return Ok(Candidates { batch, records, events, horizons, deletes, erased, rejected });
         }
         // Records that did not decode come first until here: dead letters are in record order.
         rejected.sort_by_key(|r| r.record);
@@ -183,8 +198,26 @@ impl Ingest {
             events: values_at(&late.events, &keep),
             horizons: values_at(&late.horizons, &keep),
             deletes: keep.iter().filter_map(|row| decoded.deletes.get(*row).copied()).collect(),
+            erased,
             rejected,
         })
+    }
+
+    /// The records that do not decode.
+    fn undecoded(&self, rejects: Vec<Reject>, records: &Records) -> Vec<Rejected> {
+        let mut rejected = Vec::with_capacity(rejects.len());
+        for reject in rejects {
+            let erased = self.names_erased(records, reject.row as usize);
+            rejected.push(Rejected {
+                record: reject.row,
+                outcome: Outcome::Decode,
+                constraint: None,
+                message: if erased { ERASED_MESSAGE.to_owned() } else { reject.message },
+                schema_id: reject.schema_id,
+                erased,
+            });
+        }
+        rejected
     }
 
     /// Decoded columns, then INCLUDEd ones.
@@ -361,31 +394,4 @@ fn header_of<'r>(records: &'r Records, row: usize, name: &str) -> Option<&'r [u8
 /// A BYTEA column of `values`.
 fn binary_column<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     Arc::new(values.collect::<BinaryArray>())
-}
-
-/// Evaluates over all rows; where that fails, row by row, with NULL and a verdict for each row that fails.
-fn evaluate_or_reject(
-    expr: &Scalar,
-    batch: &RecordBatch,
-    name: &str,
-    verdicts: &mut [Verdict],
-) -> Result<ArrayRef, RunError> {
-    if let Ok(array) = expr.evaluate(batch) {
-        return Ok(array);
-    }
-    let schema = batch.schema();
-    let null = new_null_array(&expr.data_type(&schema)?, 1);
-    let mut values = Vec::with_capacity(batch.num_rows());
-    for (row, verdict) in verdicts.iter_mut().enumerate() {
-        match expr.evaluate(&batch.slice(row, 1)) {
-            Ok(value) => values.push(value),
-            Err(error) => {
-                values.push(null.clone());
-                if verdict.is_none() {
-                    *verdict = Some((Some(name.to_string()), format!("{expr}: {}", error.strip_backtrace())));
-                }
-            }
-        }
-    }
-    Ok(expr.concat_values(&schema, &values)?)
 }

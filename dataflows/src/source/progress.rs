@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use schemas::Outcome;
+use schemas::{Outcome, OutcomeCounts};
 use state::{PartitionProgress, SourceProgress};
 
 use super::watermark::{PartitionMark, least_watermark};
@@ -43,7 +43,7 @@ pub struct SourceHead {
 }
 
 /// One worker's share of an epoch: records by outcome, and the marks of the partitions it reads.
-pub type WorkerShare<'a> = (Option<&'a [u64; 6]>, Option<&'a HashMap<i32, PartitionMark>>);
+pub type WorkerShare<'a> = (Option<&'a OutcomeCounts>, Option<&'a HashMap<i32, PartitionMark>>);
 
 /// Moves `held` to the end of an epoch. Returns the partition with the least watermark, once every
 /// partition has one.
@@ -126,7 +126,7 @@ mod tests {
             ..SourceHead::default()
         };
         let marks = |max| HashMap::from([(0, PartitionMark { max_event_us: Some(max), floor_us: None })]);
-        let (outcomes, late) = ([3, 0, 0, 0, 0, 0], marks(50));
+        let (outcomes, late) = ([3, 0, 0, 0, 0, 0, 0], marks(50));
         advance(&mut held, &plan.sources[0], &run, [(Some(&outcomes), Some(&late))].into_iter());
         let began = held.partitions[&0].clone();
         assert_eq!((began.first_offset, began.next_offset, held.watermark_us), (Some(10), 13, Some(50)));
@@ -140,9 +140,9 @@ mod tests {
             ended: true,
             ..SourceHead::default()
         };
-        let (outcomes, early) = ([2, 0, 0, 0, 0, 2], marks(40));
+        let (outcomes, early) = ([2, 0, 0, 0, 0, 2, 0], marks(40));
         advance(&mut held, &plan.sources[0], &head, [(Some(&outcomes), Some(&early))].into_iter());
-        assert_eq!((held.read, held.outcomes, held.ended), (9, [5, 2, 0, 0, 0, 2], true));
+        assert_eq!((held.read, held.outcomes, held.ended), (9, [5, 2, 0, 0, 0, 2, 0], true));
         assert_eq!(held.watermark_us, Some(50));
         assert_eq!(held.partitions[&0], PartitionProgress { first_offset: Some(6), ..began });
     }

@@ -14,167 +14,32 @@
 //! retracted. A slow sweep deletes such rows once every partition's horizon has passed them, which
 //! therefore changes no outcome.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+pub mod chunk;
+mod erase;
+mod overlay;
+
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use schemas::memory::{HeapBytes, table_bytes, vector_bytes};
-use schemas::{
-    MemoryPart, MemoryShare, Outcome, Ownership, RowCodec, Rows, stored_group, stored_key, without_group,
-};
-use serde::{Deserialize, Serialize};
+use schemas::{Outcome, OutcomeCounts, RowCodec, Rows, stored_group, stored_key, without_group};
 use state::Store;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
-use super::held::Held;
-use super::ingest::Candidates;
+use super::erasure::SharedErasing;
+use super::erasure::filter::RowFilter;
+use super::held::{Held, Trace};
 use crate::collect::Shared;
 use crate::error::RunError;
-use crate::plan::{Conflict, Source};
 use crate::render::aggregates::input::Groups;
 use crate::render::batch::{Data, DeltaBatch, RelationType};
 use crate::render::linear::Deltas;
-
-/// Candidates on their way to the worker that owns their keys.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Chunk {
-    owner: u64,
-    partition: i32,
-    offsets: Vec<i64>,
-    keys: Rows,
-    rows: Rows,
-    versions: Rows,
-    declared: Vec<u32>,
-    events: Vec<i64>,
-    horizons: Vec<i64>,
-    /// True for a record that deletes; its row is then empty.
-    deletes: Vec<bool>,
-    /// The batch the rows came in, which chunks of other owners share; None after serialization.
-    #[serde(skip)]
-    batch: Option<RecordBatch>,
-    /// Position of each row in `batch`.
-    places: Vec<u32>,
-}
-
-/// Packs candidates into chunks by owner.
-pub struct Packer {
-    shape: RelationType,
-    key: Vec<usize>,
-    key_codec: RowCodec,
-    version: Option<(usize, RowCodec)>,
-    declared: usize,
-}
-
-impl Packer {
-    /// Makes the packer of a keyed source.
-    ///
-    /// # Errors
-    /// When a column type has no packed form, or the source has no key.
-    pub fn new(source: &Source) -> Result<Packer, RunError> {
-        let Some(keyed) = &source.keyed else {
-            return Err(RunError::Broken(format!("{} has no key", source.name)));
-        };
-        let type_of = |at: &usize| source.schema.field(*at).data_type().clone();
-        let version = match keyed.conflict {
-            Conflict::Overwrite { version: Some(at) } => Some((at, RowCodec::new(&[type_of(&at)])?)),
-            _ => None,
-        };
-        Ok(Packer {
-            shape: RelationType::new(&source.schema)?,
-            key_codec: RowCodec::new(&keyed.key.iter().map(type_of).collect::<Vec<_>>())?,
-            key: keyed.key.clone(),
-            version,
-            declared: source.schema.fields().len() - source.includes.len(),
-        })
-    }
-
-    /// Packs the candidates of `records`' partition for the owners of their keys.
-    ///
-    /// # Errors
-    /// When a column cannot be encoded.
-    pub fn pack(
-        &self,
-        candidates: Candidates,
-        records: &schemas::Records,
-        ownership: &Ownership,
-    ) -> Result<Vec<Chunk>, RunError> {
-        let batch = candidates.batch;
-        let columns: Vec<_> = self.key.iter().map(|at| batch.column(*at).clone()).collect();
-        let keys = self.key_codec.encode(&columns)?;
-        let rows = self.shape.codec.encode(batch.columns())?;
-        let versions = match &self.version {
-            Some((at, codec)) => Some(codec.encode(std::slice::from_ref(batch.column(*at)))?),
-            None => None,
-        };
-        // Without INCLUDEd columns the whole packed row is declared, and its prefix need not be measured.
-        let all_declared = self.declared == batch.num_columns();
-        let mut chunks: BTreeMap<u64, Chunk> = BTreeMap::new();
-        for row in 0..batch.num_rows() {
-            let (key, bytes) = (keys.get(row), rows.get(row));
-            let owner = ownership.owner_of(key) as u64;
-            let chunk = chunks.entry(owner).or_insert_with(|| Chunk::new(owner, records.partition));
-            chunk.offsets.push(records.offsets[candidates.records[row] as usize]);
-            chunk.keys.push(key);
-            chunk.events.push(candidates.events[row]);
-            chunk.horizons.push(candidates.horizons[row]);
-            chunk.places.push(row as u32);
-            let deletes = candidates.deletes.get(row) == Some(&true);
-            chunk.deletes.push(deletes);
-            if deletes {
-                chunk.rows.push(&[]);
-                chunk.versions.push(&[]);
-                chunk.declared.push(0);
-                continue;
-            }
-            chunk.rows.push(bytes);
-            chunk.versions.push(match &versions {
-                Some(versions) => versions.get(row),
-                None => &[],
-            });
-            let declared =
-                if all_declared { bytes.len() } else { self.shape.codec.prefix_len(bytes, self.declared)? };
-            chunk.declared.push(declared as u32);
-        }
-        for chunk in chunks.values_mut() {
-            chunk.batch = Some(batch.clone());
-        }
-        Ok(chunks.into_values().collect())
-    }
-}
-
-impl HeapBytes for Chunk {
-    /// The bytes of the packed rows; the batch they came in is counted where it is fed.
-    fn heap_bytes(&self) -> usize {
-        let packed = self.keys.heap_bytes() + self.rows.heap_bytes() + self.versions.heap_bytes();
-        let times = vector_bytes(&self.offsets) + vector_bytes(&self.events) + vector_bytes(&self.horizons);
-        packed + times + vector_bytes(&self.declared) + vector_bytes(&self.places)
-    }
-}
-
-impl Chunk {
-    fn new(owner: u64, partition: i32) -> Chunk {
-        Chunk {
-            owner,
-            partition,
-            offsets: vec![],
-            keys: Rows::new(),
-            rows: Rows::new(),
-            versions: Rows::new(),
-            declared: vec![],
-            events: vec![],
-            horizons: vec![],
-            deletes: vec![],
-            batch: None,
-            places: vec![],
-        }
-    }
-}
+pub use chunk::{Chunk, Packer};
+use overlay::Overlay;
 
 /// A table at one worker: its rules, its part of the state and the outputs.
 pub struct Table {
@@ -198,29 +63,31 @@ pub struct Table {
     pub watermark: Arc<AtomicI64>,
     /// Takes the changes of the state and the counts.
     pub collector: Shared,
-}
-
-/// Rows of epochs that are not committed yet.
-#[derive(Default)]
-struct Overlay {
-    /// By key: the last epoch that changed it, and the row it left; None for a deleted key.
-    rows: HashMap<Vec<u8>, (u64, Option<Held>)>,
-    /// Keys changed by epoch, oldest first.
-    epochs: VecDeque<(u64, Vec<Vec<u8>>)>,
-    /// Bytes of the keys and rows in both.
-    bytes: usize,
-    memory: MemoryShare,
+    /// Number of its columns that are declared, and not INCLUDEd.
+    pub declared: usize,
+    /// The packed form of its keys.
+    pub key: RowCodec,
+    /// Takes erased persons out of its rows, if it says where they are.
+    pub filter: Option<(RowFilter, SharedErasing)>,
 }
 
 /// Result of the candidates of one epoch.
 #[derive(Default)]
 struct Decided {
     /// Records by outcome.
-    counts: [u64; 6],
+    counts: OutcomeCounts,
     /// Deltas of the table.
     out: Vec<DeltaBatch>,
     /// Keys whose held row changed.
     changed: HashSet<Vec<u8>>,
+}
+
+/// The net change of each key of a chunk.
+struct Net {
+    /// The row held before the chunk, to retract. The outer None stands for a key without change.
+    before: Vec<Option<Option<Vec<u8>>>>,
+    /// The row of the chunk to insert.
+    after: Vec<Option<u32>>,
 }
 
 /// Builds the operator: chunks in, deltas of the table out.
@@ -273,7 +140,11 @@ impl Table {
         overlay.drop_through(self.committed.load(Ordering::Acquire));
         chunks.sort_by_key(|c| (c.partition, c.offsets.first().copied()));
         let mut decided = Decided::default();
-        for chunk in chunks {
+        // First the held rows, then the records of the epoch without the same persons: rows are compared once both
+        // are filtered.
+        self.erase_held(epoch, overlay, &mut decided)?;
+        for mut chunk in chunks {
+            self.filter_chunk(&mut chunk)?;
             self.decide_chunk(epoch, &chunk, overlay, &mut decided)?;
         }
         let Decided { counts, out, changed } = decided;
@@ -314,10 +185,7 @@ impl Table {
     ) -> Result<(), RunError> {
         let Groups { members, first } = Groups::of_keys(&chunk.keys);
         let mut held = self.look_up(chunk, &first, overlay)?;
-        // The net change of each group (key): the row held before the chunk, to retract, and the row to
-        // insert. The outer None of `before` stands for a group without change.
-        let mut before: Vec<Option<Option<Vec<u8>>>> = vec![None; first.len()];
-        let mut after: Vec<Option<u32>> = vec![None; first.len()];
+        let mut net = Net { before: vec![None; first.len()], after: vec![None; first.len()] };
         let (mut inserts, mut retracts) = (Vec::new(), Rows::new());
         for (row, member) in members.iter().enumerate() {
             let group = *member as usize;
@@ -325,35 +193,44 @@ impl Table {
             let current = if forgotten { None } else { held[group].as_ref() };
             let outcome = self.outcome_of(chunk, row, current);
             decided.counts[outcome.index()] += 1;
-            if outcome != Outcome::Accepted {
+            let changes = match outcome {
+                Outcome::Accepted => true,
+                Outcome::Erased => self.replaces_as_erased(chunk, row, current),
+                _ => false,
+            };
+            if !changes {
                 continue;
             }
             if forgotten {
                 // A forgotten row is never retracted, so the change made so far for its key is final: emit it
                 // and start again from an empty key.
-                if let Some(Some(row)) = before[group].take() {
+                if let Some(Some(row)) = net.before[group].take() {
                     retracts.push(&row);
                 }
-                inserts.extend(after[group].take());
-                before[group] = Some(None);
+                inserts.extend(net.after[group].take());
+                net.before[group] = Some(None);
             }
             // Only the row held before the first change is retracted; a tombstone has no row.
-            if before[group].is_none() {
-                before[group] = Some(match current {
+            if net.before[group].is_none() {
+                net.before[group] = Some(match current {
                     Some(held) if !held.deleted => Some(held.row.clone()),
                     _ => None,
                 });
             }
-            let deletes = chunk.deletes[row];
-            after[group] = (!deletes).then_some(row as u32);
-            held[group] = if deletes { chunk.tombstone(row, current) } else { Some(chunk.held_row(row)) };
+            let (deletes, erased) = (chunk.deletes[row], outcome == Outcome::Erased);
+            net.after[group] = (!deletes && !erased).then_some(row as u32);
+            held[group] = match (deletes, erased) {
+                (_, true) => Some(chunk.erased_row(row)),
+                (true, false) => chunk.tombstone(row, current),
+                (false, false) => Some(chunk.held_row(row)),
+            };
         }
-        for (group, before) in before.into_iter().enumerate() {
+        for (group, (before, after)) in net.before.into_iter().zip(net.after).enumerate() {
             let Some(before) = before else { continue };
             if let Some(row) = before {
                 retracts.push(&row);
             }
-            inserts.extend(after[group]);
+            inserts.extend(after);
             let key = chunk.keys.get(first[group] as usize).to_vec();
             overlay.set_row(key.clone(), epoch, held[group].take());
             decided.changed.insert(key);
@@ -373,29 +250,50 @@ impl Table {
     /// The outcome of one candidate, given the key's held row.
     fn outcome_of(&self, chunk: &Chunk, row: usize, held: Option<&Held>) -> Outcome {
         let deletes = chunk.deletes[row];
+        // Whatever is held: such a record is never a row again.
+        if chunk.trace_of(row) != Trace::Row {
+            return Outcome::Erased;
+        }
         let Some(held) = held else {
             return if deletes { Outcome::Duplicate } else { Outcome::Accepted };
         };
         if deletes {
-            return if held.deleted { Outcome::Duplicate } else { Outcome::Accepted };
+            return if held.deleted && !held.erased { Outcome::Duplicate } else { Outcome::Accepted };
+        }
+        if held.erased {
+            // As beside the row that is gone.
+            return match (self.do_nothing, is_later(chunk, row, held)) {
+                (true, _) => Outcome::Duplicate,
+                (false, true) => Outcome::Accepted,
+                (false, false) => Outcome::Superseded,
+            };
         }
         if held.deleted {
             let older = chunk.versions.get(row) < held.version.as_slice();
             return if older { Outcome::Superseded } else { Outcome::Accepted };
         }
-        // Duplicates are equal in the declared columns, whatever the INCLUDEd ones hold.
+        // Duplicates are equal in the declared columns, whatever the INCLUDEd ones hold, but for the version: a row that
+        // is sent again with a greater one must stand against those between the two, in whatever order they come.
         let declared = chunk.declared[row] as usize;
-        let same = held.row[..held.declared as usize] == chunk.rows.get(row)[..declared];
+        let same = held.row[..held.declared as usize] == chunk.rows.get(row)[..declared]
+            && held.version == chunk.versions.get(row);
         if self.do_nothing || same {
             return Outcome::Duplicate;
         }
-        // The position of the record breaks ties of the version, so that the outcome is the same on every
-        // run.
-        let new = (chunk.versions.get(row), chunk.partition, chunk.offsets[row]);
-        if new > (held.version.as_slice(), held.partition, held.offset) {
-            Outcome::Accepted
-        } else {
-            Outcome::Superseded
+        if is_later(chunk, row, held) { Outcome::Accepted } else { Outcome::Superseded }
+    }
+
+    /// Returns true if a record whose row is an erased person's is the latest of its key: then no row stays of it.
+    fn replaces_as_erased(&self, chunk: &Chunk, row: usize, held: Option<&Held>) -> bool {
+        if chunk.trace_of(row) == Trace::Nothing || chunk.deletes[row] {
+            return false;
+        }
+        match held {
+            None => true,
+            // The first row of a key stays, also if it is gone.
+            Some(_) if self.do_nothing => false,
+            Some(held) if held.deleted && !held.erased => chunk.versions.get(row) >= held.version.as_slice(),
+            Some(held) => is_later(chunk, row, held),
         }
     }
 
@@ -468,127 +366,14 @@ impl Table {
     }
 }
 
+/// Returns true if a row is later than the held one of its key. The position of the record breaks ties of the version,
+/// so that the outcome is the same on every run.
+fn is_later(chunk: &Chunk, row: usize, held: &Held) -> bool {
+    let new = (chunk.versions.get(row), chunk.partition, chunk.offsets[row]);
+    new > (held.version.as_slice(), held.partition, held.offset)
+}
+
 /// Reads the stored form of a held row.
 fn read_held(bytes: &[u8]) -> Result<Held, RunError> {
     Held::read(bytes).ok_or_else(|| RunError::Damaged("a held row is not readable".into()))
-}
-
-impl Chunk {
-    /// The stored form of an accepted row.
-    fn held_row(&self, row: usize) -> Held {
-        Held {
-            deleted: false,
-            partition: self.partition,
-            offset: self.offsets[row],
-            event_us: self.events[row],
-            version: self.versions.get(row).to_vec(),
-            declared: self.declared[row],
-            row: self.rows.get(row).to_vec(),
-        }
-    }
-
-    /// The tombstone that replaces a deleted row; None where rows have no version.
-    fn tombstone(&self, row: usize, held: Option<&Held>) -> Option<Held> {
-        let held = held.filter(|held| !held.version.is_empty())?;
-        Some(Held {
-            deleted: true,
-            partition: self.partition,
-            offset: self.offsets[row],
-            event_us: held.event_us,
-            version: held.version.clone(),
-            declared: 0,
-            row: vec![],
-        })
-    }
-
-    /// Insertions of these rows: columns of the shared batch, or packed rows where there is none.
-    fn insertions(&self, rows: Vec<u32>) -> Result<DeltaBatch, RunError> {
-        let diffs = vec![1; rows.len()];
-        match &self.batch {
-            Some(batch) if rows.len() == batch.num_rows() => {
-                Ok(DeltaBatch::from_columns(batch.clone(), diffs))
-            }
-            Some(batch) => {
-                let places: UInt32Array = rows.iter().map(|row| self.places[*row as usize]).collect();
-                Ok(DeltaBatch::from_columns(take_record_batch(batch, &places)?, diffs))
-            }
-            None => {
-                let mut packed = Rows::new();
-                for row in rows {
-                    packed.push(self.rows.get(row as usize));
-                }
-                Ok(DeltaBatch { data: Data::Packed(packed), diffs })
-            }
-        }
-    }
-}
-
-impl Overlay {
-    /// Drops rows of committed epochs: the state has them. A key that a later epoch changed stays.
-    fn drop_through(&mut self, committed: u64) {
-        while self.epochs.front().is_some_and(|(epoch, _)| *epoch <= committed) {
-            let Some((epoch, keys)) = self.epochs.pop_front() else { return };
-            self.bytes -= vector_bytes(&keys);
-            for key in keys {
-                let mut gone = key.heap_bytes();
-                if self.rows.get(&key).is_some_and(|(at, _)| *at == epoch)
-                    && let Some((_, row)) = self.rows.remove(&key)
-                {
-                    gone += key.heap_bytes() + row.as_ref().map_or(0, HeapBytes::heap_bytes);
-                }
-                self.bytes -= gone;
-            }
-        }
-    }
-
-    /// Sets the row that an epoch left of a key.
-    fn set_row(&mut self, key: Vec<u8>, epoch: u64, row: Option<Held>) {
-        let of_key = key.heap_bytes();
-        self.bytes += of_key + row.as_ref().map_or(0, HeapBytes::heap_bytes);
-        if let Some((_, replaced)) = self.rows.insert(key, (epoch, row)) {
-            self.bytes -= of_key + replaced.as_ref().map_or(0, HeapBytes::heap_bytes);
-        }
-    }
-
-    /// Adds the keys that an epoch changed, and reports the memory of the overlay.
-    fn note_epoch(&mut self, epoch: u64, keys: Vec<Vec<u8>>) {
-        self.bytes += vector_bytes(&keys) + keys.iter().map(HeapBytes::heap_bytes).sum::<usize>();
-        self.epochs.push_back((epoch, keys));
-        let places = table_bytes(self.rows.capacity(), size_of::<(Vec<u8>, (u64, Option<Held>))>());
-        self.memory.set(MemoryPart::Overlay, places + self.bytes);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overlay_counts_its_rows_until_their_epochs_are_committed() {
-        let held = |bytes: usize| Held {
-            deleted: false,
-            partition: 0,
-            offset: 0,
-            event_us: i64::MIN,
-            version: vec![1],
-            declared: 0,
-            row: vec![7; bytes],
-        };
-        let keys = || vec![b"a".to_vec(), b"b".to_vec()];
-        let mut overlay = Overlay::default();
-        overlay.set_row(b"a".to_vec(), 1, Some(held(100)));
-        overlay.set_row(b"b".to_vec(), 1, Some(held(50)));
-        overlay.note_epoch(1, keys());
-        let first = overlay.bytes;
-        assert!(first > 150 && overlay.memory.bytes() > first, "{first}");
-        // The next epoch replaces one row and deletes the other.
-        overlay.set_row(b"a".to_vec(), 2, Some(held(1000)));
-        overlay.set_row(b"b".to_vec(), 2, None);
-        overlay.note_epoch(2, keys());
-        assert!(overlay.bytes > first + 800, "{}", overlay.bytes);
-        overlay.drop_through(1);
-        assert_eq!(overlay.rows.len(), 2);
-        overlay.drop_through(2);
-        assert_eq!((overlay.rows.len(), overlay.bytes), (0, 0));
-    }
 }

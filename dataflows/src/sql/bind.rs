@@ -4,13 +4,17 @@
 //! can read the decoded and the INCLUDEd ones; constraints, watermark, key and version can read all.
 //! The connector validates the options that are left in a source.
 
+mod erase;
 mod export;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod keyed;
 mod option_columns;
+mod personal;
 pub(crate) mod places;
 pub(crate) mod sink;
+pub(crate) mod view_metrics;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +30,10 @@ use super::parse::statement::columns;
 use super::query;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::event_time;
-use crate::plan::formats::IncludeKind;
+use crate::plan::formats::{Encoding, IncludeKind};
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
+use personal::PERSONAL;
+use schemas::types::personal::{PersonalTag, take_tags};
 
 /// Function that asks the encoding (a registry, a schema file) for the columns of a relation that leaves them
 /// out. None if the encoding names no columns.
@@ -47,8 +53,9 @@ pub(crate) fn relation(
     catalog: &Catalog,
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Source, Vec<Mistake>> {
-    let mut bind = RelationBinder { create, catalog, mistakes: Vec::new() };
+    let mut bind = RelationBinder { create, catalog, mistakes: Vec::new(), personal: Vec::new() };
     let columns = bind.expand_columns(columns_of);
+    bind.mistakes.extend(whole::check(create, &columns));
     let (decoded, schema, origins) = bind.build_schemas(&columns);
     let source = bind.build_source(decoded, schema, origins);
     if bind.mistakes.is_empty() { Ok(source) } else { Err(bind.mistakes) }
@@ -103,6 +110,8 @@ struct RelationBinder<'a> {
     create: &'a CreateRelation,
     catalog: &'a Catalog,
     mistakes: Vec<Mistake>,
+    /// Tags of the schema that defines the columns.
+    personal: Vec<PersonalTag>,
 }
 
 impl RelationBinder<'_> {
@@ -117,10 +126,15 @@ impl RelationBinder<'_> {
         let found = match columns_of(create) {
             Ok(Some(fields)) => fields,
             Ok(None) => {
-                self.mistakes.push(
-                    Mistake::new(star, format!("the columns of {} are not declared", create.name.text))
-                        .hint("declare them, or use ENCODE AVRO with schema.registry or schema.file, which names them"),
-                );
+                let hint = match create.encode.0 {
+                    Encoding::Bytes => "declare the one that takes the record's value: (body BYTEA)",
+                    Encoding::Text => "declare the one that takes the record's value: (body VARCHAR)",
+                    _ => {
+                        "declare them, or use ENCODE AVRO with schema.registry or schema.file, which names them"
+                    }
+                };
+                let message = format!("the columns of {} are not declared", create.name.text);
+                self.mistakes.push(Mistake::new(star, message).hint(hint));
                 vec![]
             }
             Err(message) => {
@@ -137,6 +151,8 @@ impl RelationBinder<'_> {
             if create.columns.iter().any(|c| c.name.text == *field.name()) {
                 continue;
             }
+            let (field, tags) = take_tags(field);
+            self.personal.extend(tags);
             columns.push(ColumnDef {
                 name: Name { text: field.name().clone(), pos: star },
                 not_null: false,
@@ -228,9 +244,12 @@ impl RelationBinder<'_> {
         let mut options = option_map(&create.with);
         let dead_letter_topic = options.remove("dead_letter.topic");
         // These options are Herald's; the connector gets the rest.
-        for own in [MAX_AHEAD, "retention"] {
+        let personal = self.bind_personal(&schema);
+        for own in [MAX_AHEAD, "retention", PERSONAL, erase::ERASE, erase::ERASE_BY] {
             options.remove(own);
         }
+        let (erased, mistakes) = erase::bind(create, (&schema, &origins), key);
+        self.mistakes.extend(mistakes);
         Source {
             name: create.name.text.clone(),
             decoded,
@@ -249,7 +268,22 @@ impl RelationBinder<'_> {
             key_encode_options,
             options,
             dead_letter_topic,
+            personal,
+            erases: erased.orders,
+            erase_by: erased.paths,
         }
+    }
+
+    /// Tags of personal data: of the schema that defines the columns, and of the option.
+    fn bind_personal(&mut self, schema: &Schema) -> Vec<PersonalTag> {
+        let mut tags = std::mem::take(&mut self.personal);
+        if let Some(item) = find_option(&self.create.with, PERSONAL) {
+            match personal::read_tags(item, schema) {
+                Ok(listed) => tags.extend(listed),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        tags
     }
 
     /// Returns false for partition and offset: every record has them, so no check is needed.

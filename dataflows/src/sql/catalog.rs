@@ -16,6 +16,7 @@ use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::sqlparser::ast::{ObjectName, ObjectNamePart, Query, Visitor};
+use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::diagnostics::did_you_mean::did_you_mean;
 use super::parse::MissingNames;
@@ -74,6 +75,11 @@ impl Catalog {
     /// Takes in the names that statements which could not be parsed would have created.
     pub(super) fn lack(&mut self, missing: MissingNames) {
         self.missing = missing;
+    }
+
+    /// Tells whether `name` is that of a statement that could not be parsed.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.missing.has(name)
     }
 
     /// Tells whether `name` is that of a statement that failed.
@@ -155,17 +161,24 @@ impl Catalog {
 
 /// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
 pub(crate) fn reads_broken(catalog: &Catalog, query: &Query) -> bool {
-    query.walk(&mut FindBroken { catalog, own: BTreeSet::new() }).is_break()
+    // A common table may read the relation of its own name.
+    find_relation(query, &mut |name, _, own| catalog.is_broken(name) || (!own && catalog.may_be_broken(name)))
 }
 
-/// Search for a relation whose own statement failed.
-struct FindBroken<'a> {
-    catalog: &'a Catalog,
+/// Gives the relations that a query names to `is_found`, each with its place and whether a common table of the query has
+/// the name, too, until that returns true.
+pub(crate) fn find_relation(query: &Query, is_found: &mut dyn FnMut(&str, Span, bool) -> bool) -> bool {
+    query.walk(&mut FindRelation { is_found, own: BTreeSet::new() }).is_break()
+}
+
+/// Search for a relation.
+struct FindRelation<'a> {
+    is_found: &'a mut dyn FnMut(&str, Span, bool) -> bool,
     /// Names of the query's own common tables.
     own: BTreeSet<String>,
 }
 
-impl Visitor for FindBroken<'_> {
+impl Visitor for FindRelation<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -180,10 +193,8 @@ impl Visitor for FindBroken<'_> {
             return ControlFlow::Continue(());
         };
         let name = fold_ident(ident);
-        // A common table may read the relation of its own name.
-        let broken =
-            self.catalog.is_broken(&name) || (!self.own.contains(&name) && self.catalog.may_be_broken(&name));
-        if broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let found = (self.is_found)(&name, ident.span, self.own.contains(&name));
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

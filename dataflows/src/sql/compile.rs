@@ -3,7 +3,12 @@
 //! Statements are compiled in the order given; each may read the relations created before it. A
 //! statement that fails, or could not be parsed, does not stop the others: all mistakes are reported together,
 //! in the order of their positions, but for those that follow from another. After the last statement the
-//! plan is pruned as a whole and its properties are proven; only then are sinks validated.
+//! plan is pruned as a whole and its properties are proven; only then are sinks validated. Views without a query
+//! are in [`inserts`].
+
+mod assignment;
+mod inserts;
+mod select_items;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +17,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::bind::{self, ColumnsOf, history, index, places, sink};
+use super::bind::{self, ColumnsOf, history, index, places, sink, view_metrics};
 use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::null_comparison::null_comparisons;
 use super::diagnostics::site::Site;
@@ -26,6 +31,7 @@ use super::syntax::parts;
 use super::{lower, parse, query, trial};
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 use crate::plan::analysis::{event_time, finality, properties};
+use crate::plan::explain;
 use crate::plan::rewrite::{emit_on_close, prune};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
@@ -87,6 +93,8 @@ fn compile_files(
         let result = match statement {
             Statement::Relation(create) => compiler.create_relation(create),
             Statement::View(create) => compiler.create_view(create),
+            Statement::Declared(create) => compiler.declare_view(create),
+            Statement::Insert(insert) => compiler.insert(insert),
             Statement::Sink(create) => compiler.create_sink(create),
             Statement::Index(create) => compiler.create_index(create),
         };
@@ -106,6 +114,18 @@ fn compile_files(
 const NO_STATEMENT_HINT: &str = "write CREATE SOURCE or CREATE TABLE, then CREATE MATERIALIZED VIEW name AS SELECT ..., \
                        and CREATE SINK for what is to leave";
 
+/// Planner of a query.
+type Planner = fn(&Catalog, &sql::Query, Site) -> Result<LogicalPlan, Vec<Mistake>>;
+
+/// A view whose rows are known.
+struct NewView<'s> {
+    name: &'s Name,
+    with: &'s [OptionItem],
+    materialized: bool,
+    /// The query, for users.
+    definition: String,
+}
+
 /// State of the compilation of one topology.
 struct Compiler<'a> {
     files: &'a [SqlFile],
@@ -116,7 +136,10 @@ struct Compiler<'a> {
     sinks: Vec<CreateSink>,
     /// Positions of the names of views, in the order of `Plan::views`.
     views: Vec<Pos>,
-    /// Positions of the names of sinks and indexes, which no query reads.
+    /// Views that are declared without a query.
+    declared: inserts::DeclaredViews,
+    /// Positions of the names of sinks, indexes and INSERTs, which no query reads, and of declared views, which none
+    /// reads before they are complete.
     unread_names: BTreeMap<String, Pos>,
     /// Words for the objects of the topology by name, those further down included.
     objects: BTreeMap<String, &'static str>,
@@ -128,19 +151,22 @@ impl<'a> Compiler<'a> {
         let mut catalog = Catalog::default();
         let mut objects = BTreeMap::new();
         for statement in statements {
-            let name = match statement {
-                Statement::Relation(create) => &create.name,
-                Statement::View(create) => &create.name,
-                Statement::Sink(create) => &create.name,
-                Statement::Index(create) => &create.name,
+            let (name, is_read) = match statement {
+                Statement::Relation(create) => (&create.name, true),
+                Statement::View(create) => (&create.name, true),
+                Statement::Declared(create) => (&create.name, true),
+                Statement::Sink(create) => (&create.name, false),
+                Statement::Index(create) => (&create.name, false),
+                Statement::Insert(_) => continue,
             };
             objects.entry(name.text.clone()).or_insert(index::object_word(statement));
-            if matches!(statement, Statement::Relation(_) | Statement::View(_)) {
+            if is_read {
                 catalog.announce(name);
             }
         }
+        let declared = inserts::DeclaredViews::of(statements);
         let (plan, sinks, views, unread_names, mistakes) = Default::default();
-        Compiler { files, columns_of, plan, catalog, sinks, views, unread_names, objects, mistakes }
+        Compiler { files, columns_of, plan, catalog, sinks, views, declared, unread_names, objects, mistakes }
     }
 
     /// Text of a position, as `file:line:column`.
@@ -207,50 +233,81 @@ impl<'a> Compiler<'a> {
                 emit_on_close::wait_until_final(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
             properties::learn_keys(&mut self.plan, before);
         }
-        let known = match &result {
+        let (name, with, definition) = (&create.name, create.with.as_slice(), definition_of(create));
+        self.add_view(NewView { name, with, materialized: create.materialized, definition }, result)
+    }
+
+    /// Adds a view by the relation of its rows, or by the mistakes for which it has none. The name is catalogued in
+    /// both cases.
+    fn add_view(&mut self, view: NewView<'_>, rel: Result<RelId, Vec<Mistake>>) -> Result<(), Vec<Mistake>> {
+        let known = match &rel {
             Ok(rel) => Some((*rel, Arc::clone(&self.plan.rels[*rel].schema))),
             Err(_) => None,
         };
-        self.catalog.add(self.catalog_entry(known, &create.name));
-        let retention = create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose();
-        let history = history::bind_history(&create.with);
-        let (rel, retention_us, history) = match (result, retention, history) {
-            (Ok(rel), Ok(retention_us), Ok(history)) => (rel, retention_us, history),
-            (result, retention, history) => {
+        self.catalog.add(self.catalog_entry(known, view.name));
+        let retention = view.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose();
+        let history = history::bind_history(view.with);
+        let metrics = match &rel {
+            Ok(rel) => view_metrics::bind_metrics(view.with, &self.plan.rels[*rel]),
+            Err(_) => Ok(vec![]),
+        };
+        let (rel, retention_us, history, metrics) = match (rel, retention, history, metrics) {
+            (Ok(rel), Ok(retention_us), Ok(history), Ok(metrics)) => (rel, retention_us, history, metrics),
+            (rel, retention, history, metrics) => {
                 let mut mistakes = history.err().unwrap_or_default();
+                mistakes.extend(metrics.err().into_iter().flatten());
                 mistakes.extend(retention.err());
-                mistakes.extend(result.err().into_iter().flatten());
+                mistakes.extend(rel.err().into_iter().flatten());
                 return Err(mistakes);
             }
         };
-        if create.materialized {
-            let name = create.name.text.clone();
+        if view.materialized {
             self.plan.views.push(View {
-                name,
-                definition: definition_of(create),
+                name: view.name.text.clone(),
+                definition: view.definition,
                 rel,
                 key: None,
                 retention_us,
                 served: None,
                 indexes: vec![],
                 history,
+                metrics,
                 final_marks: None,
             });
-            self.views.push(create.name.pos);
+            self.views.push(view.name.pos);
         }
         Ok(())
     }
 
     /// Plans a query. Where that fails, all mistakes that its parts show are reported.
     fn plan_query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
+        self.plan_query_by(query::plan, query, owner)
+    }
+
+    /// The same with a planner of the query.
+    fn plan_query_by(
+        &mut self,
+        planner: Planner,
+        query: &sql::Query,
+        owner: &Name,
+    ) -> Result<RelId, Vec<Mistake>> {
         let site = Site { file: owner.pos.file, pos: owner.pos };
-        let planned = self.lower_query(query, owner, site);
+        if let Some(mistake) = self.reads_incomplete(query, site) {
+            return Err(vec![mistake]);
+        }
+        let planned = self.lower_query(planner, query, owner, site);
         planned.map_err(|found| add_mistakes_of_parts(&self.catalog, query, site, found))
     }
 
     /// Plans a query as one. If that fails, the relations it added to the plan are removed.
-    fn lower_query(&mut self, query: &sql::Query, owner: &Name, site: Site) -> Result<RelId, Vec<Mistake>> {
-        let logical = query::plan(&self.catalog, query, site)?;
+    fn lower_query(
+        &mut self,
+        planner: Planner,
+        query: &sql::Query,
+        owner: &Name,
+        site: Site,
+    ) -> Result<RelId, Vec<Mistake>> {
+        let logical = planner(&self.catalog, query, site)?;
         let mut warnings = unsupported::idle_orders(query, site);
         warnings.extend(null_comparisons(query, site));
         parse::sort_mistakes(&mut warnings);
@@ -301,10 +358,18 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Compiles CREATE INDEX. An index on a view that failed is dropped without a mistake.
+    /// Compiles CREATE INDEX.
     fn create_index(&mut self, create: &CreateIndex) -> Result<(), Vec<Mistake>> {
         self.new_name(&create.name)?;
         self.unread_names.insert(create.name.text.clone(), create.name.pos);
+        if self.declared.takes_index(create) {
+            return Ok(());
+        }
+        self.add_index(create)
+    }
+
+    /// Adds an index to its view. An index on a view that failed is dropped without a mistake.
+    fn add_index(&mut self, create: &CreateIndex) -> Result<(), Vec<Mistake>> {
         let Some(rel) = self.indexed_view(&create.view)? else { return Ok(()) };
         let index = index::bind_index(create, &self.plan.rels[rel].schema)?;
         let Some(view) = self.plan.views.iter_mut().find(|view| view.name == create.view.text) else {
@@ -333,6 +398,9 @@ impl<'a> Compiler<'a> {
 
     /// Relation that a sink reads by name; None if its statement failed.
     fn sink_input(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
+        if let Some(mistake) = self.incomplete(&name.text, name.pos) {
+            return Err(vec![mistake]);
+        }
         match self.catalog.get(&name.text) {
             Some(entry) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
             None if self.catalog.may_be_broken(&name.text) => Ok(None),
@@ -356,6 +424,7 @@ impl<'a> Compiler<'a> {
             self.mistakes.extend(sink::check_key(&self.plan, sink, create));
         }
         if self.mistakes.is_empty() {
+            self.plan.version = explain::version(&self.plan);
             return Ok(self.plan);
         }
         parse::sort_mistakes(&mut self.mistakes);

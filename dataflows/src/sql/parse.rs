@@ -16,23 +16,24 @@ pub(crate) mod parameters;
 pub(crate) mod query;
 pub(crate) mod statement;
 pub(crate) mod tokens;
+mod topics;
 pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
 
-use self::cursor::{Context, Cursor, Read};
+use self::cursor::{Context, Cursor, Read, Shared};
 use self::tokens::{end_of, fold, is_any_word, is_visible, is_word};
 use super::diagnostics::dialects;
 use super::diagnostics::did_you_mean::did_you_mean;
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 use ast::Statement;
+pub use topics::parse_topics;
 
 /// Parses the files of a topology, in the order given.
 ///
@@ -136,9 +137,9 @@ pub(super) fn parse_files(
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
 ) -> Parsed {
     let mut parsed = Parsed::default();
-    let unset = RefCell::default();
+    let shared = Shared::default();
     for (file, source) in files.iter().enumerate() {
-        file_statements(Context { file, text: &source.text, env, read_file, unset: &unset }, &mut parsed);
+        file_statements(Context { file, text: &source.text, env, read_file, shared: &shared }, &mut parsed);
     }
     parsed
 }
@@ -169,8 +170,8 @@ pub(crate) fn parse_bound(
     text: &str,
     values: &[Option<String>],
 ) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
-    let unset = RefCell::default();
-    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    let shared = Shared::default();
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, shared: &shared };
     let (mut tokens, broken) = read_tokens(&context);
     if let Some(mistake) = broken {
         return Err(vec![mistake]);
@@ -198,8 +199,8 @@ pub(crate) fn parse_bound(
 /// # Errors
 /// If the text cannot be read.
 pub(crate) fn count_parameters(text: &str) -> Result<usize, Mistake> {
-    let unset = RefCell::default();
-    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    let shared = Shared::default();
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, shared: &shared };
     match read_tokens(&context) {
         (_, Some(mistake)) => Err(mistake),
         (tokens, None) => {
@@ -216,8 +217,8 @@ pub fn parse_condition(
     text: &str,
     values: &[Option<String>],
 ) -> Result<datafusion_sql::sqlparser::ast::Expr, Vec<Mistake>> {
-    let unset = RefCell::default();
-    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, unset: &unset };
+    let shared = Shared::default();
+    let context = Context { file: 0, text, env: &no_variable, read_file: &no_file, shared: &shared };
     let (mut tokens, broken) = read_tokens(&context);
     if let Some(mistake) = broken {
         return Err(vec![mistake]);
@@ -302,7 +303,7 @@ fn parse_statement(context: Context<'_>, tokens: &[TokenWithSpan], end: Location
     let mut own = Vec::new();
     let mut cursor = Cursor::new(context, tokens.to_vec(), end);
     match read_statement(&mut cursor, &mut own) {
-        Ok(statement) if own.is_empty() && !cursor.lacks_variable => parsed.statements.push(statement),
+        Ok(statement) if own.is_empty() && !cursor.lacks_variable => parsed.statements.extend(statement),
         Ok(_) => parsed.missing.add(tokens),
         Err(mistake) => {
             own.push(mistake);
@@ -312,9 +313,13 @@ fn parse_statement(context: Context<'_>, tokens: &[TokenWithSpan], end: Location
     parsed.mistakes.append(&mut own);
 }
 
-/// Reads a CREATE statement, or names the statement or object that is not supported.
-fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Statement> {
+/// Reads a CREATE or INSERT statement, or names the statement or object that is not supported. CREATE TYPE makes no
+/// statement: the columns that name the type have its fields.
+fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Option<Statement>> {
     let pos = cursor.pos();
+    if cursor.take_words(&["insert"]) {
+        return Ok(Some(Statement::Insert(statement::insert::insert(cursor, pos, mistakes)?)));
+    }
     if !cursor.take_words(&["create"]) {
         return Err(not_a_statement(cursor));
     }
@@ -332,13 +337,14 @@ fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<
         );
         cursor.bump();
     }
-    let words: [(&[&str], StatementKind); 6] = [
+    let words: [(&[&str], StatementKind); 7] = [
         (&["source"], StatementKind::Source),
         (&["table"], StatementKind::Table),
         (&["view"], StatementKind::View),
         (&["materialized", "view"], StatementKind::Materialized),
         (&["sink"], StatementKind::Sink),
         (&["index"], StatementKind::Index),
+        (&["type"], StatementKind::Type),
     ];
     let Some((words, found)) = words.into_iter().find(|(words, _)| cursor.take_words(words)) else {
         return Err(not_created(cursor, kind));
@@ -350,18 +356,22 @@ fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<
                 .hint("leave IF NOT EXISTS out"),
         );
     }
-    Ok(match found {
+    Ok(Some(match found {
         StatementKind::Source => {
             Statement::Relation(statement::relation::relation(cursor, false, pos, mistakes)?)
         }
         StatementKind::Table => {
             Statement::Relation(statement::relation::relation(cursor, true, pos, mistakes)?)
         }
-        StatementKind::View => Statement::View(statement::view::view(cursor, false, pos, mistakes)?),
-        StatementKind::Materialized => Statement::View(statement::view::view(cursor, true, pos, mistakes)?),
+        StatementKind::View => statement::view::view(cursor, false, pos, mistakes)?,
+        StatementKind::Materialized => statement::view::view(cursor, true, pos, mistakes)?,
         StatementKind::Sink => Statement::Sink(statement::sink::sink(cursor, pos, mistakes)?),
         StatementKind::Index => Statement::Index(statement::index::index(cursor)?),
-    })
+        StatementKind::Type => {
+            statement::types::create_type(cursor)?;
+            return Ok(None);
+        }
+    }))
 }
 
 /// Kind of object that a CREATE statement creates.
@@ -372,9 +382,10 @@ enum StatementKind {
     Materialized,
     Sink,
     Index,
+    Type,
 }
 
-/// Refusal of a statement that is not CREATE.
+/// Refusal of a statement that is neither CREATE nor INSERT.
 fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
     const WHOLE: &str = "a topology is the whole of its files: edit or remove the CREATE statement";
     const ROWS: &str =
@@ -385,7 +396,6 @@ fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
     let known = [
         ("drop", WHOLE),
         ("alter", WHOLE),
-        ("insert", ROWS),
         ("update", ROWS),
         ("delete", ROWS),
         ("merge", ROWS),
@@ -412,8 +422,8 @@ fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
         return Mistake::new(cursor.pos(), format!("{written} is not a statement of a topology")).hint(hint);
     }
     Mistake::new(cursor.pos(), format!("unknown statement {}", word.value))
-        .hint("a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK and INDEX")
-        .maybe_hint(did_you_mean(&written, ["CREATE"]))
+        .hint("a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK and INDEX, and INSERT INTO a view")
+        .maybe_hint(did_you_mean(&written, ["CREATE", "INSERT"]))
 }
 
 /// Hint for the next word, if it is one of the known ones.
@@ -431,9 +441,9 @@ fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
         ("secret", "write ${file:PATH} or ${VAR} in the option's value"),
         ("connection", "write the options in the WITH of each source and sink"),
         ("subscription", "write CREATE SINK"),
-        ("type", "write STRUCT<name TYPE, ...> where the type is used"),
         ("sequence", "key rows by columns they have"),
         ("trigger", "write a view and a sink"),
+        ("topic", "write it in a file of its own, which `herald topics plan` compares with a broker"),
         ("temporary", "leave TEMPORARY out: only materialized views keep rows"),
         ("temp", "leave TEMP out: only materialized views keep rows"),
         ("external", "write CREATE SOURCE or CREATE TABLE ... WITH (connector = ...)"),

@@ -90,6 +90,18 @@ pub(crate) fn plan_part(
     plan_query(catalog, query, site, QueryKind::Part)
 }
 
+/// Plans and optimises the query of an INSERT, whose columns are known by their places.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_insert(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    plan_query(catalog, query, site, QueryKind::Insert)
+}
+
 /// Relation that a scan reads, by its number in the catalogue.
 ///
 /// # Errors
@@ -106,6 +118,8 @@ pub(crate) fn scanned_relation(scan: &TableScan) -> Result<RelId> {
 enum QueryKind {
     /// The query of a view, whose columns must have distinct names.
     View,
+    /// The query of an INSERT, whose columns may share a name.
+    Insert,
     /// A part of a view's query.
     Part,
     /// A query that is answered once, in its order.
@@ -117,7 +131,7 @@ impl QueryKind {
     fn rewrite_sugar(self, query: &mut sql::Query) {
         let order = match self {
             QueryKind::Answer => query.order_by.take(),
-            QueryKind::View | QueryKind::Part => None,
+            _ => None,
         };
         sugar::to_plain_calls(query);
         if let Some(mut order) = order {
@@ -137,7 +151,7 @@ fn plan_query(
     if catalog::reads_broken(catalog, query) {
         return Err(vec![]);
     }
-    let view = kind == QueryKind::View;
+    let view = matches!(kind, QueryKind::View | QueryKind::Insert);
     let refused = unsupported::refuse_query(query, site, view);
     if !refused.is_empty() {
         return Err(refused);
@@ -159,7 +173,7 @@ fn plan_query(
     register_uses(catalog, &uses, query, site)?;
     let tidy = |error: DataFusionError| vec![explain_error::explain_query(&error, catalog, query, site)];
     let (planned, names) = plan_as_written(catalog, rewritten, &uses).map_err(tidy)?;
-    if view {
+    if kind == QueryKind::View {
         check_names(&names, query, site)?;
     }
     decorrelate_and_optimise(planned).map_err(tidy)
@@ -223,7 +237,10 @@ fn plan_as_written(
 }
 
 /// Makes the subqueries of a plan joins, settles its types and optimises it.
-fn decorrelate_and_optimise(planned: LogicalPlan) -> Result<LogicalPlan> {
+///
+/// # Errors
+/// If a rule fails.
+pub(crate) fn decorrelate_and_optimise(planned: LogicalPlan) -> Result<LogicalPlan> {
     let analyzed = firsts::admit_correlated(planned).and_then(analyze).and_then(now::assign_clocks)?;
     let joined = subquery::decorrelate(analyzed)?;
     // Fences and guards go in last, right before the rules that they restrain.

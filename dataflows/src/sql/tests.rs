@@ -4,6 +4,7 @@
 //! `tests/explain/NAME.sql` compiles to the plan frozen in `NAME.txt`; with HERALD_UPDATE=1 set,
 //! differing plans are written anew, to be reviewed before they are committed.
 
+mod inserts;
 #[cfg(test)]
 mod judged;
 mod keys;

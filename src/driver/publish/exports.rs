@@ -29,7 +29,7 @@ use dataflows::plan::sources::first_of;
 use dataflows::runtime::retention::Served;
 use dataflows::runtime::state_tables::StateTables;
 use fail::fail_point;
-use schemas::{Backoff, OutChunk, OutRecord, without_group};
+use schemas::{Backoff, OutChunk, OutRecord, Pseudonyms, RowCodec, without_group};
 use state::{CatalogueEntry, OutboxDepth, Snapshot, Store};
 
 use super::export_bytes;
@@ -57,6 +57,8 @@ pub struct Export {
     writer: ExportWriter,
     /// The view's entry in the catalogue, in mode `current`.
     view: Option<CatalogueEntry>,
+    /// The pseudonyms of a copied view's rows, which the state has as they are.
+    pseudonyms: Option<(Pseudonyms, RowCodec)>,
     /// The time at which the first of the epochs that wait was seen.
     since: Option<Instant>,
     /// Bytes of the last file for each byte of the outbox.
@@ -182,11 +184,16 @@ impl Export {
         }
         fail_point!("export.recovered");
         let view = if mode == ExportMode::Current { copied_view(config, sink, state_tables) } else { None };
+        let pseudonyms = match &sink.pseudonyms {
+            Some(of) => Some((of.clone(), RowCodec::of(&config.plan.rels[sink.rel].schema)?)),
+            None => None,
+        };
         Ok(Export {
             sink: sink.name.clone(),
             number,
             writer,
             view,
+            pseudonyms,
             since: None,
             ratio: 1.0,
             broken: false,
@@ -255,7 +262,13 @@ impl Export {
         let written = match &self.view {
             Some(view) => {
                 let step = Step { last: snapshot.epoch(), marker };
-                self.writer.write(step, &|visit: &mut VisitChunk<'_>| read_view(snapshot, view, visit))?
+                let hidden = self.pseudonyms.as_ref();
+                self.writer.write(step, &|visit: &mut VisitChunk<'_>| match hidden {
+                    None => read_view(snapshot, view, visit),
+                    Some((pseudonyms, codec)) => read_view(snapshot, view, &mut |epoch, chunk| {
+                        visit(epoch, &pseudonyms.apply_to_chunk(codec, chunk).map_err(unreadable)?)
+                    }),
+                })?
             }
             None => {
                 let rows: &ReadChunks<'_> = &|visit| read_outbox(store, self.number, range, visit);
@@ -529,6 +542,7 @@ mod tests {
             number: EXPORT_TARGETS,
             writer,
             view: None,
+            pseudonyms: None,
             since: None,
             ratio: 1.0,
             broken: false,

@@ -314,9 +314,9 @@ fn reason_against_files(source: &Source) -> Option<&'static str> {
              row\n  declare ON CONFLICT OVERWRITE WITH VERSION COLUMN (...), or DO NOTHING",
         );
     }
-    if source.encoding != Encoding::Json {
+    if source.encoding != Encoding::Json && !source.encoding.is_whole() {
         return Some(
-            "its records are not JSON, and lines of files are\n  give a range of the source itself (--from, --to)",
+            "its records are Avro, and lines of files are not\n  give a range of the source itself (--from, --to)",
         );
     }
     None

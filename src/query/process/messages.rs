@@ -58,6 +58,8 @@ pub(super) enum ReadRequest {
     Size { table_id: u32, bounds: Arc<Bounds> },
     /// Asks for the entries of the last epochs, as JSON.
     History,
+    /// Asks for the receipts of erased persons, as JSON.
+    Erasures,
     /// Asks for the last epoch up to which the output of a target is published.
     Published { target: u16 },
     /// Asks for the sessions of clients, as JSON.

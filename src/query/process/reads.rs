@@ -379,6 +379,7 @@ fn answer_request<'s>(
             Ok(EpochReads::estimated_bytes(snapshot, table_id, &bounds)?.to_le_bytes().to_vec())
         }
         ReadRequest::History => Ok(serde_json::to_vec(&snapshot.history()?)?),
+        ReadRequest::Erasures => Ok(serde_json::to_vec(&EpochReads::erasures(snapshot)?)?),
         ReadRequest::Published { target } => {
             Ok(EpochReads::published_until(snapshot, target)?.to_le_bytes().to_vec())
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use state::{Catalogue, Committed, Entry, EpochEntry, HistoryPlace};
+use state::{Catalogue, Committed, Entry, EpochEntry, Erasure, HistoryPlace};
 
 use super::messages::{
     CHUNK_BYTES, ChangesReply, Chunk, HeldEpoch, Kind, MAX_REPLY_BYTES, NewestReply, ReadRequest,
@@ -217,6 +217,11 @@ impl EpochReads for RemoteEpoch<'_> {
     fn history(&self) -> Result<Vec<EpochEntry>> {
         let reply = self.connection.ask(&ReadRequest::History)?;
         serde_json::from_slice(&reply).context("the history of epochs cannot be read")
+    }
+
+    fn erasures(&self) -> Result<Vec<Erasure>> {
+        let reply = self.connection.ask(&ReadRequest::Erasures)?;
+        serde_json::from_slice(&reply).context("the receipts of erased persons cannot be read")
     }
 
     fn sessions(&self) -> Result<Vec<ListedSession>> {

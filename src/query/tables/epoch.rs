@@ -7,8 +7,8 @@ use anyhow::{Context, Error, Result, anyhow};
 use schemas::{KEY_GROUPS, stored_group, without_group};
 use serde::{Deserialize, Serialize};
 use state::{
-    Catalogue, Committed, Entry, EpochEntry, HistoryPlace, HistorySince, Order, Reads, Scan, Slice, Snapshot,
-    StateError,
+    Catalogue, Committed, Entry, EpochEntry, Erasure, HistoryPlace, HistorySince, Order, Reads, Scan, Slice,
+    Snapshot, StateError,
 };
 
 use super::conditions::{Bounds, KeyRange};
@@ -44,6 +44,9 @@ pub trait EpochReads: Sync {
 
     /// Returns the entries of the last epochs, in the order of the epochs.
     fn history(&self) -> Result<Vec<EpochEntry>>;
+
+    /// Returns the receipts of erased persons.
+    fn erasures(&self) -> Result<Vec<Erasure>>;
 
     /// Returns the last epoch up to which the output of a target is published.
     fn published_until(&self, target: u16) -> Result<u64>;
@@ -156,6 +159,10 @@ impl EpochReads for Snapshot<'_> {
 
     fn history(&self) -> Result<Vec<EpochEntry>> {
         Ok(self.epoch_entries()?)
+    }
+
+    fn erasures(&self) -> Result<Vec<Erasure>> {
+        Ok(Reads::erasures(self)?)
     }
 
     fn published_until(&self, target: u16) -> Result<u64> {

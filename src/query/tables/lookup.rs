@@ -5,18 +5,22 @@
 //! in a query.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use dataflows::runtime::retention::Served;
-use schemas::{RowCodec, stored_key};
+use schemas::{RowCodec, Rows, stored_key, without_group};
 use serde_json::Value;
 use state::{CatalogueEntry, Snapshot, StateTableKind};
 
-use super::conditions::ViewKey;
+use super::conditions::{Bounds, ViewKey};
 use crate::exit::mistake;
 use crate::query::{format, mistakes, stored_sources};
+
+/// Most rows beyond the first ones that are counted.
+const COUNTED_ROWS: usize = 100_000;
 
 /// The views of a state, ready for look-ups. A running topology's are the same until its end.
 pub struct Lookups {
@@ -106,6 +110,27 @@ impl LookupView {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)
             .with_context(|| format!("the row of view {name} does not fit its columns"))?;
         format::json_object(&batch, 0).map(Some)
+    }
+
+    /// The first rows that are served, at most `limit`, and the number of rows beyond them, which are counted up to
+    /// [`COUNTED_ROWS`].
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn first_rows(&self, snapshot: &Snapshot<'_>, limit: usize) -> Result<(RecordBatch, usize)> {
+        let served = Served::of(&self.entry, &snapshot.committed().progress)?;
+        let mut scan = super::epoch::EpochReads::open_scan(snapshot, self.entry.id, &Arc::new(Bounds::All))?;
+        let (mut rows, mut beyond) = (Rows::new(), 0);
+        while beyond < COUNTED_ROWS && scan.advance()? {
+            let Some((key, value)) = scan.entry() else { break };
+            // Of a view with a key an entry is a key and its row, else a row and its count.
+            let row = if self.entry.key.is_some() { value } else { without_group(key) };
+            if served.as_ref().map_or(Ok(true), |served| served.is_served(row))? {
+                if rows.len() < limit { rows.push(row) } else { beyond += 1 }
+            }
+        }
+        let columns = self.codec.decode(rows.iter())?;
+        Ok((RecordBatch::try_new(self.schema.clone(), columns)?, beyond))
     }
 
     /// The key as SQL, for messages: `(platform = 'EUW1', hour = '9')`.

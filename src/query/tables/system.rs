@@ -3,6 +3,8 @@
 //!
 //! All but the sessions follow from the epoch: from its progress, catalogue, outbox and history.
 
+mod erasures;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,7 +40,7 @@ pub(super) struct SystemTable {
 }
 
 /// The system tables that are read whole before the query.
-pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
+pub(super) const SYSTEM_TABLES: [SystemTable; 9] = [
     SystemTable {
         name: "views",
         about: "The last committed epoch, which every view shows, its time, and of each view the \
@@ -90,6 +92,12 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 8] = [
                 published together have the time of all.",
         schema: epochs_schema,
         read: read_epochs,
+    },
+    SystemTable {
+        name: "erasures",
+        about: erasures::ABOUT,
+        schema: erasures::table_schema,
+        read: erasures::read_all,
     },
     SystemTable {
         name: "sessions",

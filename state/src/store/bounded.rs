@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use schemas::contains_any;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Counts;
@@ -119,6 +120,54 @@ impl Store {
         totals.kept = totals.kept.map(|kept| kept.saturating_add_signed(more));
         out.totals = totals;
         Ok(out)
+    }
+}
+
+impl Store {
+    /// Removes rows with any of some patterns from a bounded state table, beside the changes of a commit, as if they had
+    /// never had room: whoever retracts one later finds it not kept. Returns their number.
+    ///
+    /// # Errors
+    /// Fails if the state cannot be read.
+    pub fn forget_bounded_rows(
+        &self,
+        (table_id, bounded): (u32, &mut Bounded),
+        patterns: &[Vec<u8>],
+    ) -> Result<u64, StateError> {
+        let mut after: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+        self.scan(table_id, &[], |row, held| -> Result<(), StateError> {
+            if contains_any(row, patterns) {
+                after.insert(row.to_vec(), self.held_count(table_id, row, Some(held))?);
+            }
+            Ok(())
+        })?;
+        let changed = std::mem::take(&mut bounded.counts.rows);
+        let diffs = std::mem::take(&mut bounded.counts.diffs);
+        let left = std::mem::take(&mut bounded.after);
+        for ((row, diff), left) in changed.iter().zip(diffs).zip(left) {
+            if contains_any(row, patterns) {
+                after.insert(row.to_vec(), left);
+                // A row that was to come with this commit alone was never there.
+                if left != diff {
+                    bounded.push(row, diff - left, 0);
+                }
+                continue;
+            }
+            bounded.push(row, diff, left);
+        }
+        let mut forgotten = 0;
+        for (row, copies) in after.into_iter().filter(|(_, copies)| *copies > 0) {
+            forgotten += 1;
+            let comes = changed.iter().any(|other| other == row);
+            if !comes {
+                bounded.push(&row, -copies, 0);
+            }
+            let copies = copies.unsigned_abs();
+            bounded.totals.bytes = bounded.totals.bytes.saturating_sub(row_size(&row));
+            bounded.totals.kept = bounded.totals.kept.map(|kept| kept.saturating_sub(copies));
+            bounded.totals.not_kept += copies;
+        }
+        Ok(forgotten)
     }
 }
 

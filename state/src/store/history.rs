@@ -11,6 +11,8 @@
 //! an epoch was committed without it, by a repair or an earlier release, the history has a gap and is void. So
 //! is one with a piece that cannot be read: no commit fails for it.
 
+mod forget;
+
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 

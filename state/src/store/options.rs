@@ -5,7 +5,10 @@
 //! memtables together and `block_cache_bytes` for blocks, indexes and filters together. Levels are compressed
 //! with lz4, the last one with zstd. Only two background jobs run: the engine's workers need the cores.
 
+use fail::fail_point;
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+
+use schemas::SALT_BYTES;
 
 use crate::dead_letter::DeadLetterPolicy;
 use crate::table::{DEAD_LETTER, FAMILIES, META, OUTBOX};
@@ -29,6 +32,11 @@ pub struct StoreOptions {
     pub error_bytes: u64,
     /// Bound on table files open at a time; they count against the descriptor limit of the process.
     pub open_files: i32,
+    /// True if files are rewritten when persons are erased: then a list of the files, which has keys of theirs, is never
+    /// older than the last change of them.
+    pub erases: bool,
+    /// The salt of the digests of erased persons, for a state that has none; None draws one.
+    pub erasure_salt: Option<[u8; SALT_BYTES]>,
 }
 
 impl Default for StoreOptions {
@@ -42,6 +50,8 @@ impl Default for StoreOptions {
             dead_letter_policy: DeadLetterPolicy::DropOldest,
             error_bytes: 256 << 20,
             open_files: 256,
+            erases: false,
+            erasure_salt: None,
         }
     }
 }
@@ -55,6 +65,14 @@ pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options 
     db.set_db_write_buffer_size(options.write_buffer_bytes);
     // A family that is seldom written must not keep the log of all others alive.
     db.set_max_total_wal_size((options.write_buffer_bytes as u64).max(64 << 20));
+    if options.erases {
+        // A manifest names the least and the greatest key of each file. Each change of the files begins a new one, without
+        // those that are gone; RocksDB 11 would let it grow to six times its size first.
+        db.set_max_manifest_file_size(1);
+        if let Ok(eager) = db.get_options_from_string("max_manifest_space_amp_pct=0") {
+            db = eager;
+        }
+    }
     db.set_bytes_per_sync(1 << 20);
     db.set_max_open_files(options.open_files);
     db.set_log_level(LogLevel::Warn);
@@ -101,11 +119,22 @@ fn queue_options(cache: &Cache) -> Options {
     family
 }
 
+/// Returns true where a test looks for bytes in the files: they are not compressed then.
+fn is_plain() -> bool {
+    fail_point!("store.plain", |_| true);
+    false
+}
+
 fn common_options(cache: &Cache, memtable_bytes: usize) -> Options {
     let mut family = hinted_options();
     family.set_write_buffer_size(memtable_bytes);
-    family.set_compression_type(DBCompressionType::Lz4);
-    family.set_bottommost_compression_type(DBCompressionType::Zstd);
+    let plain = is_plain();
+    family.set_compression_type(if plain { DBCompressionType::None } else { DBCompressionType::Lz4 });
+    family.set_bottommost_compression_type(if plain {
+        DBCompressionType::None
+    } else {
+        DBCompressionType::Zstd
+    });
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(16 << 10);

@@ -14,7 +14,7 @@ fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
     let source = SourceProgress {
         partitions: BTreeMap::from([(3, partition)]),
         watermark_us: Some(-1),
-        outcomes: [accepted, 0, 0, 0, 0, 0],
+        outcomes: [accepted, 0, 0, 0, 0, 0, 0],
         read,
         ended: false,
         ended_us: None,

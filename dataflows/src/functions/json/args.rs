@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
@@ -23,6 +23,7 @@ enum ArgColumn {
     /// A constant array of texts for every row; None is NULL.
     Same(Option<Vec<Option<String>>>),
     Flag(BooleanArray),
+    Bytes(BinaryArray),
     /// NULL in every row.
     Null,
 }
@@ -58,6 +59,10 @@ impl ArgColumn {
         }
         Ok(match (takes, array.data_type()) {
             (Takes::Json, _) => ArgColumn::Json(text_array(&array)?),
+            (Takes::Bytes, _) => match cast(&array, &DataType::Binary)?.as_binary_opt::<i32>() {
+                Some(bytes) => ArgColumn::Bytes(bytes.clone()),
+                None => return Err(unexpected_type(&array)),
+            },
             (Takes::Flag, DataType::Boolean) => ArgColumn::Flag(array.as_boolean().clone()),
             (Takes::Names | Takes::Step, DataType::List(_)) => ArgColumn::Names(array),
             (Takes::Number | Takes::Step, of) if of.is_integer() => {
@@ -78,6 +83,7 @@ impl ArgColumn {
             ArgColumn::Name(array) if array.is_valid(row) => Arg::Name(array.value(row)),
             ArgColumn::Number(array) if array.is_valid(row) => Arg::Number(array.value(row)),
             ArgColumn::Flag(array) if array.is_valid(row) => Arg::Flag(array.value(row)),
+            ArgColumn::Bytes(array) if array.is_valid(row) => Arg::Bytes(array.value(row)),
             ArgColumn::Same(names) => Arg::Names(Cow::Borrowed(names.as_deref()?)),
             ArgColumn::Names(array) if array.is_valid(row) => {
                 let list = array.as_list_opt::<i32>()?.value(row);

@@ -9,6 +9,7 @@ use super::{Arg, JsonDef, JsonResult, JsonType, Takes, error_text};
 pub(super) const FUNCTIONS: &[JsonDef] = &[
     // CAST(text AS JSONB).
     JsonDef::new("herald_jsonb_parse", &[Takes::Name], JsonType::Json, parse_text),
+    JsonDef::new("try_jsonb", &[Takes::Bytes], JsonType::Json, try_parse),
     // CAST(jsonb AS VARCHAR).
     JsonDef::new("herald_jsonb_print", &[Takes::Json], JsonType::Text, print_json),
     // Restores the JSONB type of a value that lost it in planning, such as a CASE over JSONB.
@@ -29,6 +30,13 @@ fn parse_text(args: &[Arg<'_>]) -> Result<JsonResult, String> {
         [Arg::Name(text)] => jsonb::canonical(text).map(JsonResult::Text).map_err(error_text),
         _ => Err("a text is needed".to_owned()),
     }
+}
+
+/// Parses bytes that may be anything: those that are no JSON, or no UTF-8, are NULL.
+fn try_parse(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let [Arg::Bytes(bytes)] = args else { return Err("bytes are needed".to_owned()) };
+    let text = std::str::from_utf8(bytes).ok().and_then(|text| jsonb::canonical(text).ok());
+    Ok(text.map_or(JsonResult::Null, JsonResult::Text))
 }
 
 fn print_json(args: &[Arg<'_>]) -> Result<JsonResult, String> {

@@ -1,7 +1,9 @@
 //! Tests of functions over JSONB: no row depends on another, failures have PostgreSQL's messages, constants
 //! are arrays of texts. The results are tested by `tests/slt/jsonb.slt`, whose values are PostgreSQL's.
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, ListBuilder, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, StringArray, StringBuilder,
+};
 use arrow::compute::concat;
 use arrow::datatypes::Field;
 use datafusion_common::config::ConfigOptions;
@@ -28,7 +30,7 @@ fn column(takes: Takes, step: usize) -> (ArrayRef, FieldRef) {
             let texts: StringArray = rows.map(|row| JSON.get(every(row)).copied()).collect();
             (Arc::new(texts), Arc::new(schemas::jsonb_field("x", true)))
         }
-        Takes::Name | Takes::Text | Takes::Step => {
+        Takes::Name | Takes::Text | Takes::Step | Takes::Bytes => {
             let names: [&str; 8] = ["a", "b", "", "1", "null", "[1]", "{\"b\": 1}", "x"];
             let texts: StringArray = rows.map(|row| names.get(every(row)).copied()).collect();
             (Arc::new(texts), plain(DataType::Utf8))
@@ -95,6 +97,19 @@ fn every_row_stands_for_itself() {
             assert_eq!(*both, *concat(&[a, b]).unwrap(), "{def:?} rows {pair:?}");
         }
     }
+}
+
+#[test]
+fn bytes_that_are_no_json_are_null() {
+    let function =
+        ScalarUDF::from(JsonUdf::new(cast::FUNCTIONS.iter().find(|def| def.name == "try_jsonb").unwrap()));
+    let bytes: [Option<&[u8]>; 6] =
+        [Some(b"{\"a\": 1}"), Some(b"{\"a\": "), Some(b"\xff"), Some(b""), None, Some("\"é\"".as_bytes())];
+    let array: ArrayRef = Arc::new(arrow::array::BinaryArray::from_iter(bytes));
+    let columns = [(array, Arc::new(Field::new("x", DataType::Binary, true)))];
+    let found = called(&function, &columns, (0, 6)).unwrap();
+    let expected = StringArray::from(vec![Some("{\"a\": 1}"), None, None, None, None, Some("\"é\"")]);
+    assert_eq!(found.as_string::<i32>(), &expected);
 }
 
 #[test]

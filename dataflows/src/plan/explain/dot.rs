@@ -57,6 +57,6 @@ pub(super) fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String
 }
 
 /// A text as it stands between quotation marks.
-fn escape_quotes(text: &str) -> String {
+pub(super) fn escape_quotes(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

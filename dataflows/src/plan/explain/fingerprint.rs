@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
 
-use super::{OperatorText, columns_text, connector_text, key_of, operator_text};
+use super::{OperatorText, connector_text, key_of, operator_text};
 use crate::plan::{Op, Origin, Plan, Recursive, RelId, Sink, Source};
 
 /// Fingerprint of a relation and everything below it: 16 hexadecimal digits.
@@ -27,6 +28,40 @@ pub fn source_fingerprint(plan: &Plan, source: usize) -> String {
 /// Fingerprint of a sink: its relation, formats and topic.
 pub fn sink_fingerprint(plan: &Plan, sink: usize) -> String {
     hash_hex(&canonical_sink(plan, &plan.sinks[sink]))
+}
+
+/// Fingerprint of a topology as a whole: 12 hexadecimal digits. Texts have the same one if their sources, views, indexes and
+/// sinks are the same in this order; comments, layout, addresses of brokers and views that are not materialized do not
+/// count. Records of sinks carry it, so that it must stay as it is.
+pub fn version(plan: &Plan) -> String {
+    let mut text = String::new();
+    for source in 0..plan.sources.len() {
+        let _ = writeln!(text, "source {}", source_fingerprint(plan, source));
+    }
+    let mut known = BTreeMap::new();
+    for view in &plan.views {
+        let rel = hash_rel(plan, view.rel, &mut known);
+        let _ = writeln!(text, "view {} {rel} {:?}", view.name, view.retention_us);
+        for index in &view.indexes {
+            let _ = writeln!(text, "index {} {:?}", index.name, index.columns);
+        }
+    }
+    for sink in 0..plan.sinks.len() {
+        let _ = writeln!(text, "sink {}", sink_fingerprint(plan, sink));
+    }
+    let mut hash = hash_hex(&text);
+    hash.truncate(12);
+    hash
+}
+
+/// Canonical text of columns, for fingerprints.
+fn columns_text(schema: &Schema) -> String {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let null = if field.is_nullable() { "" } else { " NOT NULL" };
+        columns.push(format!("{} {}{null}", field.name(), schemas::sql_type(field)));
+    }
+    columns.join(", ")
 }
 
 pub(super) fn hash_hex(text: &str) -> String {
@@ -104,6 +139,10 @@ fn canonical_source(source: &Source) -> String {
         source.encoding,
         connector_text(&source.options)
     );
+    // The rows of such a table hold digests in the place of identities. Paths of erase.by may change.
+    if let Some(column) = source.erases {
+        let _ = writeln!(out, "erases {column}");
+    }
     let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
     let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source, &format!("{:?}", source.key_encoding)));
     out
@@ -118,5 +157,30 @@ fn canonical_sink(plan: &Plan, sink: &Sink) -> String {
         sink.key,
         sink.record_name,
         connector_text(&sink.options)
-    )
+    ) + &pseudonyms_text(plan, sink)
+}
+
+/// The form in which a sink sends rows: formats and pseudonyms. It is in the state's catalogue.
+pub fn sink_form(plan: &Plan, sink: &Sink) -> String {
+    format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding) + &pseudonyms_text(plan, sink)
+}
+
+/// The columns that leave as pseudonyms, those of the key apart, and the fingerprint of their key; empty if none do.
+fn pseudonyms_text(plan: &Plan, sink: &Sink) -> String {
+    let Some(pseudonyms) = &sink.pseudonyms else { return String::new() };
+    let (mut of_key, mut others) = (Vec::new(), Vec::new());
+    for column in &pseudonyms.columns {
+        let names = if sink.key.contains(column) { &mut of_key } else { &mut others };
+        names.push(plan.rels[sink.rel].schema.field(*column).name());
+    }
+    others.sort_unstable();
+    of_key.sort_unstable();
+    format!(" pseudonyms {others:?} of key {of_key:?} by {}", pseudonyms.key.fingerprint())
+}
+
+/// The part of a sink's form about pseudonyms, and that about those of its key; None without.
+pub fn pseudonyms_of_form(form: &str) -> (Option<&str>, Option<&str>) {
+    let Some((_, all)) = form.split_once(" pseudonyms ") else { return (None, None) };
+    let of_key = all.rsplit_once(" of key ").map(|(_, of_key)| of_key);
+    (Some(all), of_key.filter(|of_key| !of_key.starts_with("[]")))
 }

@@ -43,7 +43,7 @@ pub(super) fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value
             "key": column_names(&plan.rels[sink.rel].schema, &sink.key),
         }));
     }
-    json!({"relations": relations, "views": views, "sinks": sinks})
+    json!({"version": plan.version, "relations": relations, "views": views, "sinks": sinks})
 }
 
 /// A relation with the facts about it.

@@ -8,7 +8,7 @@ use super::length_text;
 use crate::plan::Source;
 use crate::plan::formats::Format;
 
-/// Lines about a source: what it reads, its watermark and its checks.
+/// Lines about a source: its place, its watermark, the persons in it and its checks.
 pub(super) fn source_text(source: &Source) -> String {
     let mut out = format!(
         "     reads    {} as {} {}{}\n",
@@ -20,6 +20,17 @@ pub(super) fn source_text(source: &Source) -> String {
     if let Some(w) = source.watermark {
         let column = source.schema.field(w.column).name();
         let _ = writeln!(out, "     watermark {column} less {}", length_text(w.delay_us));
+    }
+    if let Some(column) = source.erases {
+        let _ = writeln!(
+            out,
+            "     erases   the persons in {}, which holds digests",
+            source.schema.field(column).name()
+        );
+    }
+    if !source.erase_by.is_empty() {
+        let paths: Vec<&str> = source.erase_by.iter().map(|path| path.text.as_str()).collect();
+        let _ = writeln!(out, "     persons  {}", paths.join(", "));
     }
     for check in &source.checks {
         let _ = writeln!(out, "     check    {}: {}", check.name, check.text);

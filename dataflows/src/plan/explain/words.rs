@@ -6,7 +6,35 @@
 
 use std::ops::Range;
 
+use arrow::datatypes::{DataType, Field, Schema};
+
 use super::{count_text, length_text};
+
+/// Most characters of a column's type that are shown in full.
+const MAX_TYPE_CHARS: usize = 120;
+
+/// Columns for people: of a long STRUCT the number of its fields.
+pub(super) fn shown_columns(schema: &Schema) -> String {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let null = if field.is_nullable() { "" } else { " NOT NULL" };
+        columns.push(format!("{} {}{null}", field.name(), short_type(field)));
+    }
+    columns.join(", ")
+}
+
+/// The SQL type of a column; of a long STRUCT the number of its fields.
+fn short_type(field: &Field) -> String {
+    let full = schemas::sql_type(field);
+    if full.len() <= MAX_TYPE_CHARS {
+        return full;
+    }
+    match field.data_type() {
+        DataType::List(item) => format!("{}[]", short_type(item)),
+        DataType::Struct(fields) => format!("STRUCT<{} fields>", fields.len()),
+        _ => full,
+    }
+}
 
 /// The engine's names of types, and SQL's. Longer ones come before those they contain.
 pub(super) const TYPES: [(&str, &str); 16] = [

@@ -13,7 +13,7 @@ use super::share::Share;
 use super::{Becomes, EditionComparison, Obstacle, Part, PartKind};
 use crate::error::RunError;
 use crate::plan::Sink;
-use crate::plan::explain::sink_fingerprint;
+use crate::plan::explain::{pseudonyms_of_form, sink_fingerprint};
 use crate::plan::formats::{Encoding, Format};
 use crate::runtime::fill::{SentBefore, SinkFill};
 
@@ -72,7 +72,7 @@ impl EditionComparison<'_> {
                 work.kept.insert(held.name.clone(), sink.name.clone());
             }
             if sends.0 == Sends::Refused {
-                refusals.push(refused_sink(sink));
+                refusals.push(refused_sink(sink, self.has_other_pseudonyms(at, held)));
             } else if sends.0 != Sends::Nothing {
                 part.filled_from = self.filled_from(sink.rel);
                 part.read_again = self.records_read_again(sink.rel);
@@ -176,6 +176,9 @@ impl EditionComparison<'_> {
         if facts.place != wanted.place {
             return all(None);
         }
+        if self.has_other_pseudonyms(at, held) {
+            return Ok((self.sends_other_pseudonyms(at, facts, waited.is_some()), None));
+        }
         // Only its name or that of its records differs.
         if waited.is_none() && self.sent_same(at, facts, &wanted) {
             return Ok((Sends::Nothing, None));
@@ -199,6 +202,28 @@ impl EditionComparison<'_> {
         let before =
             SentBefore { table_id: view.id, schema, keyed: view.key.is_some(), key: facts.key.clone() };
         Ok((Sends::Difference, Some(before)))
+    }
+
+    /// Returns true if a sink goes on where the state's sink wrote, with other pseudonyms: by another key, or of other
+    /// columns.
+    fn has_other_pseudonyms(&self, at: usize, held: Option<&CatalogueEntry>) -> bool {
+        let facts = held.and_then(|held| held.facts.edition.as_ref());
+        let (Some(facts), Some(wanted)) = (facts, self.wanted_sink(at)) else { return false };
+        let [before, now] = [&facts.form, &wanted.form].map(|form| pseudonyms_of_form(form).0);
+        facts.place == wanted.place && before != now
+    }
+
+    /// The rows that a sink with other pseudonyms sends: all, each in the place of one with earlier pseudonyms. Where keys
+    /// or rows are other ones too, some with earlier pseudonyms would stay.
+    fn sends_other_pseudonyms(&self, at: usize, held: &EditionFacts, waited: bool) -> Sends {
+        let Some(wanted) = self.wanted_sink(at) else { return Sends::Refused };
+        let [before, now] = [&held.form, &wanted.form].map(|form| pseudonyms_of_form(form).1);
+        let same_rows = held.relation == wanted.relation && self.shares.is_intact(self.plan.sinks[at].rel);
+        let is_plain = self.plan.sinks[at].format == Format::Plain;
+        if is_plain || before != now || held.key != wanted.key || !same_rows || waited {
+            return Sends::Refused;
+        }
+        Sends::All { reason: Some("it has other pseudonyms, by another key or of other columns") }
     }
 
     /// The facts of a sink's waiting, of one that has sent nothing since an earlier edit, whose filling ends here.
@@ -319,7 +344,20 @@ fn is_sink(entry: &CatalogueEntry) -> bool {
     entry.kind == StateTableKind::Sink && !entry.name.starts_with("source ")
 }
 
-fn refused_sink(sink: &Sink) -> Obstacle {
+fn refused_sink(sink: &Sink, has_other_pseudonyms: bool) -> Obstacle {
+    if has_other_pseudonyms {
+        return Obstacle {
+            part: sink.name.clone(),
+            message: format!(
+                "sink {} has other pseudonyms, by another key or of other columns, and some that it has sent would stay: \
+                 it only appends, they are in its key, or it sends other rows now as well",
+                sink.name
+            ),
+            hint: "give it another name and another topic, which get all its rows, or put the earlier pseudonyms back"
+                .to_owned(),
+            is_gap: false,
+        };
+    }
     Obstacle {
         part: sink.name.clone(),
         message: format!(

@@ -2,6 +2,7 @@
 
 use state::{Catalogue, CatalogueEntry, Progress, StateTableKind};
 
+use super::super::state_tables::table_form;
 use super::Obstacle;
 use crate::plan::explain::{place_text, source_fingerprint};
 use crate::plan::{Plan, Source};
@@ -111,7 +112,7 @@ fn fate_of(plan: &Plan, at: usize, entry: &CatalogueEntry) -> SourceFate {
     let same_rows = is_kind(entry, source)
         && entry.schema == Some(schemas::schema_to_json(&source.schema))
         && facts.key == keyed.key
-        && facts.form == format!("{:?} {:?}", keyed.conflict, keyed.retention_us);
+        && facts.form == table_form(source, keyed);
     if same_rows { SourceFate::Rules } else { SourceFate::Emptied }
 }
 

@@ -57,7 +57,9 @@ pub(crate) fn object_word(statement: &Statement) -> &'static str {
         Statement::Relation(create) if create.table => "table",
         Statement::Relation(_) => "source",
         Statement::View(create) if create.materialized => "materialized view",
-        Statement::View(_) => "view",
+        Statement::Declared(create) if create.materialized => "materialized view",
+        Statement::View(_) | Statement::Declared(_) => "view",
+        Statement::Insert(_) => "insertion",
         Statement::Sink(_) => "sink",
         Statement::Index(_) => "index",
     }

@@ -98,6 +98,8 @@ fn check_connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<
         ),
         "file" => {
             let (clause, at) = match &create.key_encode {
+                // A mistake in any connector, and told as one.
+                _ if create.encode.0.is_whole() => return None,
                 _ if create.encode.0 != Encoding::Json => ("ENCODE", create.encode.2),
                 Some((encoding, _, at)) if *encoding != Encoding::Json => ("KEY ENCODE", *at),
                 _ => return None,

@@ -137,7 +137,9 @@ fn places_of<'a>(statement: &'a Statement, cluster: Option<&BTreeSet<String>>) -
     let (name, with, kind) = match statement {
         Statement::Relation(create) => (&create.name.text, &create.with, PlaceUse::Source),
         Statement::Sink(create) => (&create.name.text, &create.with, PlaceUse::Sink),
-        Statement::View(_) | Statement::Index(_) => return vec![],
+        Statement::View(_) | Statement::Declared(_) | Statement::Insert(_) | Statement::Index(_) => {
+            return vec![];
+        }
     };
     let on_kafka = is_on_kafka(with);
     let own = if on_kafka { bootstrap_servers(with) } else { None };
@@ -181,7 +183,7 @@ fn bootstrap_servers(with: &[OptionItem]) -> Option<BTreeSet<String>> {
 fn dead_letter_topic(statement: &Statement) -> Option<&OptionItem> {
     match statement {
         Statement::Relation(create) => find_option(&create.with, "dead_letter.topic"),
-        Statement::View(_) | Statement::Sink(_) | Statement::Index(_) => None,
+        _ => None,
     }
 }
 
@@ -190,7 +192,7 @@ fn writes_to_kafka(statement: &Statement) -> bool {
     match statement {
         Statement::Relation(create) => is_on_kafka(&create.with) && dead_letter_topic(statement).is_some(),
         Statement::Sink(create) => is_on_kafka(&create.with),
-        Statement::View(_) | Statement::Index(_) => false,
+        _ => false,
     }
 }
 
@@ -207,7 +209,7 @@ fn output_servers(statement: &Statement) -> Option<BTreeSet<String>> {
     match statement {
         Statement::Relation(create) => bootstrap_servers(&create.with),
         Statement::Sink(create) => bootstrap_servers(&create.with),
-        Statement::View(_) | Statement::Index(_) => None,
+        _ => None,
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
     }
     let mut rest = option_map(&create.with);
     rest.remove(named);
+    let pseudonyms = bind_pseudonyms(create, schema, &mut mistakes);
+    rest.retain(|name, _| ![PSEUDONYMS, PSEUDONYM_KEY].contains(&name.as_str()));
     mistakes.extend(bind_export(create, schema, &mut rest));
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -59,12 +61,55 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
         encode_options: option_map(&create.encode.1),
         key_encode_options,
         key,
+        pseudonyms,
         record_name: match &create.input {
             SinkInput::From(view) => view.text.clone(),
             SinkInput::Query(..) => create.name.text.clone(),
         },
         options: rest,
     })
+}
+
+/// Option with the columns that leave as pseudonyms.
+const PSEUDONYMS: &str = "pseudonyms";
+/// Option with the key of pseudonyms, whose value no message shows.
+const PSEUDONYM_KEY: &str = "pseudonym.key";
+
+/// Binds the columns that leave as pseudonyms. The length of the key is judged with the connector's options.
+fn bind_pseudonyms(
+    create: &CreateSink,
+    schema: &Schema,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<schemas::Pseudonyms> {
+    let (named, key) = (find_option(&create.with, PSEUDONYMS), find_option(&create.with, PSEUDONYM_KEY));
+    let Some(named) = named else {
+        let alone = key.map(|key| Mistake::new(key.pos, "pseudonym.key without pseudonyms"));
+        mistakes.extend(alone.map(|mistake| mistake.hint("name the columns: pseudonyms = 'player_id'")));
+        return None;
+    };
+    let columns = key_columns(named, schema, mistakes);
+    for column in &columns {
+        let field = schema.field(*column);
+        let (name, is) = (field.name(), schemas::sql_type(field));
+        if is != "VARCHAR" {
+            mistakes.push(
+                Mistake::new(
+                    named.pos,
+                    format!("pseudonyms: column {name} is {is}, and only VARCHAR has pseudonyms"),
+                )
+                .hint(format!("write CREATE SINK ... AS SELECT CAST({name} AS VARCHAR) AS {name}, ...")),
+            );
+        }
+    }
+    let Some(key) = key else {
+        mistakes.push(
+            Mistake::new(named.pos, "pseudonyms without pseudonym.key").hint(
+                "add pseudonym.key = '${HERALD_PSEUDONYM_KEY}', at least 32 bytes from outside this file",
+            ),
+        );
+        return None;
+    };
+    Some(schemas::Pseudonyms { key: schemas::PseudonymKey::new(key.value.as_bytes()), columns })
 }
 
 /// Refuses a sink whose view cannot feed its format.

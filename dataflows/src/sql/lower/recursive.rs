@@ -139,6 +139,7 @@ impl Lower<'_> {
             served,
             indexes: vec![],
             history: None,
+            metrics: vec![],
             final_marks: None,
         };
         narrow.views.push(view);

@@ -35,8 +35,12 @@ pub struct OptionItem {
 pub enum Statement {
     /// `CREATE SOURCE` (append-only) or `CREATE TABLE` (keyed).
     Relation(CreateRelation),
-    /// `CREATE VIEW` or `CREATE MATERIALIZED VIEW`.
+    /// `CREATE VIEW` or `CREATE MATERIALIZED VIEW`, with its query.
     View(CreateView),
+    /// The same without a query.
+    Declared(DeclareView),
+    /// `INSERT INTO` a view that is declared without a query.
+    Insert(Insert),
     /// `CREATE SINK`.
     Sink(CreateSink),
     /// `CREATE INDEX`.
@@ -153,6 +157,36 @@ pub struct CreateView {
     pub pos: Pos,
 }
 
+/// `CREATE [MATERIALIZED] VIEW` with typed columns and without a query: INSERT statements fill it.
+#[derive(Clone, Debug)]
+pub struct DeclareView {
+    /// Its name.
+    pub name: Name,
+    /// MATERIALIZED.
+    pub materialized: bool,
+    /// Its columns, nullable, in order.
+    pub columns: Vec<arrow::datatypes::Field>,
+    /// WITH options.
+    pub with: Vec<OptionItem>,
+    /// The statement's first token.
+    pub pos: Pos,
+}
+
+/// `INSERT INTO view [(column, ...)] query`.
+#[derive(Clone, Debug)]
+pub struct Insert {
+    /// The view.
+    pub into: Name,
+    /// The columns that the query fills, in its order; all of the view without a list.
+    pub columns: Option<Vec<Name>>,
+    /// The query.
+    pub query: Box<sql::Query>,
+    /// The query as written, white space kept.
+    pub text: String,
+    /// The statement's first token.
+    pub pos: Pos,
+}
+
 /// `CREATE INDEX`.
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
@@ -162,6 +196,15 @@ pub struct CreateIndex {
     pub view: Name,
     /// The indexed columns in order.
     pub columns: Vec<Name>,
+}
+
+/// `CREATE TOPIC` of a topic layout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTopic {
+    /// Its name.
+    pub name: Name,
+    /// WITH options.
+    pub with: Vec<OptionItem>,
 }
 
 /// Input of a sink.

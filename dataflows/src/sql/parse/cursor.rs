@@ -6,8 +6,9 @@
 //! rules (so `>-1` is two tokens) and parsed by PostgreSQL's (so `->` is JSON access).
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::Field;
 use datafusion_sql::sqlparser::ast::{self as sql, Spanned};
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
@@ -33,8 +34,17 @@ pub struct Context<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file named by `${file:...}`.
     pub read_file: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// Facts that all files of the topology share.
+    pub shared: &'a Shared,
+}
+
+/// Facts of a topology that statements before this one have told, in whichever file.
+#[derive(Debug, Default)]
+pub struct Shared {
     /// Variables that are not set and were reported.
-    pub unset: &'a RefCell<BTreeSet<String>>,
+    pub unset: RefCell<BTreeSet<String>>,
+    /// Types by name, as nullable fields; the fields of STRUCTs for the most part.
+    pub types: RefCell<BTreeMap<String, Field>>,
 }
 
 impl Context<'_> {
@@ -118,6 +128,11 @@ impl<'a> Cursor<'a> {
     /// The next token.
     pub fn peek(&self) -> Option<&Token> {
         self.peek_at(0).map(|t| &t.token)
+    }
+
+    /// The tokens from the next one on; None at the end.
+    pub fn rest(&self) -> Option<&[TokenWithSpan]> {
+        self.tokens.get(self.at..).filter(|rest| !rest.is_empty())
     }
 
     /// Takes the next token.

@@ -1,7 +1,9 @@
-//! Readers of Herald's own statements: sources, tables, views, sinks and indexes.
+//! Readers of Herald's own statements: sources, tables, views, sinks, indexes and insertions.
 
 pub mod columns;
+pub mod declared;
 pub mod index;
+pub mod insert;
 pub mod options;
 pub mod relation;
 pub mod sink;

@@ -29,23 +29,19 @@ type Meaning = (&'static str, &'static str);
 
 /// Returns every statement.
 pub fn statements() -> Vec<StatementEntry> {
-    vec![source(), table(), view(), materialized_view(), index(), sink(), query()]
+    vec![create_type(), source(), table(), view(), materialized_view(), insert(), index(), sink(), query()]
 }
 
 /// Puts the parser's words in place of `$FORMAT`, `$ENCODE`, `$SINK_ENCODE`, `$KEY_ENCODE` and `$INCLUDE`.
 fn fill(grammar: &str) -> String {
     let formats: Vec<String> = FORMATS.iter().map(|(word, _)| word.to_uppercase()).collect();
-    let (mut of_values, mut of_keys, mut included) = (vec![], vec![], vec![]);
-    let mut of_sinks = vec![];
+    let (mut of_sinks, mut of_keys, mut included) = (vec![], vec![], vec![]);
     for (word, encoding) in ENCODINGS {
         if encoding != Encoding::Parquet {
             of_keys.push(word.to_uppercase());
         }
         if matches!(encoding, Encoding::Json | Encoding::Avro | Encoding::Parquet) {
             of_sinks.push(word.to_uppercase());
-        }
-        if matches!(encoding, Encoding::Json | Encoding::Avro) {
-            of_values.push(word.to_uppercase());
         }
     }
     for (word, kind) in INCLUDES {
@@ -56,7 +52,7 @@ fn fill(grammar: &str) -> String {
     }
     grammar
         .replace("$FORMAT", &one_of(&formats))
-        .replace("$ENCODE", &one_of(&of_values))
+        .replace("$ENCODE", &one_of(&of_keys))
         .replace("$SINK_ENCODE", &one_of(&of_sinks))
         .replace("$KEY_ENCODE", &one_of(&of_keys))
         .replace("$INCLUDE", &one_of(&included))
@@ -72,7 +68,22 @@ const MAX_AHEAD: Meaning = (
     "watermark.max_ahead",
     "How far a row's time may be beyond the timestamp of its record, one day without it; else it is refused.",
 );
+const PERSONAL: Meaning = (
+    "personal",
+    "Paths of columns whose values tell of a person, with commas between: 'puuid, players[].name'.",
+);
 const DEAD_LETTERS: Meaning = ("dead_letter.topic", "The topic that rejected records are sent to.");
+
+const DECLARED: Meaning = (
+    "(column TYPE, ...)",
+    "The columns of a view without a query: its rows are those of the INSERTs into it.",
+);
+const ERASE: Meaning =
+    ("erase", "The VARCHAR key column that names a person: each record is an order to erase that one.");
+const ERASE_BY: Meaning = (
+    "erase.by",
+    "Where the rows hold persons who may be erased: paths of columns and fields, `[]` into an array, with commas between.",
+);
 
 const GENERATED: Meaning = ("AS (expression)", "A column computed from the others of the record.");
 const NOT_NULL: Meaning = ("NOT NULL", "A record without the value is refused. NULL says the opposite.");
@@ -83,8 +94,27 @@ const WATERMARK: Meaning = (
     "WATERMARK FOR column AS ...",
     "The time of the rows, and by how much they may come late. Rows that come later are refused.",
 );
+const WHOLE: Meaning = (
+    "ENCODE BYTES",
+    "The value as it is, in one column of BYTEA; TEXT: of VARCHAR. With FORMAT PLAIN; a null value is NULL.",
+);
 const INCLUDE: Meaning =
     ("INCLUDE", "A part of the record as a column; without AS its name is `_herald_` and the word.");
+
+fn create_type() -> StatementEntry {
+    StatementEntry {
+        name: "CREATE TYPE",
+        purpose: "Gives a type a name, for the columns of sources and tables behind it, in this file and the following \
+                  ones. It creates nothing else: a column of the type is one of what stands for it.",
+        grammar: fill("CREATE TYPE name AS {(field TYPE, ...) | TYPE}"),
+        clauses: &[
+            ("(field TYPE, ...)", "A STRUCT of these fields."),
+            ("TYPE", "Any type, an array or a STRUCT of other created types among them."),
+        ],
+        options: &[],
+        example: "CREATE TYPE browser AS (name VARCHAR, version VARCHAR);",
+    }
+}
 
 fn source() -> StatementEntry {
     StatementEntry {
@@ -103,8 +133,8 @@ item:
   [CONSTRAINT name] CHECK (condition)
   WATERMARK FOR column AS column [- INTERVAL 'length']",
         ),
-        clauses: &[STAR, GENERATED, NOT_NULL, CHECK, WATERMARK, INCLUDE],
-        options: &[CONNECTOR, MAX_AHEAD, DEAD_LETTERS],
+        clauses: &[STAR, GENERATED, NOT_NULL, CHECK, WATERMARK, INCLUDE, WHOLE],
+        options: &[CONNECTOR, MAX_AHEAD, DEAD_LETTERS, PERSONAL],
         example: "CREATE SOURCE clicks (
   visitor BIGINT NOT NULL,
   page VARCHAR,
@@ -154,7 +184,10 @@ item: as of CREATE SOURCE, and
             CONNECTOR,
             MAX_AHEAD,
             ("retention", "Length of time for which rows are kept, behind the watermark; else for ever."),
+            ERASE,
+            ERASE_BY,
             DEAD_LETTERS,
+            PERSONAL,
         ],
         example: "CREATE TABLE visitors (
   visitor BIGINT,
@@ -172,8 +205,11 @@ fn view() -> StatementEntry {
     StatementEntry {
         name: "CREATE VIEW",
         purpose: "A name for a query. It keeps no rows: what reads it has a copy of it.",
-        grammar: fill("CREATE VIEW name [(column, ...)] AS query [EMIT ON WINDOW CLOSE]"),
-        clauses: &[("(column, ...)", "Other names for the query's columns.")],
+        grammar: fill(
+            "CREATE VIEW name [(column, ...)] AS query [EMIT ON WINDOW CLOSE]
+CREATE VIEW name (column TYPE, ...)",
+        ),
+        clauses: &[("(column, ...)", "Other names for the query's columns."), DECLARED],
         options: &[],
         example: "CREATE VIEW visits (visitor, name, page, at) AS
 SELECT c.visitor, v.name, c.page, c.at
@@ -188,12 +224,16 @@ fn materialized_view() -> StatementEntry {
         grammar: fill(
             "CREATE MATERIALIZED VIEW name [(column, ...)] [WITH (option = value, ...)]
   AS query
-  [EMIT ON WINDOW CLOSE]",
+  [EMIT ON WINDOW CLOSE]
+CREATE MATERIALIZED VIEW name (column TYPE, ...) [WITH (option = value, ...)]",
         ),
-        clauses: &[(
-            "EMIT ON WINDOW CLOSE",
-            "Every row comes once, when it is final; without it rows come at once and are corrected.",
-        )],
+        clauses: &[
+            (
+                "EMIT ON WINDOW CLOSE",
+                "Every row comes once, when it is final; without it rows come at once and are corrected.",
+            ),
+            DECLARED,
+        ],
         options: &[
             ("retention", "Length of time for which rows are served once they are final; else for ever."),
             (
@@ -202,12 +242,44 @@ fn materialized_view() -> StatementEntry {
                  no subscribers. Else 5 minutes. It may be changed at any start.",
             ),
             ("history_size", "Most bytes of these changes, such as `256 MiB`. Else 64 MiB."),
+            (
+                "metrics",
+                "Columns of numbers, with commas between, that `/metrics` shows as `herald_view_value`; the other columns are the labels, and must be a key. At most 1,000 series. It may be changed at any start.",
+            ),
         ],
         example: "CREATE MATERIALIZED VIEW hourly WITH (retention = '90 days', history = '15 minutes') AS
 SELECT window_start, window_end, page, count(*) AS clicks
 FROM TUMBLE(clicks, at, INTERVAL '1 hour')
 GROUP BY window_start, window_end, page
 EMIT ON WINDOW CLOSE;",
+    }
+}
+
+fn insert() -> StatementEntry {
+    StatementEntry {
+        name: "INSERT INTO",
+        purpose: "A query whose rows are in a view, beside those of its other INSERTs, and are kept up to date there.",
+        grammar: fill("INSERT INTO view [(column, ...)] query"),
+        clauses: &[
+            (
+                "view",
+                "A view that is declared without a query, in any file. What reads it stands behind its last INSERT.",
+            ),
+            (
+                "(column, ...)",
+                "The columns that the query fills, in its order; others are NULL. Without a list, all of them.",
+            ),
+            (
+                "query",
+                "Its columns have the types of the view, or narrower ones: INT in a BIGINT or DOUBLE, DATE in a TIMESTAMP. A constant takes the type of its column; for all else write a CAST.",
+            ),
+        ],
+        options: &[],
+        example: "CREATE MATERIALIZED VIEW seen (visitor BIGINT, name VARCHAR, page VARCHAR, at TIMESTAMPTZ);
+
+INSERT INTO seen (visitor, page, at) SELECT visitor, page, at FROM clicks;
+
+INSERT INTO seen SELECT visitor, name, 'profile', changed_at FROM visitors;",
     }
 }
 
@@ -256,6 +328,14 @@ fn sink() -> StatementEntry {
                 "With FORMAT UPSERT or DEBEZIUM, the key: columns with commas between, proven unique.",
             ),
             ("key", "With FORMAT PLAIN, the key of the records, which need not be unique."),
+            (
+                "pseudonyms",
+                "VARCHAR columns, with commas between, that leave as keyed hashes (docs/privacy.md).",
+            ),
+            (
+                "pseudonym.key",
+                "The key of the pseudonyms, at least 32 bytes, as `'${HERALD_PSEUDONYM_KEY}'`.",
+            ),
         ],
         example: "CREATE SINK hourly_out FROM hourly
 WITH (connector = 'kafka', topic = 'hourly', properties.bootstrap.server = 'localhost:9092',
@@ -323,7 +403,7 @@ mod tests {
         let file = SqlFile { name: "examples.sql".to_owned(), text: examples.join("\n") };
         let no_file = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
         let plan = compile(&[file], &|_| None, &no_file, &|_| Ok(None)).unwrap();
-        assert_eq!((plan.sources.len(), plan.views.len(), plan.sinks.len()), (2, 3, 2));
+        assert_eq!((plan.sources.len(), plan.views.len(), plan.sinks.len()), (2, 4, 2));
     }
 
     #[test]

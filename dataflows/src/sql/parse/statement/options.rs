@@ -66,7 +66,7 @@ fn read_option(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
                 Ok(value) => value,
                 // A variable that is not set is reported once, at the first option that needs it.
                 Err(Unresolved { unset: Some(variable), .. })
-                    if !cursor.context.unset.borrow_mut().insert(variable.clone()) =>
+                    if !cursor.context.shared.unset.borrow_mut().insert(variable.clone()) =>
                 {
                     let value = text.clone();
                     cursor.lacks_variable = true;
@@ -131,8 +131,8 @@ fn read_format(cursor: &mut Cursor<'_>, before: &Tail) -> Read<(Format, Pos)> {
     Err(mistake.maybe_hint(hint))
 }
 
-/// Reads the word after ENCODE, or after KEY ENCODE if `key`, and its options. TEXT and BYTES are for keys only,
-/// and PARQUET is not for keys.
+/// Reads the word after ENCODE, or after KEY ENCODE if `key`, and its options. PARQUET is not for keys;
+/// values of TEXT and BYTES are for sources alone, which the statement checks.
 fn read_encode(
     cursor: &mut Cursor<'_>,
     key: bool,
@@ -146,16 +146,10 @@ fn read_encode(
             let hint = nearest_hint(cursor, &["JSON", "AVRO", "TEXT", "BYTES"]);
             return Err(cursor.expected("JSON, AVRO, TEXT or BYTES after KEY ENCODE").maybe_hint(hint));
         }
-        let hint = order_hint(cursor, before).or_else(|| nearest_hint(cursor, &["JSON", "AVRO", "PARQUET"]));
+        let near = || nearest_hint(cursor, &["JSON", "AVRO", "PARQUET", "TEXT", "BYTES"]);
+        let hint = order_hint(cursor, before).or_else(near);
         return Err(cursor.expected("JSON or AVRO after ENCODE").maybe_hint(hint));
     };
-    if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
-        return Err(Mistake::new(
-            pos,
-            format!("ENCODE {} is for keys only", cursor.describe_next().replace('`', "").to_uppercase()),
-        )
-        .hint("write ENCODE JSON or ENCODE AVRO; KEY ENCODE may be TEXT or BYTES"));
-    }
     cursor.bump();
     let options = match cursor.peek() {
         Some(Token::LParen) => read_list(cursor, mistakes)?,
@@ -167,7 +161,7 @@ fn read_encode(
 /// Hint at the order of FORMAT and ENCODE where a word of one of them comes next in another place.
 ///
 /// It keeps the word of the other clause, which is among those `before` or behind the next word. None for TEXT
-/// and BYTES, which encode keys only.
+/// and BYTES, which mostly encode keys.
 pub fn order_hint(cursor: &Cursor<'_>, before: &Tail) -> Option<String> {
     let next = cursor.peek()?;
     if format_of(next).is_none() && value_encoding_of(next).is_none() {
@@ -191,7 +185,7 @@ fn format_of(token: &Token) -> Option<Format> {
     FORMATS.iter().find(|(word, _)| is_word(token, word)).map(|(_, format)| *format)
 }
 
-/// ENCODE of a word; None if it is no word of ENCODE, or one for keys only.
+/// ENCODE of a word; None if it is no word of ENCODE, or one that mostly encodes keys.
 fn value_encoding_of(token: &Token) -> Option<Encoding> {
     let encoding = ENCODINGS.iter().find(|(word, _)| is_word(token, word))?.1;
     matches!(encoding, Encoding::Json | Encoding::Avro | Encoding::Parquet).then_some(encoding)

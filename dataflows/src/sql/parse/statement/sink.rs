@@ -39,6 +39,7 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
         }
     }
     tail.check_complete(&format!("sink {}", name.text), name.pos, mistakes);
+    mistakes.extend(refuse_whole_values(&tail));
     Ok(CreateSink {
         name,
         input,
@@ -49,6 +50,14 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
         key_encode: tail.key_encode,
         pos,
     })
+}
+
+/// Refuses values in TEXT or BYTES: a row of a sink is more than one column's bytes.
+fn refuse_whole_values(tail: &Tail) -> Option<Mistake> {
+    let (encoding, _, pos) = tail.encode.as_ref().filter(|(encoding, ..)| encoding.is_whole())?;
+    let message = format!("ENCODE {} is for sources, and for keys", encoding.word());
+    let hint = "write ENCODE JSON or ENCODE AVRO; KEY ENCODE may be TEXT or BYTES";
+    Some(Mistake::new(*pos, message).hint(hint))
 }
 
 /// Tells whether the clauses behind the query begin here.
@@ -64,7 +73,7 @@ fn ends_query(rest: &[TokenWithSpan]) -> bool {
 /// `encode json` is a column and its name.
 fn starts_encode(rest: &[TokenWithSpan]) -> bool {
     let encodes = begin_with(rest, &["encode"])
-        && rest.get(1).is_some_and(|t| is_any_word(&t.token, &["json", "avro", "parquet"]));
+        && rest.get(1).is_some_and(|t| is_any_word(&t.token, &["json", "avro", "parquet", "text", "bytes"]));
     let ends = match rest.get(2) {
         Some(next) => next.token == Token::LParen || is_any_word(&next.token, &["with", "format", "key"]),
         None => true,

@@ -13,10 +13,13 @@ use schemas::types::relation::{jsonb_field, timestamp, timestamptz};
 use crate::mistake::Mistake;
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::cursor::{Cursor, Read};
-use crate::sql::parse::tokens::is_any_word;
+use crate::sql::parse::tokens::{fold, is_any_word};
 
 /// Greatest nesting of STRUCT and arrays.
 const MAX_DEPTH: usize = 32;
+/// Most fields of a created type, those of the types it names included: a chain of types, each with two of the one
+/// before, would double with each.
+const MAX_FIELDS: usize = 4096;
 
 /// The types without parts by their names in SQL: the one that messages use, then the others. A name of
 /// several words is read word by word.
@@ -144,6 +147,13 @@ fn read_nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field>
         read_struct(cursor, name, depth)?
     } else if cursor.take_words(&["jsonb"]) {
         jsonb_field(name, true)
+    } else if let Some(declared) = read_declared(cursor) {
+        if depth + size_of(declared.data_type()).0 > MAX_DEPTH {
+            return Err(
+                Mistake::new(cursor.pos(), "types nested too deeply").hint("declare the column as JSONB")
+            );
+        }
+        declared.with_name(name)
     } else {
         Field::new(name, read_scalar(cursor)?, true)
     };
@@ -167,6 +177,72 @@ fn read_nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field>
     Ok(field)
 }
 
+/// Reads the rest of CREATE TYPE: `name AS (field TYPE, ...)`, or `name AS TYPE`.
+///
+/// The type is known to the statements behind it, in this file and the following ones.
+pub fn create_type(cursor: &mut Cursor<'_>) -> Read<()> {
+    let name = cursor.take_name("a name for the type")?;
+    let written = name.text.to_uppercase();
+    if !first_name(&written).is_empty() || written == "STRUCT" {
+        return Err(
+            Mistake::new(name.pos, format!("{written} is a type already")).hint("choose another name")
+        );
+    }
+    if cursor.context.shared.types.borrow().contains_key(&name.text) {
+        return Err(Mistake::new(name.pos, format!("the type {} is created twice", name.text))
+            .hint("choose another name"));
+    }
+    if !cursor.take_words(&["as"]) {
+        return Err(cursor.expected("AS").hint("write CREATE TYPE name AS (field TYPE, ...)"));
+    }
+    let field = if cursor.take_token(&Token::LParen) {
+        let fields = read_fields(cursor, 0)?;
+        cursor.expect(&Token::RParen)?;
+        Field::new(&name.text, DataType::Struct(Fields::from(fields)), true)
+    } else {
+        read_nested(cursor, &name.text, 0)?
+    };
+    if cursor.peek().is_some() {
+        return Err(cursor.expected("the end of the statement"));
+    }
+    let (depth, fields) = size_of(field.data_type());
+    if depth > MAX_DEPTH || fields > MAX_FIELDS {
+        return Err(Mistake::new(name.pos, format!("the type {} has too many parts", name.text)).hint(format!(
+            "a type has at most {MAX_FIELDS} fields, nested {MAX_DEPTH} deep: declare a part of it as JSONB"
+        )));
+    }
+    cursor.context.shared.types.borrow_mut().insert(name.text, field);
+    Ok(())
+}
+
+/// Depth of a type and number of its fields, with those of the types within.
+fn size_of(data_type: &DataType) -> (usize, usize) {
+    match data_type {
+        DataType::List(item) => {
+            let (depth, fields) = size_of(item.data_type());
+            (depth + 1, fields + 1)
+        }
+        DataType::Struct(fields) => {
+            let mut size = (0, fields.len());
+            for field in fields {
+                let (depth, within) = size_of(field.data_type());
+                size = (size.0.max(depth), size.1 + within);
+            }
+            (size.0 + 1, size.1)
+        }
+        _ => (0, 0),
+    }
+}
+
+/// Reads the name of a type that a statement before has created.
+fn read_declared(cursor: &mut Cursor<'_>) -> Option<Field> {
+    let Some(Token::Word(word)) = cursor.peek() else { return None };
+    let name = fold(&word.value, word.quote_style);
+    let field = cursor.context.shared.types.borrow().get(&name).cloned()?;
+    cursor.bump();
+    Some(field)
+}
+
 /// Reads `STRUCT<name TYPE, ...>`.
 fn read_struct(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
     cursor.bump();
@@ -175,7 +251,7 @@ fn read_struct(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field>
     }
     cursor.bump();
     let start = cursor.index();
-    match read_fields(cursor, depth) {
+    match read_fields(cursor, depth).and_then(|fields| cursor.close_angle().map(|()| fields)) {
         Ok(fields) => Ok(Field::new(name, DataType::Struct(Fields::from(fields)), true)),
         Err(mistake) => {
             // Reading goes on behind the whole type: its commas do not separate columns.
@@ -185,7 +261,7 @@ fn read_struct(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field>
     }
 }
 
-/// Reads `name TYPE, ...>`.
+/// Reads `name TYPE, ...`.
 fn read_fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
     let mut fields: Vec<Field> = Vec::new();
     loop {
@@ -203,7 +279,6 @@ fn read_fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
             break;
         }
     }
-    cursor.close_angle()?;
     Ok(fields)
 }
 

@@ -1,4 +1,5 @@
-//! Reader of `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
+//! Reader of `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`, and of the
+//! same with typed columns and without a query.
 //!
 //! Flink's window form is rewritten on the tokens before `sqlparser` reads the query; windows become
 //! derived tables on the tree. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
@@ -8,10 +9,11 @@
 use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::options;
+use super::{declared, options};
+use crate::functions::text::format::quote_identifier;
 use crate::mistake::{Mistake, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::parse::ast::{CreateView, Name, OptionItem};
+use crate::sql::parse::ast::{CreateView, DeclareView, Name, OptionItem, Statement};
 use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::query::{flink, jsonb, rows, series, temporal, wildcard, window};
 use crate::sql::parse::tokens::{begin_with, is_any_word};
@@ -22,17 +24,23 @@ pub fn view(
     materialized: bool,
     pos: Pos,
     mistakes: &mut Vec<Mistake>,
-) -> Read<CreateView> {
+) -> Read<Statement> {
     let name = cursor.relation_name("a view name")?;
+    if declared::is_typed(cursor) {
+        let columns = declared::read_columns(cursor, &name, mistakes)?;
+        let with = read_with(cursor, materialized, mistakes)?;
+        declared::expect_end(cursor, &name)?;
+        return Ok(Statement::Declared(DeclareView { name, materialized, columns, with, pos }));
+    }
     let columns =
         if cursor.peek() == Some(&Token::LParen) { cursor.name_list("a column name")? } else { vec![] };
-    let mut with = Vec::new();
-    if cursor.take_words(&["with"]) {
-        with = options::read_list(cursor, mistakes)?;
-        check_options(&with, materialized, mistakes);
-    }
+    let with = read_with(cursor, materialized, mistakes)?;
     if !cursor.take_words(&["as"]) {
-        return Err(cursor.expected("AS").hint(format!("write CREATE VIEW {} AS SELECT ...", name.text)));
+        let hint = format!(
+            "write CREATE VIEW {0} AS SELECT ..., or CREATE VIEW {0} (column TYPE, ...) and INSERT INTO {0} SELECT ...",
+            quote_identifier(&name.text)
+        );
+        return Err(cursor.expected("AS").hint(hint));
     }
     let end = cursor.find_token(starts_emit);
     let (mut query, text) = read_query(cursor, end, mistakes)?;
@@ -43,7 +51,21 @@ pub fn view(
     if cursor.peek().is_some() {
         return Err(cursor.expected("the end of the statement"));
     }
-    Ok(CreateView { name, materialized, with, query, emit_on_close, text, pos })
+    Ok(Statement::View(CreateView { name, materialized, with, query, emit_on_close, text, pos }))
+}
+
+/// Reads `WITH (...)` if it comes next.
+fn read_with(
+    cursor: &mut Cursor<'_>,
+    materialized: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<Vec<OptionItem>> {
+    if !cursor.take_words(&["with"]) {
+        return Ok(vec![]);
+    }
+    let with = options::read_list(cursor, mistakes)?;
+    check_options(&with, materialized, mistakes);
+    Ok(with)
 }
 
 /// Wraps a query as `SELECT * FROM (query) AS name(columns)`.
@@ -112,7 +134,7 @@ fn read_emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
 }
 
 /// Options of a materialized view.
-const OPTIONS: [&str; 3] = ["retention", "history", "history_size"];
+const OPTIONS: [&str; 4] = ["retention", "history", "history_size", "metrics"];
 
 /// Refuses options that the view does not take.
 fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mistake>) {
@@ -120,12 +142,15 @@ fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mis
         let known = OPTIONS.contains(&option.name.as_str());
         let mistake = if known && materialized {
             continue;
+        } else if option.name == "metrics" {
+            Mistake::new(option.pos, "a view that is not materialized keeps no rows to export")
+                .hint("write CREATE MATERIALIZED VIEW, or leave the option out")
         } else if known {
             Mistake::new(option.pos, "a view that is not materialized keeps nothing to retain")
                 .hint("leave the option out")
         } else {
             Mistake::new(option.pos, format!("unknown option {}", option.name))
-                .hint("a view takes the options retention, history and history_size only")
+                .hint("a view takes the options retention, history, history_size and metrics only")
                 .maybe_hint(did_you_mean(&option.name, OPTIONS))
         };
         mistakes.push(mistake);
