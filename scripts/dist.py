@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGE_PACKAGES = ["base-files", "ca-certificates", "libc6", "libgcc-s1", "libssl3", "libstdc++6", "tzdata", "zlib1g"]
 # Where documents stand in each package, and which files are documents.
 DOC = "share/doc/herald"
-DOCUMENTS = {".md", ".svg", ".csv", ".sql", ".yaml"}
+DOCUMENTS = {".md", ".svg", ".csv", ".sql", ".yaml", ".avsc"}
 # The README at the top of the tarball.
 TARBALL_README = """# Herald {version}
 
@@ -94,7 +94,7 @@ class Stage:
         for name in ("LICENSE", "README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
             self.files[f"{DOC}/{name}"] = ROOT / name
         # Links of the documents go on working: their folders are as in the repository.
-        for folder in ("docs", "k8s", "dataflows/topologies"):
+        for folder in ("docs", "k8s", "dataflows/topologies", "schemas/avro"):
             for file in sorted((ROOT / folder).rglob("*")):
                 if file.suffix in DOCUMENTS:
                     self.files[f"{DOC}/{file.relative_to(ROOT)}"] = file

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -74,6 +76,37 @@ impl Broker<'_> {
         let made =
             block_on(self.admin().create_partitions([&more], &AdminOptions::new())).expect("an answer");
         made[0].as_ref().unwrap_or_else(|e| panic!("more partitions for {name}: {e:?}"));
+    }
+
+    /// Gives a topic these configurations and no others.
+    pub fn set_configs(&self, name: &str, configs: &[(&str, &str)]) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let change = configs.iter().fold(change, |change, (key, value)| change.set(key, value));
+        let set = block_on(self.admin().alter_configs([&change], &AdminOptions::new())).expect("an answer");
+        set[0].as_ref().unwrap_or_else(|e| panic!("configuring {name}: {e:?}"));
+        let wanted = |held: &BTreeMap<String, String>| {
+            configs.iter().all(|(key, value)| held.get(*key).is_some_and(|held| held == value))
+        };
+        let until = Instant::now() + PATIENCE;
+        while !wanted(&self.configs(name)) {
+            assert!(Instant::now() < until, "{name} has other configurations");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The configurations of a topic, defaults included.
+    pub fn configs(&self, name: &str) -> BTreeMap<String, String> {
+        let topic = ResourceSpecifier::Topic(name);
+        let mut told =
+            block_on(self.admin().describe_configs([&topic], &AdminOptions::new())).expect("an answer");
+        let entries = told.remove(0).unwrap_or_else(|e| panic!("configurations of {name}: {e:?}")).entries;
+        entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
+    }
+
+    /// Number of partitions of a topic.
+    pub fn partitions(&self, name: &str) -> usize {
+        let metadata = self.admin().inner().fetch_metadata(Some(name), PATIENCE).expect("metadata");
+        metadata.topics()[0].partitions().len()
     }
 
     /// The names of the topics with this word in their name, sorted.

@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A command of a `console` block, with the lines of a here-document, and the output that the block shows
 /// below it.
 #[derive(Debug, Default)]
-struct Line {
-    command: String,
-    shown: Vec<String>,
+pub struct Line {
+    pub command: String,
+    pub shown: Vec<String>,
 }
 
 fn quickstart() -> Vec<Line> {
@@ -28,7 +28,7 @@ fn quickstart() -> Vec<Line> {
 }
 
 /// The commands of a text's `console` blocks.
-fn console_lines(text: &str) -> Vec<Line> {
+pub fn console_lines(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for block in text.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();

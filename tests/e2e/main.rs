@@ -20,6 +20,8 @@ mod edits;
 #[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]
+mod erasure;
+#[cfg(feature = "failpoints")]
 mod exactly;
 mod exports;
 mod failures;
@@ -33,7 +35,9 @@ mod input;
 mod keyed;
 #[cfg(feature = "failpoints")]
 mod kills;
+mod layout;
 mod limits;
+mod lineage;
 mod lookups;
 mod memory;
 mod migration;
@@ -44,13 +48,17 @@ mod outage;
 mod parquet;
 mod pg;
 mod pg_subscribe;
+mod privacy;
 #[cfg(feature = "failpoints")]
 mod proxy;
+mod pseudonyms;
+mod raw_records;
 mod real_input;
 mod reference;
 mod registry;
 mod replay;
 mod restart;
+mod schema;
 mod secure;
 mod servers;
 mod sinks;

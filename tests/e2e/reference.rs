@@ -132,7 +132,7 @@ fn examples_of_statements_are_accepted() {
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("no mistakes in 1 source, 1 table, 3 materialized views, 1 index and 2 sinks"),
+        told.contains("no mistakes in 1 source, 1 table, 4 materialized views, 1 index and 2 sinks"),
         "{told}"
     );
 }

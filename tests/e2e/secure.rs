@@ -79,6 +79,23 @@ fn who_shows_a_password_or_a_certificate_gets_in() {
         }
     }
 
+    // `herald topics` reads the same options from a file.
+    let topics = |password: &str| {
+        let settings: String =
+            sasl("SCRAM-SHA-512").iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        std::fs::write(dir.path().join("client.properties"), format!("# Of the client.\n{settings}"))
+            .expect("a file");
+        std::fs::write(dir.path().join("topics.sql"), "CREATE TOPIC scores WITH (partitions = 2);")
+            .expect("a file");
+        let args = ["topics", "plan", "topics.sql", "--properties", "client.properties"];
+        let env = [("KAFKA_BOOTSTRAP", secure.sasl.as_str()), ("KAFKA_PASSWORD", password)];
+        child::herald(dir.path(), &args, &env, PATIENCE)
+    };
+    let planned = topics("herald-secret");
+    assert!(planned.code == Some(0) && planned.stdout.starts_with("nothing     scores\n"), "{planned:?}");
+    let refused = topics("guessed");
+    assert!(refused.code == Some(2) && refused.stderr.contains("Authentication failed"), "{refused:?}");
+
     // Name, missing options, password, and the expected error.
     let refused = [
         ("wrong-plain", &[][..], sasl("PLAIN"), &secure.sasl, "guessed", "Authentication failed"),

@@ -2,7 +2,8 @@
 
 Independent of the engine under test. It knows what the schemas of the tests use: records, arrays,
 unions, the primitive types, and the logical types uuid, date and timestamp-*. Timestamps are
-ISO-8601 strings in Python, in UTC with six digits, as the engine's JSON output has them.
+ISO-8601 strings in Python, in UTC with six digits, as the engine's JSON output has them. A field
+that a value lacks is written as its default.
 """
 
 import datetime
@@ -44,7 +45,7 @@ def encode(schema, value, out):
     kind = schema if isinstance(schema, str) else schema["type"] if isinstance(schema, dict) else "union"
     if kind == "record":
         for field in schema["fields"]:
-            encode(field["type"], value.get(field["name"]), out)
+            encode(field["type"], value.get(field["name"], field.get("default")), out)
     elif kind == "array":
         if value:
             write_long(out, len(value))
@@ -122,6 +123,21 @@ def from_wire(schema_of, wire):
     return value
 
 
+def with_definitions(schema, records):
+    """The schema with each record's definition in the place of its name; `records` are those read so far."""
+    if isinstance(schema, str):
+        return records.get(schema, schema)
+    if isinstance(schema, list):
+        return [with_definitions(branch, records) for branch in schema]
+    schema = dict(schema)
+    if "items" in schema:
+        schema["items"] = with_definitions(schema["items"], records)
+    if schema["type"] == "record":
+        fields = [{**field, "type": with_definitions(field["type"], records)} for field in schema["fields"]]
+        records[schema["name"]] = schema = {**schema, "fields": fields}
+    return schema
+
+
 def load(path):
     with open(path) as file:
-        return json.load(file)
+        return with_definitions(json.load(file), {})

@@ -312,6 +312,25 @@ fn a_changed_view_sends_the_difference() {
     assert_eq!(edited(&[PER_TEAM, &debezium], &[&others, &debezium]), [0_usize]);
 }
 
+/// A view that is filled by INSERTs, as an edited UNION ALL: the view above it changes, what is beside them goes on.
+#[test]
+fn an_insert_more_is_the_edit_of_a_union() {
+    let model = "CREATE MATERIALIZED VIEW members (kind VARCHAR, team VARCHAR, n DOUBLE);";
+    let games = "INSERT INTO members SELECT 'game', team, points FROM games;";
+    let teams = "INSERT INTO members (team, kind) SELECT team, league FROM teams;";
+    let above = "CREATE MATERIALIZED VIEW kinds AS SELECT kind, count(*) AS c, sum(n) AS n FROM members GROUP BY kind;
+      CREATE SINK kinds_out FROM kinds WITH (connector = 'blackhole', primary_key = 'kind') FORMAT UPSERT ENCODE JSON;";
+    let (one, two) =
+        ([PER_TEAM, PER_TEAM_OUT, model, games, above], [PER_TEAM, PER_TEAM_OUT, model, games, teams, above]);
+    assert_eq!(edited(&one, &two), [1]);
+    assert_eq!(edited(&two, &one), [1]);
+    // Written as a UNION ALL it is the same text: nothing changes.
+    let union = "CREATE VIEW a AS SELECT 'game' AS kind, team, CAST(points AS DOUBLE) AS n FROM games;
+      CREATE VIEW b AS SELECT league AS kind, team, CAST(NULL AS DOUBLE) AS n FROM teams;
+      CREATE MATERIALIZED VIEW members AS SELECT * FROM a UNION ALL SELECT * FROM b;";
+    assert_eq!(edited(&two, &[PER_TEAM, PER_TEAM_OUT, union, above]), NONE);
+}
+
 #[test]
 fn a_new_sink_is_sent_all() {
     assert_eq!(edited(&[PER_TEAM], &[PER_TEAM, PER_TEAM_OUT]), [0_usize]);

@@ -15,13 +15,14 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits`, `erasure` | the tests |
 
 #[cfg(feature = "failpoints")]
 mod control;
 mod duck;
 mod edits;
 mod engine;
+mod erasure;
 mod event_time;
 mod failing;
 mod games;

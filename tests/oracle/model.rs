@@ -92,7 +92,7 @@ struct State {
     graves: BTreeMap<String, (Option<i64>, Option<i64>)>,
     /// Rows of an append-only source, and rows that were forgotten and not taken back.
     stay: Vec<Row>,
-    outcomes: [u64; 6],
+    outcomes: schemas::OutcomeCounts,
     watermark: Option<i64>,
 }
 
@@ -146,7 +146,7 @@ impl Model {
     }
 
     /// Outcomes of a source so far.
-    pub fn outcomes(&self, source: usize) -> [u64; 6] {
+    pub fn outcomes(&self, source: usize) -> schemas::OutcomeCounts {
         self.states[source].outcomes
     }
 

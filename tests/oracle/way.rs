@@ -82,7 +82,7 @@ impl Way {
 /// What the model says of the end of an epoch.
 struct Expected {
     tables: Tables,
-    outcomes: Vec<[u64; 6]>,
+    outcomes: Vec<schemas::OutcomeCounts>,
     watermarks: Vec<Option<i64>>,
     dead_letters: Vec<DeadLetterId>,
 }

@@ -89,7 +89,8 @@ fn both(plan: &Arc<Plan>, fed: &[Fed], views: usize) -> Result<Vec<Answer>, Stri
     Ok(steps)
 }
 
-fn run(plan: &Arc<Plan>, fed: &[Fed], views: usize, workers: usize) -> Vec<Answer> {
+/// The last `views` views of a topology; with two workers by an epoch for each INSERT, with others by one epoch.
+pub fn run(plan: &Arc<Plan>, fed: &[Fed], views: usize, workers: usize) -> Vec<Answer> {
     let dir = tempfile::tempdir().unwrap();
     let partitions = vec![1; plan.sources.len()];
     let options = Options { workers, in_flight: 1, cut: true };

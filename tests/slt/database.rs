@@ -102,30 +102,9 @@ impl Database {
     }
 
     fn insert(&mut self, sql: &str) -> Result<u64, String> {
-        let Insert { source, columns, rows } = insert::parse(sql)?;
-        let plan = self.plan()?;
-        let found = plan.sources.iter().find(|s| s.name == source);
-        let fields = found.ok_or_else(|| format!("there is no source {source}"))?.decoded.fields().clone();
-        let place = |name: &str| columns.iter().position(|column| column == name);
-        let mut out = Vec::new();
-        for row in rows {
-            let width = if columns.is_empty() { fields.len() } else { columns.len() };
-            if row.len() != width {
-                return Err(format!("{} values for {width} columns of {source}", row.len()));
-            }
-            let value = |(at, field): (usize, &Arc<arrow::datatypes::Field>)| {
-                let at = if columns.is_empty() { Some(at) } else { place(field.name()) };
-                let value = at.map_or(Value::Null, |at| row[at].clone());
-                let nested = matches!(field.data_type(), DataType::List(_) | DataType::Struct(_));
-                match value.as_str().filter(|_| nested || is_jsonb(field)) {
-                    Some(text) => serde_json::from_str(text).map_err(|e| format!("{text}: {e}")),
-                    None => Ok(value),
-                }
-            };
-            out.push(fields.iter().enumerate().map(value).collect::<Result<Row, String>>()?);
-        }
-        let count = out.len() as u64;
-        self.fed.push(Fed { source, rows: out });
+        let fed = fed_rows(&self.plan()?, sql)?;
+        let count = fed.rows.len() as u64;
+        self.fed.push(fed);
         Ok(count)
     }
 
@@ -194,6 +173,32 @@ impl Database {
             Some(difference) => Err(format!("Herald beside DuckDB: {difference}")),
         }
     }
+}
+
+/// The rows that an INSERT gives to a source of a plan.
+pub fn fed_rows(plan: &Plan, sql: &str) -> Result<Fed, String> {
+    let Insert { source, columns, rows } = insert::parse(sql)?;
+    let found = plan.sources.iter().find(|s| s.name == source);
+    let fields = found.ok_or_else(|| format!("there is no source {source}"))?.decoded.fields().clone();
+    let place = |name: &str| columns.iter().position(|column| column == name);
+    let mut out = Vec::new();
+    for row in rows {
+        let width = if columns.is_empty() { fields.len() } else { columns.len() };
+        if row.len() != width {
+            return Err(format!("{} values for {width} columns of {source}", row.len()));
+        }
+        let value = |(at, field): (usize, &Arc<arrow::datatypes::Field>)| {
+            let at = if columns.is_empty() { Some(at) } else { place(field.name()) };
+            let value = at.map_or(Value::Null, |at| row[at].clone());
+            let nested = matches!(field.data_type(), DataType::List(_) | DataType::Struct(_));
+            match value.as_str().filter(|_| nested || is_jsonb(field)) {
+                Some(text) => serde_json::from_str(text).map_err(|e| format!("{text}: {e}")),
+                None => Ok(value),
+            }
+        };
+        out.push(fields.iter().enumerate().map(value).collect::<Result<Row, String>>()?);
+    }
+    Ok(Fed { source, rows: out })
 }
 
 /// What another engine is asked; None for nothing.

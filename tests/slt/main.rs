@@ -31,6 +31,7 @@ mod duck;
 #[allow(dead_code, reason = "partitions join in the oracle alone")]
 mod engine;
 mod insert;
+mod lineage;
 #[path = "../oracle/postgres.rs"]
 mod postgres;
 #[path = "../oracle/rows.rs"]
