@@ -77,7 +77,7 @@ impl<H, R> Pending<H, R> {
 /// Advance of a source in one epoch.
 #[derive(Clone, Debug)]
 pub struct SourceAdvance {
-    /// Records of the epoch by outcome, in the order of [`Outcome::ALL`].
+    /// Records of the epoch by outcome, in the order of [`schemas::Outcome::ALL`].
     pub outcomes: OutcomeCounts,
     /// The partition with the least watermark, once every partition has one.
     pub held_by: Option<i32>,
