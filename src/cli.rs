@@ -382,7 +382,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
     /// Instead of the plan, the source columns and rules that each column of the views and sinks comes from; for a
-    /// source's column, as matches.duration_s or matches.match['info'][]['kills'], everything that depends on it.
+    /// source's column, as matches.duration_s, or a path below one, as it is printed, everything that depends on it.
     #[arg(long, value_name = "VIEW[.COLUMN]|SOURCE[.COLUMN]", num_args = 0..=1, conflicts_with = "only")]
     pub lineage: Option<Option<String>>,
     /// Output format.
