@@ -185,6 +185,13 @@ fn paths_that_come_later_filter_the_rows_that_are_held() {
     drop(engine);
     let engine = Engine::open(&with, dir.path(), &[1; 4], options);
     assert_eq!(rows(&engine), 0);
+    let [receipt] = &engine.store().erasures().expect("receipts")[..] else { panic!("one receipt") };
+    assert_eq!((receipt.orders, receipt.finished_ms, receipt.tables["devices"].removed), (1, None, 1));
+    assert_eq!(
+        engine.store().unfinished_erasures(),
+        Some((1, receipt.epoch)),
+        "its files are to be rewritten"
+    );
     assert_forgotten(&engine, &BTreeSet::from([name(1)]));
 }
 

@@ -145,7 +145,7 @@ pub fn paths_of(plan: &Plan) -> BTreeMap<String, String> {
 /// Rows that an epoch took from a person, by the person and the table.
 pub type RowsTaken = BTreeMap<(Digest, usize), RowsErased>;
 
-/// Makes the receipts of an epoch.
+/// Makes the receipts of an epoch: of its orders, and of persons of earlier ones whom other paths took out of rows.
 pub fn receipts(
     plan: &Plan,
     (epoch, commit_ms): (u64, i64),
@@ -153,36 +153,38 @@ pub fn receipts(
     taken: &RowsTaken,
 ) -> Vec<Erasure> {
     let mut receipts: BTreeMap<Digest, Erasure> = BTreeMap::new();
-    if orders.is_empty() {
+    if orders.is_empty() && taken.is_empty() {
         return Vec::new();
     }
     // The same for all: it follows from the plan.
     let left = left::places_left(plan);
+    let begin = |digest: Digest| Erasure {
+        digest,
+        screen: 0,
+        ordered_in: String::new(),
+        orders: 0,
+        epoch,
+        requested_us: None,
+        committed_ms: commit_ms,
+        finished_ms: None,
+        tables: BTreeMap::new(),
+        dead_letters: 0,
+        errors: 0,
+        left: left.clone(),
+    };
+    let name_of =
+        |source: usize| plan.sources.get(source).map(|source| source.name.clone()).unwrap_or_default();
     for order in orders {
-        let receipt = receipts.entry(order.digest).or_insert_with(|| Erasure {
-            digest: order.digest,
-            screen: order.screen,
-            ordered_in: plan.sources.get(order.source).map(|source| source.name.clone()).unwrap_or_default(),
-            orders: 0,
-            epoch,
-            requested_us: None,
-            committed_ms: commit_ms,
-            finished_ms: None,
-            tables: BTreeMap::new(),
-            dead_letters: 0,
-            errors: 0,
-            left: left.clone(),
-        });
+        let receipt = receipts.entry(order.digest).or_insert_with(|| begin(order.digest));
+        (receipt.screen, receipt.ordered_in) = (order.screen, name_of(order.source));
         receipt.orders += 1;
         receipt.requested_us = [receipt.requested_us, order.requested_us].into_iter().flatten().min();
     }
     for ((digest, source), rows) in taken {
-        let name = plan.sources.get(*source).map(|source| source.name.clone()).unwrap_or_default();
-        if let Some(receipt) = receipts.get_mut(digest) {
-            let held = receipt.tables.entry(name).or_default();
-            held.rewritten += rows.rewritten;
-            held.removed += rows.removed;
-        }
+        let receipt = receipts.entry(*digest).or_insert_with(|| begin(*digest));
+        let held = receipt.tables.entry(name_of(*source)).or_default();
+        held.rewritten += rows.rewritten;
+        held.removed += rows.removed;
     }
     receipts.into_values().collect()
 }

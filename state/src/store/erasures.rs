@@ -44,7 +44,7 @@ pub struct Erasure {
     pub screen: u64,
     /// The table that had the order.
     pub ordered_in: String,
-    /// The number of orders.
+    /// The number of orders; none in one that adds to an earlier receipt for rows that other paths have reached.
     pub orders: u64,
     /// The epoch of the last one.
     pub epoch: u64,
@@ -185,7 +185,12 @@ impl Store {
                     held.add(later.clone());
                     held
                 }
-                None => later.clone(),
+                None if later.orders > 0 => later.clone(),
+                // Without an order there is a receipt, which this adds to.
+                None => {
+                    let what = format!("the receipt of {} is missing or not readable", later.digest);
+                    return Err(StateError::corrupt(&self.dir, what));
+                }
             };
             batch.put_cf(family, &key, table::encode_json(&self.dir, "erasure", &erasure)?);
         }
