@@ -53,6 +53,9 @@ pub struct Erasing {
     pub fresh: ErasedSet,
     /// The identities of the latter.
     pub identities: Vec<Vec<u8>>,
+    /// Orders that have arrived, by the epoch: another worker may be an epoch ahead, and sends those of the next one
+    /// before this one has ended the last.
+    pub arrived: BTreeMap<u64, Vec<Order>>,
     /// Orders that this worker has read in the open epoch.
     pub noted: Vec<Order>,
     /// Tables whose rows were filtered by other paths, or by none, until now.
@@ -76,8 +79,9 @@ impl Erasing {
         let known = store.erased_set()?;
         let fresh = ErasedSet::new(known.digester().clone());
         let anew = tables_filtered_anew(plan, store)?;
-        let (identities, noted, watermarks) = Default::default();
-        Ok(Some(Rc::new(RefCell::new(Erasing { known, fresh, identities, noted, anew, watermarks }))))
+        let (identities, arrived, noted, watermarks) = Default::default();
+        let erasing = Erasing { known, fresh, identities, arrived, noted, anew, watermarks };
+        Ok(Some(Rc::new(RefCell::new(erasing))))
     }
 
     /// The function from identities to digests.
@@ -85,12 +89,12 @@ impl Erasing {
         self.known.digester()
     }
 
-    /// Takes the orders of all workers for the epoch that is being closed.
-    pub fn take_orders(&mut self, orders: &[Order]) {
-        for order in orders {
+    /// Takes the orders of all workers for the epoch that is being closed, all of which have arrived.
+    pub fn take_orders(&mut self, epoch: u64) {
+        for order in self.arrived.remove(&epoch).unwrap_or_default() {
             // One that is given again finds nothing in tables: all that came since was filtered.
             if self.known.find(&order.identity).is_none() && self.fresh.insert(order.digest, order.screen) {
-                self.identities.push(order.identity.clone());
+                self.identities.push(order.identity);
             }
         }
     }

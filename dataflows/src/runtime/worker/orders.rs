@@ -26,9 +26,9 @@ pub(super) fn order_input(scope: Scope<'_, u64>, erasing: Option<SharedErasing>)
     let (handle, stream): (Handle<Order>, _) = scope.new_input();
     let exchange = Exchange::new(|order: &Order| order.to);
     let taken: Stream<'_, u64, Vec<()>> =
-        each_message(stream, exchange, "TakeOrders", move |_time, orders: &mut Vec<Order>, _output| {
+        each_message(stream, exchange, "TakeOrders", move |time, orders: &mut Vec<Order>, _output| {
             if let Some(erasing) = &erasing {
-                erasing.borrow_mut().take_orders(orders);
+                erasing.borrow_mut().arrived.entry(*time.time()).or_default().append(orders);
             }
         });
     taken.probe_with(&probe);
@@ -65,8 +65,9 @@ impl Topology {
             self.step_through(worker, &self.orders.probe.clone(), epoch)?;
         } else {
             self.orders.handle.advance_to(epoch + 1);
-            erasing.borrow_mut().take_orders(&noted);
+            erasing.borrow_mut().arrived.insert(epoch, noted.clone());
         }
+        erasing.borrow_mut().take_orders(epoch);
         erasing.borrow_mut().watermarks = self.watermarks.borrow().clone();
         for (source, feed) in self.feeds.iter_mut().enumerate() {
             // A table without records of the epoch looks at its rows all the same.
