@@ -180,7 +180,7 @@ impl Draw {
                 drawn.add("count(*)".into(), Kind::Number);
                 format!("SELECT {} FROM {} GROUP BY {by}", drawn.list(), drawn.from.name)
             }
-            4 | 5 => self.united(&drawn),
+            4 | 5 => self.united(&mut drawn),
             6..=8 => self.joined(&mut drawn),
             9 => self.numbered(&mut drawn),
             10 => {
@@ -195,8 +195,9 @@ impl Draw {
         format!("CREATE MATERIALIZED VIEW {name} AS {body};\n")
     }
 
-    /// The same kinds of columns twice, from two relations or from one in two ways.
-    fn united(&mut self, drawn: &Drawn) -> String {
+    /// The same kinds of columns twice, from two relations or from one in two ways. Often a literal tells the sides
+    /// apart, or seems to.
+    fn united(&mut self, drawn: &mut Drawn) -> String {
         let other = self.one(&self.relations.clone());
         let mut rights = Vec::new();
         for (_, kind) in &drawn.columns {
@@ -206,10 +207,16 @@ impl Draw {
             rights.push(if given == *kind { expr } else { column.0 });
         }
         let fits = rights.len() == drawn.columns.len();
-        let (right, name) = match fits {
-            true => (listed(&rights), other.name),
-            false => (drawn.list(), drawn.from.name.clone()),
+        let (mut rights, name) = match fits {
+            true => (rights, other.name),
+            false => (drawn.exprs.clone(), drawn.from.name.clone()),
         };
+        if self.rng.random_range(0..2) == 0 {
+            let sides = ["'a'", "'b'", "'x'", "CAST(NULL AS VARCHAR)"];
+            drawn.add(self.one(&sides).to_owned(), Kind::Text);
+            rights.push(self.one(&sides).to_owned());
+        }
+        let right = listed(&rights);
         let all = self.one(&["UNION ALL", "UNION"]);
         format!("SELECT {} FROM {} {all} SELECT {right} FROM {name}", drawn.list(), drawn.from.name)
     }

@@ -6,7 +6,7 @@
 //! conditions only those joined by AND count, over types whose equal values are the same bits: not numbers with a
 //! signed zero, INTERVAL or JSONB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
@@ -88,6 +88,16 @@ fn common_constants(inputs: &[&Rel]) -> Constants {
         constants.retain(|column, value| other.constants.get(column) == Some(&*value));
     }
     constants
+}
+
+/// The columns that have another value in each input of a union: they tell which one a row is of.
+pub(super) fn telling_inputs<'a>(rel: &'a Rel, inputs: &'a [&Rel]) -> impl Iterator<Item = usize> + 'a {
+    let fields = rel.schema.fields().iter().enumerate();
+    let told = fields.filter(|(_, field)| is_told_by_equality(field)).map(|(column, _)| column);
+    told.filter(|column| {
+        let values: Option<HashSet<_>> = inputs.iter().map(|input| input.constants.get(column)).collect();
+        values.is_some_and(|values| values.len() == inputs.len())
+    })
 }
 
 /// Adds the columns that a condition fixes.

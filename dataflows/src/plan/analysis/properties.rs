@@ -12,7 +12,7 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::constants::{Constants, carried_column, constants_of};
+use super::constants::{Constants, carried_column, constants_of, telling_inputs};
 use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::canonical::{is_time, strip_canonical};
@@ -112,7 +112,10 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
         Op::Unnest { column, .. } => {
             facts.paired = inputs[0].paired.iter().copied().filter(|pair| !pair.has(*column)).collect();
         }
-        Op::Union { .. } => facts.paired = common_pairs(&inputs),
+        Op::Union { .. } => {
+            facts.paired = common_pairs(&inputs);
+            facts.unique = united_keys(rel, &inputs);
+        }
         Op::Distinct { .. } => {
             facts.inherit_keys(inputs[0]);
             facts.unique.push((0..rel.schema.fields().len()).collect());
@@ -242,6 +245,18 @@ fn common_pairs(inputs: &[&Rel]) -> Vec<Pair> {
         paired.retain(|pair| other.paired.contains(pair));
     }
     paired
+}
+
+/// The keys of a union of inputs that a column tells apart: that column, and a key of each input.
+fn united_keys(rel: &Rel, inputs: &[&Rel]) -> Vec<Vec<usize>> {
+    let mut keys: Vec<Vec<usize>> = telling_inputs(rel, inputs).map(|column| vec![column]).collect();
+    for input in inputs {
+        let both =
+            |key: &Vec<usize>| input.unique.iter().map(|own| [&key[..], own].concat()).collect::<Vec<_>>();
+        // What pairs the columns of one input need not pair those of another.
+        keys = minimal_keys(keys.iter().flat_map(both).collect(), &[]);
+    }
+    keys
 }
 
 /// Returns true if `scalars` fix a key of `rel`.

@@ -49,6 +49,25 @@ fn keys_are_proven_through_operators() {
         "SELECT n, count(*) AS c, count(DISTINCT id) AS i, count(DISTINCT big) AS b FROM s GROUP BY n";
     assert_eq!(v(parts), keys(&["n"], false));
     assert_eq!(v("SELECT count(*) AS c, count(DISTINCT id) AS i FROM s"), keys(&[""], false));
+    // Branches that a constant tells apart keep their keys beside it, all of them where they differ.
+    assert_eq!(v("SELECT 'm' AS k, id FROM m UNION ALL SELECT 'd', id FROM d"), keys(&["k,id"], false));
+    assert_eq!(
+        v("SELECT 'm' AS k, id, n FROM m UNION ALL SELECT NULL, id, n FROM s GROUP BY id, n"),
+        keys(&["k,id,n"], false)
+    );
+    assert_eq!(
+        v("SELECT id, n FROM m WHERE n = 1 UNION ALL SELECT id, n FROM m WHERE n = 2"),
+        keys(&["id,n"], false)
+    );
+    for branches in [
+        "'m' AS k, id FROM m UNION ALL SELECT 'm', id FROM d",
+        "'m' AS k, id FROM m UNION ALL SELECT id, id FROM d",
+        "'m' AS k, id FROM m UNION ALL SELECT 'd', id FROM d UNION ALL SELECT 'm', id FROM m",
+        "'m' AS k, id FROM m UNION ALL SELECT 's', id FROM s",
+        "0.0::DOUBLE AS k, id FROM m UNION ALL SELECT '-0.0'::DOUBLE, id FROM d",
+    ] {
+        assert_eq!(v(&format!("SELECT {branches}")), keys(&[], false), "{branches}");
+    }
     // Items of a list have no key.
     assert_eq!(v("SELECT m.id, p.who FROM m, UNNEST(m.ps) AS p"), keys(&[], false));
 }
