@@ -19,7 +19,7 @@ use dataflows::runtime::retention::Served;
 use dataflows::runtime::state_tables::ERRORS;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::Count;
-use schemas::{RowCodec, Rows, without_group};
+use schemas::{KEY_GROUPS, RowCodec, Rows, stored_group, without_group};
 use state::{CatalogueEntry, IndexLayout, count_of};
 use tokio::sync::mpsc::Sender;
 
@@ -37,8 +37,10 @@ pub(super) const BATCHES_AHEAD: usize = 2;
 pub(in crate::query) const MAX_SCANS: usize = 64;
 /// Stack bytes of a scan's thread.
 const STACK_BYTES: usize = 1 << 20;
-/// Entries from which the size of a view is estimated.
+/// Entries from which the size of a view is estimated: those of the first groups of keys that have so many.
 const SAMPLED_ENTRIES: u64 = 256;
+/// Most entries that are counted for it.
+const COUNTED_ENTRIES: u64 = 8192;
 /// Entries after which a scan looks whether somebody still receives.
 const ENTRIES_BETWEEN_LOOKS: usize = 1024;
 
@@ -72,25 +74,54 @@ pub(super) struct ViewSize {
 }
 
 impl ViewSize {
-    /// Estimates from the size of the files and from the first entries; a small view is counted.
+    /// Estimates from the entries of the first groups of keys; a small view is counted. Keys are spread over groups by a
+    /// hash, so that a few groups tell of all, in files and in memory.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub fn estimate(epoch: &dyn EpochReads, table_id: u32) -> Result<ViewSize> {
-        let (mut rows, mut bytes) = (0, 0);
         let all = Arc::new(Bounds::All);
         let mut scan = epoch.open_scan(table_id, &all)?;
-        while rows < SAMPLED_ENTRIES {
+        let (mut counted, mut group) = (ViewSize::default(), None);
+        while counted.rows < COUNTED_ENTRIES {
             if !scan.advance()? {
-                return Ok(ViewSize { bytes, rows });
+                return Ok(counted);
             }
             let Some((key, value)) = scan.entry() else { break };
-            rows += 1;
-            bytes += (key.len() + value.len()) as u64;
+            let next = stored_group(key);
+            if let (true, Some(groups)) = (group.is_some() && next != group, next)
+                && counted.rows >= SAMPLED_ENTRIES
+            {
+                return Ok(counted.times(KEY_GROUPS as u64, u64::from(groups)));
+            }
+            group = next;
+            counted.rows += 1;
+            counted.bytes += (key.len() + value.len()) as u64;
         }
-        // Entries that are in no file yet are not in the estimate.
-        let in_files = epoch.estimated_bytes(table_id, &all)?.max(bytes);
-        Ok(ViewSize { bytes: in_files, rows: in_files * rows / bytes.max(1) })
+        // So many of one group: the files tell, though not what is in none of them yet.
+        let in_files = epoch.estimated_bytes(table_id, &all)?.max(counted.bytes);
+        Ok(counted.times(in_files, counted.bytes))
+    }
+
+    /// The size of an index, whose keys are in no groups: it has an entry for each of its view.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn of_index(epoch: &dyn EpochReads, table_id: u32, view: ViewSize) -> Result<ViewSize> {
+        let mut scan = epoch.open_scan(table_id, &Arc::new(Bounds::All))?;
+        let mut counted = ViewSize::default();
+        while counted.rows < SAMPLED_ENTRIES && scan.advance()? {
+            let Some((key, value)) = scan.entry() else { break };
+            counted.rows += 1;
+            counted.bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(counted.times(view.rows, counted.rows))
+    }
+
+    /// The size as a share of another: `whole` for each `part`.
+    fn times(self, whole: u64, part: u64) -> ViewSize {
+        let grown = |n: u64| (u128::from(n) * u128::from(whole) / u128::from(part.max(1))) as u64;
+        ViewSize { bytes: grown(self.bytes), rows: grown(self.rows) }
     }
 
     /// The size of at most so many rows.

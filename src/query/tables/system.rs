@@ -15,7 +15,8 @@ use connectors::sink::outbox_targets;
 use datafusion::scalar::ScalarValue;
 use schemas::{Outcome, timestamptz};
 use state::{
-    CatalogueEntry, EPOCHS_KEPT, EpochEntry, PartitionProgress, SourceProgress, StateTableKind, TimedPhase,
+    Catalogue, CatalogueEntry, EPOCHS_KEPT, EpochEntry, PartitionProgress, SourceProgress, StateTableKind,
+    TimedPhase,
 };
 
 use super::epoch::EpochReads;
@@ -46,7 +47,7 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 9] = [
         about: "The last committed epoch, which every view shows, its time, and of each view the \
                 watermark, the latest end of windows that are final (`is_final`), the columns of its key \
                 in their order, and its size. Sizes are exact up to 256 entries, and else estimated from \
-                the first of them; equal rows of a view without a key are one. `is_whole` is false where a \
+                so many or more of them; equal rows of a view without a key are one. `is_whole` is false where a \
                 retention ends rows, or where a view was begun without rows that an edit of the topology \
                 would have needed again, or is being filled after one: `gap` tells which.",
         schema: views_schema,
@@ -55,7 +56,7 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 9] = [
     SystemTable {
         name: "indexes",
         about: "The indexes of views: the columns of each in their order, and its size. Sizes are exact up to \
-                256 entries, and else estimated from the first of them.",
+                256 entries, and else estimated from so many or more of them.",
         schema: indexes_schema,
         read: read_indexes,
     },
@@ -79,8 +80,8 @@ pub(super) const SYSTEM_TABLES: [SystemTable; 9] = [
     SystemTable {
         name: "arrangements",
         about: "The state tables: rows of tables, state of operators (arrangements), rows of views and of indexes, \
-                each with its size. Sizes are exact up to 256 entries, and else estimated from the first \
-                of them.",
+                each with its size. Sizes are exact up to 256 entries, and else estimated from so many \
+                or more of them.",
         schema: arrangements_schema,
         read: read_arrangements,
     },
@@ -163,9 +164,17 @@ fn size_fields() -> [Field; 2] {
 }
 
 /// The values of these columns.
-fn size_of(epoch: &dyn EpochReads, entry: Option<&CatalogueEntry>) -> Result<[ScalarValue; 2]> {
+fn size_of(
+    epoch: &dyn EpochReads,
+    entry: Option<&CatalogueEntry>,
+    catalogue: &Catalogue,
+) -> Result<[ScalarValue; 2]> {
     let Some(entry) = entry else { return Ok([whole(None), whole(None)]) };
-    let size = ViewSize::estimate(epoch, entry.id)?;
+    let view = entry.index.as_ref().and_then(|of| catalogue.find(StateTableKind::View, &of.view));
+    let size = match view {
+        Some(view) => ViewSize::of_index(epoch, entry.id, ViewSize::estimate(epoch, view.id)?)?,
+        None => ViewSize::estimate(epoch, entry.id)?,
+    };
     Ok([whole(Some(size.rows)), whole(Some(size.bytes))])
 }
 
@@ -192,7 +201,7 @@ fn read_views(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Record
     let mut rows = Vec::new();
     for (name, view) in &epoch.committed().progress.views {
         let entry = catalogue.find(StateTableKind::View, name);
-        let [estimated_rows, estimated_bytes] = size_of(epoch, entry)?;
+        let [estimated_rows, estimated_bytes] = size_of(epoch, entry, &catalogue)?;
         let filling = entry.and_then(|entry| filling_text(entry, &epoch.committed().progress));
         let gap = filling.or_else(|| entry.and_then(|entry| entry.facts.gap.clone()));
         rows.push(vec![
@@ -252,7 +261,7 @@ fn read_indexes(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<Reco
     for entry in &catalogue.entries {
         let Some(of) = &entry.index else { continue };
         let Some(view) = catalogue.find(StateTableKind::View, &of.view) else { continue };
-        let [estimated_rows, estimated_bytes] = size_of(epoch, Some(entry))?;
+        let [estimated_rows, estimated_bytes] = size_of(epoch, Some(entry), &catalogue)?;
         rows.push(vec![
             text(Some(&of.view)),
             text(Some(&entry.name)),
@@ -422,8 +431,9 @@ fn arrangements_schema() -> SchemaRef {
 
 /// The rows of `herald.arrangements`.
 fn read_arrangements(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result<RecordBatch> {
+    let catalogue = epoch.catalogue()?;
     let mut rows = Vec::new();
-    for entry in epoch.catalogue()?.entries {
+    for entry in &catalogue.entries {
         let kind = match entry.kind {
             StateTableKind::Table => "table",
             StateTableKind::Arrangement => "arrangement",
@@ -431,7 +441,7 @@ fn read_arrangements(epoch: &dyn EpochReads, budget: &mut TableBudget) -> Result
             StateTableKind::Index => "index",
             StateTableKind::Sink => continue,
         };
-        let [estimated_rows, estimated_bytes] = size_of(epoch, Some(&entry))?;
+        let [estimated_rows, estimated_bytes] = size_of(epoch, Some(entry), &catalogue)?;
         rows.push(vec![
             text(Some(&entry.name)),
             text(Some(kind)),

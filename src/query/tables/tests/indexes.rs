@@ -116,7 +116,7 @@ fn indexes_are_listed_with_their_columns() -> Result<()> {
 }
 
 /// `v(n, team, player, note)` with 20,000 rows, keyed by `n`, and with indexes by team and by player: two teams, and a
-/// player for each ten rows. It lies in files, whose size tells what a range of them holds.
+/// player for each ten rows.
 fn players() -> Result<View> {
     let (mut teams, mut players, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..20_000_u64 {
@@ -138,17 +138,35 @@ fn players() -> Result<View> {
         Arc::new(StringArray::from(notes)),
     ];
     let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
-    let mut view = View::keyed(&rows, &[0])?.0.indexed(&[vec![1], vec![2]])?;
+    View::keyed(&rows, &[0])?.0.indexed(&[vec![1], vec![2]])
+}
+
+#[test]
+fn sizes_are_estimated_of_rows_in_files_and_of_rows_that_are_in_none_yet() -> Result<()> {
+    let near =
+        "estimated_rows BETWEEN 16000 AND 24000 AND estimated_bytes / estimated_rows BETWEEN 10 AND 200";
+    let sql = format!(
+        "SELECT name FROM (SELECT view AS name, estimated_rows, estimated_bytes FROM herald.views UNION ALL \
+         SELECT name, estimated_rows, estimated_bytes FROM herald.indexes UNION ALL \
+         SELECT kind, estimated_rows, estimated_bytes FROM herald.arrangements) AS s WHERE {near} ORDER BY 1"
+    );
+    let mut view = players()?;
+    let all = ["i0", "i1", "index", "index", "name", "v", "view"].map(str::to_owned).to_vec();
+    assert_eq!(outcome(view.ask(&sql)), Ok(all.clone()), "in memory");
     view.store.flush()?;
     view.reader.refresh()?;
-    Ok(view)
+    assert_eq!(outcome(view.ask(&sql)), Ok(all), "in files");
+    Ok(())
 }
 
 /// Of ways that conditions bound alike the one with the fewest bytes is taken, and never one that leaves a condition out
 /// which it was to stand for.
 #[test]
 fn of_ways_that_are_bounded_alike_the_one_with_the_fewest_bytes_is_read() -> Result<()> {
-    let view = players()?;
+    let mut view = players()?;
+    // Files tell what a range of them holds.
+    view.store.flush()?;
+    view.reader.refresh()?;
     for (filter, part, entries) in [
         ("team = 't1' AND player = 77", "index=i1, key=(player = 77)", 10),
         ("player = 77 AND team = 't1'", "index=i1, key=(player = 77)", 10),
