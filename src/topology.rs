@@ -207,9 +207,9 @@ fn refused_options(plan: &Plan, in_test: bool) -> Vec<Refusal> {
             continue;
         }
         let (value, key) = (&source.encode_options, &source.key_encode_options);
-        own.add(OptionClause::Encode, refused_encoding(source.encoding, value, true));
+        own.add(OptionClause::Encode, refused_encoding(source.encoding, value, Role::Source));
         if (source.key_encoding, key) != (source.encoding, value) {
-            own.add(OptionClause::KeyEncode, refused_encoding(source.key_encoding, key, true));
+            own.add(OptionClause::KeyEncode, refused_encoding(source.key_encoding, key, Role::Source));
         }
     }
     for sink in &plan.sinks {
@@ -227,9 +227,9 @@ fn refused_options(plan: &Plan, in_test: bool) -> Vec<Refusal> {
             continue;
         }
         let (value, key) = (&sink.encode_options, &sink.key_encode_options);
-        own.add(OptionClause::Encode, refused_encoding(sink.encoding, value, false));
+        own.add(OptionClause::Encode, refused_encoding(sink.encoding, value, Role::SinkValue));
         if (sink.key_encoding, key) != (sink.encoding, value) {
-            own.add(OptionClause::KeyEncode, refused_encoding(sink.key_encoding, key, false));
+            own.add(OptionClause::KeyEncode, refused_encoding(sink.key_encoding, key, Role::SinkKey));
         }
     }
     refused
@@ -288,18 +288,28 @@ fn lines_are_json(options: &BTreeMap<String, String>, encoding: Encoding) -> Opt
     })
 }
 
+/// The part that an encoding has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Source,
+    SinkValue,
+    /// KEY ENCODE of a sink, with options of its own.
+    SinkKey,
+}
+
 /// The options of ENCODE or KEY ENCODE that are unknown, missing or have a wrong value.
 fn refused_encoding(
     encoding: Encoding,
     options: &BTreeMap<String, String>,
-    source: bool,
+    role: Role,
 ) -> Vec<ConnectorError> {
     const REGISTRY: [&str; 4] =
         ["schema.registry", "schema.registry.username", "schema.registry.password", "schema.registry.token"];
-    let known: Vec<&str> = match (encoding, source) {
-        (Encoding::Json, true) => vec!["timestamp.unit"],
-        (Encoding::Avro, true) => [&REGISTRY[..], &["schema.file"]].concat(),
-        (Encoding::Avro, false) => REGISTRY.to_vec(),
+    let known: Vec<&str> = match (encoding, role) {
+        (Encoding::Json, Role::Source) => vec!["timestamp.unit"],
+        (Encoding::Avro, Role::Source) => [&REGISTRY[..], &["schema.file"]].concat(),
+        (Encoding::Avro, Role::SinkValue) => [&REGISTRY[..], &[RECORD_NAME]].concat(),
+        (Encoding::Avro, Role::SinkKey) => REGISTRY.to_vec(),
         _ => Vec::new(),
     };
     let mut refused = Vec::new();
@@ -320,7 +330,27 @@ fn refused_encoding(
         _ => missing_registry(encoding, options),
     };
     refused.extend(wrong);
+    if let Some(name) = options.get(RECORD_NAME)
+        && known.contains(&RECORD_NAME)
+        && !schemas::is_full_avro_name(name)
+    {
+        refused.push(bad_record_name(name));
+    }
     refused
+}
+
+/// Option of a sink's ENCODE AVRO with the full name of its records.
+const RECORD_NAME: &str = "record.name";
+
+/// The error for a name that Avro does not allow.
+fn bad_record_name(name: &str) -> ConnectorError {
+    ConnectorError::Config {
+        option: RECORD_NAME.to_owned(),
+        message: format!(
+            "{name:?} is no name of an Avro record: write letters, digits and _ with dots between, such as \
+             'com.example.OrderPlaced'"
+        ),
+    }
 }
 
 /// The error for Avro without a registry, from which its schemas would come.
@@ -488,6 +518,35 @@ mod tests {
             "{wrong:?}"
         );
         assert!(sink("JSON (timestamp.unit = 's')")[0].contains("option timestamp.unit: is not known"));
+    }
+
+    #[test]
+    fn the_name_of_a_sinks_records_is_one_that_avro_allows() {
+        let sink = |encode: &str| {
+            let text = format!(
+                "CREATE SOURCE s (a INT) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
+                CREATE SINK k FROM s WITH (connector = 'kafka', topic = 'k', properties.bootstrap.server = 'b:1', key = 'a')
+                FORMAT PLAIN {encode};"
+            );
+            mistakes(&text, &Variables::only(&[]))
+        };
+        let named =
+            |name: &str| sink(&format!("ENCODE AVRO (schema.registry = 'http://r', record.name = '{name}')"));
+        for good in ["Made", "com.example.Made", "_a.b2"] {
+            assert_eq!(named(good), [] as [String; 0], "{good}");
+        }
+        for bad in ["", "a..b", ".a", "a.", "2a", "a-b", "a b"] {
+            let told = named(bad);
+            assert!(told.len() == 1 && told[0].contains("option record.name:"), "{bad}: {told:?}");
+            assert!(told[0].contains("is no name of an Avro record"), "{told:?}");
+        }
+        for elsewhere in [
+            "ENCODE JSON (record.name = 'a')",
+            "ENCODE AVRO (schema.registry = 'http://r') KEY ENCODE AVRO (schema.registry = 'http://r', record.name = 'a')",
+        ] {
+            let told = sink(elsewhere);
+            assert!(told.len() == 1 && told[0].contains("option record.name: is not known"), "{told:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub mod types;
 
 pub use avro::AvroDecoder;
 pub use avro::default_values::without_default;
-pub use avro::schema::{avro_schema, columns_of_avro, columns_of_debezium};
+pub use avro::schema::{
+    avro_schema, avro_schema_named, columns_of_avro, columns_of_debezium, is_full_avro_name,
+};
 pub use decode::Decoder;
 pub use decode::batch::{Decoded, Reject};
 pub use encode::Encoder;

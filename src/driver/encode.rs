@@ -152,7 +152,10 @@ fn create_encoder(
                 "key" => ("_key", &sink.key_encode_options),
                 _ => ("", &sink.encode_options),
             };
-            let text = schemas::avro_schema(schema, &format!("{}{suffix}", sink.record_name));
+            let text = match sink.encode_options.get("record.name") {
+                Some(name) => schemas::avro_schema_named(schema, &format!("{name}{suffix}")),
+                None => schemas::avro_schema(schema, &format!("{}{suffix}", sink.record_name)),
+            };
             let subject = format!("{topic}-{part}");
             let id = sink_registry(options)?.await_register(&subject, &text, REGISTRY_TIMEOUT)?;
             Encoder::avro(schema, id)?

@@ -179,6 +179,56 @@ fn a_stop_ends_while_the_registry_is_away() {
     assert!(ended.stderr.contains("the schema registry did not answer for 30 s"), "{}", ended.stderr);
 }
 
+#[test]
+fn a_sink_writes_under_the_schema_of_an_event_by_its_name() {
+    let subject = "registry.named-value";
+    let fields = json!([
+        {"name": "player", "type": "string"},
+        {"name": "points", "type": ["null", "long"], "default": null},
+    ]);
+    let event = json!({"type": "record", "name": "ScoreMade", "namespace": "gg.example", "fields": fields});
+    servers::register(subject, &event.to_string());
+    let config = format!("{}/config/{subject}", servers::registry());
+    let level = json!({"compatibility": "FULL_TRANSITIVE"}).to_string();
+    let (status, answer) = servers::http("PUT", &config, Some(&level)).expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("in.jsonl"), "{\"player\":\"ann\",\"points\":3}\n").expect("a file");
+    let run = |more: &str| {
+        let sql = format!(
+            "CREATE TABLE scores (player VARCHAR NOT NULL, points BIGINT, PRIMARY KEY (player)) ON CONFLICT OVERWRITE
+             WITH (connector = 'file', path = 'in.jsonl') FORMAT PLAIN ENCODE JSON;
+             CREATE SINK named FROM scores WITH (
+               connector = 'kafka', topic = 'registry.named', primary_key = 'player',
+               properties.bootstrap.server = '${{KAFKA_BOOTSTRAP}}'
+             ) FORMAT UPSERT ENCODE AVRO (schema.registry = '${{REGISTRY}}'{more});"
+        );
+        std::fs::write(dir.path().join("named.sql"), sql).expect("a file");
+        let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("REGISTRY", servers::registry())];
+        let args = ["run", "named.sql", "--name", "registry-named", "--state", "state", "--once"];
+        child::herald(dir.path(), &[&args[..], &["--listen", "off"]].concat(), &env, PATIENCE)
+    };
+    // Named after its table the record is another one.
+    let refused = run("");
+    assert_eq!(refused.code, Some(2), "{}{}", refused.stdout, refused.stderr);
+    let ended = run(", record.name = 'gg.example.ScoreMade'");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let read = broker::shared().read_committed("registry.named");
+    assert_eq!(read.len(), 1);
+    let value = read[0].value.as_deref().expect("a value");
+    assert_eq!(value[5..], message(0, &[text("ann"), long(1), long(3)])[5..]);
+    let schema_of = |side: &[u8]| {
+        let id = u32::from_be_bytes(side[1..5].try_into().expect("four bytes"));
+        let url = format!("{}/schemas/ids/{id}", servers::registry());
+        let (_, answer) = servers::http("GET", &url, None).expect("the registry answers");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        serde_json::from_str::<Value>(answer["schema"].as_str().expect("a schema")).expect("JSON")
+    };
+    assert_eq!(schema_of(value), event, "the schema that was there");
+    let of_key = schema_of(read[0].key.as_deref().expect("a key"));
+    assert_eq!((&of_key["namespace"], &of_key["name"]), (&json!("gg.example"), &json!("ScoreMade_key")));
+}
+
 /// Runs openssl in a directory.
 fn openssl(dir: &Path, args: &str) {
     let output = Command::new("openssl").args(args.split(' ')).current_dir(dir).output();

@@ -41,6 +41,13 @@ def read_long(data):
             return (value >> 1) ^ -(value & 1)
 
 
+def fits(branch, value):
+    """True for the branch of a union that a value goes into: of several types only string is told from the others."""
+    if value is None or branch == "null":
+        return value is None and branch == "null"
+    return branch != "string" or isinstance(value, str)
+
+
 def encode(schema, value, out):
     kind = schema if isinstance(schema, str) else schema["type"] if isinstance(schema, dict) else "union"
     if kind == "record":
@@ -53,7 +60,7 @@ def encode(schema, value, out):
                 encode(schema["items"], item, out)
         write_long(out, 0)
     elif kind == "union":
-        branch = next(i for i, s in enumerate(schema) if (s == "null") == (value is None))
+        branch = next(i for i, s in enumerate(schema) if fits(s, value))
         write_long(out, branch)
         encode(schema[branch], value, out)
     elif kind in ("int", "long"):

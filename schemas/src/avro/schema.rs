@@ -20,12 +20,34 @@ use crate::types::relation::{is_jsonb, jsonb_field, timestamp, timestamptz, uuid
 
 /// Returns the Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
 pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
-    let name = avro_name(record_name);
+    avro_schema_named(schema, &format!("herald.{}", avro_name(record_name)))
+}
+
+/// Returns the Avro schema of rows of `schema`, as a record of this full name, for which
+/// [`is_full_avro_name`] holds. What stands before its last dot is the namespace.
+pub fn avro_schema_named(schema: &Schema, full_name: &str) -> String {
+    let (space, name) = full_name.rsplit_once('.').unwrap_or(("", full_name));
     let mut fields = Vec::new();
     for field in schema.fields() {
-        fields.push(avro_field(field, &name));
+        fields.push(avro_field(field, name));
     }
-    json!({ "type": "record", "name": name, "namespace": "herald", "fields": fields }).to_string()
+    let mut record = json!({ "type": "record", "name": name, "fields": fields });
+    if !space.is_empty() {
+        record["namespace"] = json!(space);
+    }
+    record.to_string()
+}
+
+/// Tells whether Avro allows the full name of a record: words of letters, digits and underscores with dots between,
+/// none beginning with a digit.
+pub fn is_full_avro_name(name: &str) -> bool {
+    for word in name.split('.') {
+        let allowed = word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !allowed || word.is_empty() || word.starts_with(char::is_numeric) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Turns a name into one that Avro allows: letters, digits and underscores, not starting with a digit.

@@ -157,7 +157,16 @@ fn canonical_sink(plan: &Plan, sink: &Sink) -> String {
         sink.key,
         sink.record_name,
         connector_text(&sink.options)
-    ) + &pseudonyms_text(plan, sink)
+    ) + &record_name_text(sink)
+        + &pseudonyms_text(plan, sink)
+}
+
+/// The name that a sink gives to its records in Avro; empty if they are named after its relation.
+fn record_name_text(sink: &Sink) -> String {
+    match sink.encode_options.get("record.name") {
+        Some(name) => format!("\nrecord name {name}"),
+        None => String::new(),
+    }
 }
 
 /// The form in which a sink sends rows: formats and pseudonyms. It is in the state's catalogue.
