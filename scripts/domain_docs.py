@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Draws the pictures of the match domain's documentation: scripts/domain_docs.py HERALD plans | results RESULTS_DIR
+"""Draws the pictures of the match domain's documentation.
+
+    scripts/domain_docs.py HERALD plans | results DIR | season DIR
 
 `plans` draws, for each page of docs/domain, the views of its theme with all that they are computed from, out of
-`herald explain --format json`. `results` draws what the views hold: RESULTS_DIR has one JSON-Lines file a view.
+`herald explain --format json`. `results` draws what the views hold over the captured matches: DIR has one JSON-Lines file
+a view. The captures hold no users, ranks of players or live matches: `season` draws these pages over a synthetic season,
+tests/domain/season.py SEASON --seed 1 --matches 4000 --days 3, then tests/domain/answers.py SEASON DIR --moment 9.
 Pictures are written beside the pages, PAGE.plan.svg and PAGE.svg; the same input gives the same bytes.
 """
 import json
@@ -37,9 +41,15 @@ THEMES = {
         [("Mean duration by mode, seconds", "mv_mode_category_stats", "mode", "duration_s", {}),
          ("kda by mode", "mv_mode_category_stats", "mode", "kda", {})],
     ),
-    "people": (["profile_conflicts", "sign_ins_hourly", "user_sessions"], []),
-    "ranks": (["ranking_history", "rank_periods", "rank_moves"], []),
-    "live": (["live_matches", "live_players"], []),
+    "people": (["profile_conflicts", "user_ids", "sign_ins_hourly", "user_sessions"],
+               [("Attempts an hour by method, of hours with any", "sign_ins_hourly", "method", "attempts", {}),
+                ("Sessions by device", "user_sessions", "device", "count", {})]),
+    "ranks": (["ranking_history", "rank_periods", "rank_moves"],
+              [("Moves by the tier reached, League of Legends", "rank_moves", "tier", "count", {"game": "lol"}),
+               ("Moves by the tier reached, Halo Infinite", "rank_moves", "tier", "count", {"game": "halo"})]),
+    "live": (["live_matches", "live_players"],
+             [("Matches being played by mode", "live_matches", "mode", "count", {}),
+              ("Players in them by game", "live_players", "game", "count", {})]),
     "timelines": (["timeline_marks", "first_objectives", "objective_win_rates", "skill_performance", "player_skill"],
                   [("Gold at 10 minutes by role", "timeline_marks", "role", "gold_at_10", {}),
                    ("First objectives, seconds into the match", "objective_win_rates", "objective", "at_s", {})]),
@@ -48,6 +58,9 @@ THEMES = {
                  [("Mean absolute error of the prediction, and of the two baselines", "prediction_errors", "game",
                    ["model_mae", "last_mae", "mean_mae"], {})]),
 }
+
+# Pages whose views are empty over the captures.
+OF_A_SEASON = {"people", "ranks", "live"}
 
 STYLE = """<style>
 text{font:12px sans-serif;fill:#1f2328}.s{fill:#ddf4ff;stroke:#0969da}.k{fill:#fff8c5;stroke:#9a6700}
@@ -122,10 +135,12 @@ def draw_plan(views, below, keeps, sources):
         kind = "s" if name in sources else "v" if name in views else "k" if name in keeps else "n"
         parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="160" height="22" rx="4"/>')
         parts.append(text(x + 80, y + 15, name if len(name) < 26 else name[:24] + "…", "middle"))
-    legend = [("s", "source or table"), ("k", "view that keeps state"), ("n", "view without state"), ("v", "served view")]
+    legend = [("s", "source or table"), ("k", "view that keeps state"), ("n", "view without state"),
+              ("v", "served view")]
     for n, (kind, words) in enumerate(legend):
         x, y = 10 + n * 170, height - 20
-        parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="14" height="14" rx="3"/>' + text(x + 20, y + 11, words))
+        label = text(x + 20, y + 11, words)
+        parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="14" height="14" rx="3"/>' + label)
     total = max(10 + (max(columns) + 1) * width, 690)
     return svg(total, height, parts)
 
@@ -137,18 +152,21 @@ def svg(width, height, parts):
 
 
 def chart_rows(rows, label, value, condition):
-    """Rows of a chart: label and values, the greatest first, ten at most; rows of one label are averaged."""
+    """Rows of a chart: label and values, the greatest first, ten at most; rows of one label are averaged or counted."""
     groups = {}
     for row in rows:
         if any(row[name] != wanted for name, wanted in condition.items()) or row[label] is None:
             continue
-        if isinstance(value, tuple):
+        if value == "count":
+            values = [1]
+        elif isinstance(value, tuple):
             values = [None if row[value[0]] is None else row[value[0]] / row[value[1]]]
         else:
             values = [row[name] for name in (value if isinstance(value, list) else [value])]
         if all(v is not None for v in values):
             groups.setdefault(str(row[label]), []).append(values)
-    averaged = [(name, [sum(v) / len(v) for v in zip(*many)]) for name, many in groups.items()]
+    many_of = lambda many: [len(many)] if value == "count" else [sum(v) / len(v) for v in zip(*many)]
+    averaged = [(name, many_of(many)) for name, many in groups.items()]
     return sorted(averaged, key=lambda pair: (-pair[1][0], pair[0]))[:10]
 
 
@@ -171,7 +189,8 @@ def draw_charts(charts, results):
                 length = round(400 * number / greatest)
                 kind = "b" if n == 0 else f"b{n}"
                 parts.append(f'<rect class="{kind}" x="180" y="{y}" width="{length}" height="15"/>')
-                words = f"{number:.2f}" + (f" {value[n]}" if isinstance(value, list) else "")
+                told = str(number) if value == "count" else f"{number:.2f}"
+                words = told + (f" {value[n]}" if isinstance(value, list) else "")
                 parts.append(text(186 + length, y + 12, words))
                 y += 19
         y += 16
@@ -184,9 +203,9 @@ def main():
         below, keeps, sources = graph(explain(herald))
         for page, (views, _) in THEMES.items():
             (PAGES / f"{page}.plan.svg").write_text(draw_plan(views, below, keeps, sources))
-    elif what == "results":
+    elif what in ("results", "season"):
         for page, (_, charts) in THEMES.items():
-            if not charts:
+            if (page in OF_A_SEASON) != (what == "season"):
                 continue
             (PAGES / f"{page}.svg").write_text(draw_charts(charts, Path(sys.argv[3])))
     else:

@@ -5,11 +5,15 @@
 -- A source is a topic, an hour is that of the record's timestamp. Records are taken as they are, so each is counted,
 -- whatever it holds. One without a timestamp is in no hour.
 --
--- Kept: the newest 720 hours of each source, 30 days, with their alerts; ids of records for 30 days and times since
--- the end of matches for a day, both behind the watermark of the source, which is a day behind its newest record; fields
--- and rules for 30 days behind all watermarks. What is left of older hours is a row a source and hour, less than 5 MB a
--- year. A record more than a day older than the newest of its partition is `late` here, and not counted. A partition
--- without a record holds back what ends by watermarks, of its source alone; it hides nothing.
+-- Kept: a row a source and hour for 90 days behind the watermark of the source, which is a day behind its newest
+-- record; of these the newest 720 hours are shown, 30 days, with their alerts; digests of ids for 30 days and times
+-- since the end of matches for a day, behind the same watermark; fields and rules for 30 days behind all watermarks.
+-- For ever: of an hour with rejected records their number, for dead letters may be too few to tell the time. A record
+-- more than a day older than the newest of its partition is `late` here, and not counted. A source is shown once each
+-- of its partitions has had a record; one in which nothing comes any more holds back the ends, and hides nothing.
+--
+-- Persons: bodies are looked at and not kept, in no view and no state. Kept are counts, times and digests of
+-- ids of matches, or of bodies where there is no id, so an order to erase has nothing to take out of here.
 
 CREATE SOURCE riot_match_raw (
   body BYTEA,
@@ -229,9 +233,9 @@ CREATE VIEW halo_skill_fields AS
 -- 30 days before had, the records, and the fields.
 
 CREATE VIEW riot_match_ids AS
-  SELECT window_start AS hour, record_id
+  SELECT window_start AS hour, md5(record_id) AS record_id
   FROM TUMBLE(riot_match_records, received_at, INTERVAL '1 hour')
-  GROUP BY window_start, window_end, record_id;
+  GROUP BY window_start, window_end, md5(record_id);
 
 CREATE VIEW riot_match_firsts AS
   SELECT i.hour, count(*) AS firsts
@@ -266,9 +270,9 @@ CREATE VIEW riot_match_hour_fields AS
   GROUP BY window_start, window_end, field;
 
 CREATE VIEW riot_timeline_ids AS
-  SELECT window_start AS hour, record_id
+  SELECT window_start AS hour, md5(record_id) AS record_id
   FROM TUMBLE(riot_timeline_records, received_at, INTERVAL '1 hour')
-  GROUP BY window_start, window_end, record_id;
+  GROUP BY window_start, window_end, md5(record_id);
 
 CREATE VIEW riot_timeline_firsts AS
   SELECT i.hour, count(*) AS firsts
@@ -303,9 +307,9 @@ CREATE VIEW riot_timeline_hour_fields AS
   GROUP BY window_start, window_end, field;
 
 CREATE VIEW halo_match_ids AS
-  SELECT window_start AS hour, record_id
+  SELECT window_start AS hour, md5(record_id) AS record_id
   FROM TUMBLE(halo_match_records, received_at, INTERVAL '1 hour')
-  GROUP BY window_start, window_end, record_id;
+  GROUP BY window_start, window_end, md5(record_id);
 
 CREATE VIEW halo_match_firsts AS
   SELECT i.hour, count(*) AS firsts
@@ -340,9 +344,9 @@ CREATE VIEW halo_match_hour_fields AS
   GROUP BY window_start, window_end, field;
 
 CREATE VIEW halo_skill_ids AS
-  SELECT window_start AS hour, record_id
+  SELECT window_start AS hour, md5(record_id) AS record_id
   FROM TUMBLE(halo_skill_records, received_at, INTERVAL '1 hour')
-  GROUP BY window_start, window_end, record_id;
+  GROUP BY window_start, window_end, md5(record_id);
 
 CREATE VIEW halo_skill_firsts AS
   SELECT i.hour, count(*) AS firsts
@@ -376,7 +380,7 @@ CREATE VIEW halo_skill_hour_fields AS
   FROM TUMBLE(halo_skill_fields, received_at, INTERVAL '1 hour')
   GROUP BY window_start, window_end, field;
 
--- All sources.
+-- All sources, 90 days of each by its own clock. Both sides of a join end alike, or it would keep the other.
 CREATE VIEW quality_hours AS
   SELECT
     source,
@@ -390,15 +394,19 @@ CREATE VIEW quality_hours AS
   FROM (
     SELECT 'riot.match' AS source, *
     FROM riot_match_hours
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'riot.timeline', *
     FROM riot_timeline_hours
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'halo.match', *
     FROM halo_match_hours
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'halo.skill', *
     FROM halo_skill_hours
+    WHERE hour > now() - INTERVAL '90 days'
   ) AS u
   GROUP BY source, hour;
 
@@ -407,15 +415,19 @@ CREATE VIEW quality_firsts AS
   FROM (
     SELECT 'riot.match' AS source, *
     FROM riot_match_firsts
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'riot.timeline', *
     FROM riot_timeline_firsts
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'halo.match', *
     FROM halo_match_firsts
+    WHERE hour > now() - INTERVAL '90 days'
     UNION ALL
     SELECT 'halo.skill', *
     FROM halo_skill_firsts
+    WHERE hour > now() - INTERVAL '90 days'
   ) AS u
   GROUP BY source, hour;
 
@@ -469,7 +481,23 @@ CREATE VIEW quality_rejected AS
 
 CREATE VIEW quality_complete AS
   SELECT source, hour, CAST(sum(expected) - sum(missing) AS DOUBLE) / sum(expected) AS completeness
-  FROM quality_hour_fields
+  FROM (
+    SELECT 'riot.match' AS source, *
+    FROM riot_match_hour_fields
+    WHERE hour > now() - INTERVAL '90 days'
+    UNION ALL
+    SELECT 'riot.timeline' AS source, *
+    FROM riot_timeline_hour_fields
+    WHERE hour > now() - INTERVAL '90 days'
+    UNION ALL
+    SELECT 'halo.match' AS source, *
+    FROM halo_match_hour_fields
+    WHERE hour > now() - INTERVAL '90 days'
+    UNION ALL
+    SELECT 'halo.skill' AS source, *
+    FROM halo_skill_hour_fields
+    WHERE hour > now() - INTERVAL '90 days'
+  ) AS u
   GROUP BY source, hour;
 
 -- The newest 720 hours in which a source had records: 30 days of a source that always has some.

@@ -198,6 +198,19 @@ timestamp=2026-03-02T12:00:00Z {"metadata":{"matchId":"EUW1_9"},"info":{"platfor
 {"metric":"late_share","source":"riot.match","hour":"2026-03-05T12:00:00.000000Z","value":1.0,"bound":0.5,"direction":"above","since":"2026-03-05T12:00:00.000000Z"}
 {"metric":"success_rate","source":"riot.match","hour":"2026-01-31T12:00:00.000000Z","value":0.5,"bound":0.95,"direction":"below","since":"2026-01-31T12:00:00.000000Z"}
 {"metric":"success_rate","source":"riot.match","hour":"2026-01-31T13:00:00.000000Z","value":0.5,"bound":0.95,"direction":"below","since":"2026-01-31T12:00:00.000000Z"}
+
+-- A quarter later the hours of Riot's matches are gone with their alerts, also those that nothing has replaced among the
+-- newest 720. The other sources have had no record since: theirs stay.
+-- feed riot_match_raw
+timestamp=2026-05-03T12:00:00Z {"metadata":{"matchId":"EUW1_10"},"info":{}}
+-- expect quality_hourly
+{"source":"halo.match","hour":"2026-01-31T12:00:00.000000Z","received":2,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":0.0,"completeness":0.9444444444444444,"freshness_median_s":2399.5,"freshness_p90_s":2399.5,"newest":"2026-01-31T12:50:00.000000Z"}
+{"source":"halo.match","hour":"2026-03-05T12:00:00.000000Z","received":1,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":null,"completeness":0.0,"freshness_median_s":null,"freshness_p90_s":null,"newest":"2026-03-05T12:00:00.000000Z"}
+{"source":"halo.skill","hour":"2026-01-31T12:00:00.000000Z","received":2,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":1,"duplicate_share":0.5,"late_share":null,"completeness":0.25,"freshness_median_s":null,"freshness_p90_s":null,"newest":"2026-01-31T12:41:00.000000Z"}
+{"source":"halo.skill","hour":"2026-03-05T12:00:00.000000Z","received":1,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":null,"completeness":0.25,"freshness_median_s":null,"freshness_p90_s":null,"newest":"2026-03-05T12:00:00.000000Z"}
+{"source":"riot.match","hour":"2026-03-05T12:00:00.000000Z","received":1,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":1.0,"completeness":1.0,"freshness_median_s":2850600.0,"freshness_p90_s":2850600.0,"newest":"2026-03-05T12:00:00.000000Z"}
+{"source":"riot.match","hour":"2026-05-03T12:00:00.000000Z","received":1,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":null,"completeness":0.0,"freshness_median_s":null,"freshness_p90_s":null,"newest":"2026-05-03T12:00:00.000000Z"}
+{"source":"riot.timeline","hour":"2026-03-05T12:00:00.000000Z","received":1,"rejected_decode":0,"rejected_constraint":0,"rejected_late":0,"success_rate":1.0,"duplicates":0,"duplicate_share":0.0,"late_share":null,"completeness":1.0,"freshness_median_s":null,"freshness_p90_s":null,"newest":"2026-03-05T12:00:00.000000Z"}
 -- expect herald.errors
 
 -- restart

@@ -11,12 +11,16 @@
 -- times the load; 6 and 12 divide evenly among 1, 2, 3 and 6 workers.
 --
 -- Cleanup: events are deleted after a time, for they are facts of their moment. State (profiles,
--- preferences, ranks, statistics) is compacted: the last record of a key stands until a tombstone.
+-- preferences, ranks, statistics) is compacted: the last record of a key stands until a tombstone. So are the
+-- records of a sink with FORMAT UPSERT, of which the last one of a key is the row that holds; `compact,delete` where it
+-- need not be read after a time. The key is then the sink's.
 --
 -- Compatibility: full_transitive wherever records outlive a schema, for then a reader of any version
 -- meets a writer of any version. Less is said with its reason.
 
--- Raw records: JSON as the games' APIs return it, without a schema, for it is theirs to change.
+-- Raw records: JSON as the games' APIs return it, without a schema, for it is theirs to change. The record's timestamp
+-- is when it was fetched, and the latest one counts: a clock that is more than five minutes ahead is refused by the
+-- broker (Kafka 3.6 and later), or its captures would count until that time has come.
 
 -- Some 90 kB a match. A month to find and repair a mistake in reading them; longer history is exported.
 -- The key is the match id: of two captures of a match the later one counts.
@@ -26,7 +30,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'match_id',
   cleanup.policy = 'delete',
-  retention = '30 days'
+  retention = '30 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- A megabyte or so a match before compression, which its producer must do: a week is all that fits.
@@ -36,7 +41,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'match_id',
   cleanup.policy = 'delete',
-  retention = '7 days'
+  retention = '7 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- League entries of a player, asked for again and again: old answers are of no use.
@@ -47,7 +53,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'player_id',
   cleanup.policy = 'delete',
-  retention = '7 days'
+  retention = '7 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- Some 30 kB a match; as riot.match.
@@ -57,7 +64,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'match_id',
   cleanup.policy = 'delete',
-  retention = '30 days'
+  retention = '30 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- Pages of a player's history: they only tell which matches are to be fetched, which is soon done.
@@ -77,7 +85,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'match_id',
   cleanup.policy = 'delete',
-  retention = '30 days'
+  retention = '30 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- Names of players. Names are personal data, and the next answer replaces them: no longer than needed.
@@ -87,7 +96,8 @@ WITH (
   replication.factor = '${REPLICATION:-1}',
   key = 'player_id',
   cleanup.policy = 'delete',
-  retention = '7 days'
+  retention = '7 days',
+  message.timestamp.after.max.ms = '300000'
 );
 
 -- Rejected records of all topologies, bytes unchanged; a month to mend the cause and replay them.
@@ -222,6 +232,15 @@ WITH (
   compatibility = 'full_transitive'
 );
 
+-- State: the last word on a user's conflicting profiles. A tombstone erases it.
+CREATE TOPIC "user.profile.resolved"
+WITH (
+  partitions = '6',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'user_id',
+  cleanup.policy = 'compact'
+);
+
 -- State: consent holds until it is taken back, so it must not grow old. A tombstone erases it.
 CREATE TOPIC "user.preferences.changed"
 WITH (
@@ -271,13 +290,91 @@ WITH (
   compatibility = 'full_transitive'
 );
 
+-- Views of domain/ as tables, written by its sinks as JSON of their columns: the last record of a key is the row that
+-- holds, a tombstone takes it away.
+
+-- A row a player and match: a quarter, as above.
+CREATE TOPIC "analytics.computed.player_performance"
+WITH (
+  partitions = '12',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'game,match_id,player_id',
+  cleanup.policy = 'compact,delete',
+  retention = '90 days'
+);
+
+-- A row an hour in all dimensions: a quarter.
+CREATE TOPIC "analytics.computed.gaming_analytics"
+WITH (
+  partitions = '12',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'window_start,game,player_id,champion_id,queue,region,tier,mode',
+  cleanup.policy = 'compact,delete',
+  retention = '90 days'
+);
+
+-- State: some 170 champions.
+CREATE TOPIC "analytics.computed.champion_performance"
+WITH (
+  partitions = '3',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'game,champion_id',
+  cleanup.policy = 'compact'
+);
+
+-- State: some hundred maps.
+CREATE TOPIC "analytics.computed.map_stats"
+WITH (
+  partitions = '3',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'game,map',
+  cleanup.policy = 'compact'
+);
+
+-- State: matches being played now; the others are tombstones.
+CREATE TOPIC "analytics.computed.live_matches"
+WITH (
+  partitions = '3',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'game,match_id',
+  cleanup.policy = 'compact'
+);
+
+-- State: each move of a player between tiers.
+CREATE TOPIC "analytics.computed.rank_moves"
+WITH (
+  partitions = '6',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'game,player_id,queue,moved_at',
+  cleanup.policy = 'compact'
+);
+
+-- Hours in which a metric is beyond its threshold; quality.sql lifts those of more than 90 days ago.
+CREATE TOPIC "analytics.quality_alerts"
+WITH (
+  partitions = '3',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'metric,source,hour',
+  cleanup.policy = 'compact,delete',
+  retention = '90 days'
+);
+
+-- State: thresholds that somebody changed. A tombstone brings the default back. A handful.
+CREATE TOPIC "quality.threshold"
+WITH (
+  partitions = '1',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'metric,source',
+  cleanup.policy = 'compact'
+);
+
 -- A quarter: predictions are judged against the matches that followed.
 CREATE TOPIC "prediction.generated"
 WITH (
   partitions = '6',
   replication.factor = '${REPLICATION:-1}',
-  key = 'game,player_id',
-  cleanup.policy = 'delete',
+  key = 'game,player_id,match_id',
+  cleanup.policy = 'compact,delete',
   retention = '90 days',
   value.schema = '../../schemas/avro/prediction.generated.avsc',
   compatibility = 'full_transitive'
@@ -290,21 +387,21 @@ CREATE TOPIC "trend.detected"
 WITH (
   partitions = '6',
   replication.factor = '${REPLICATION:-1}',
-  key = 'game,player_id',
-  cleanup.policy = 'delete',
+  key = 'game,player_id,match_id',
+  cleanup.policy = 'compact,delete',
   retention = '30 days',
   value.schema = '../../schemas/avro/trend.detected.avsc',
   compatibility = 'forward_transitive'
 );
 
--- A month to look into it. The key is the match, for that is looked at whole.
+-- A month to look into it. A finding that a correction takes back is taken back by its event_id.
 -- forward_transitive: as trend.detected.
 CREATE TOPIC "anomaly.detected"
 WITH (
   partitions = '6',
   replication.factor = '${REPLICATION:-1}',
-  key = 'match_id',
-  cleanup.policy = 'delete',
+  key = 'event_id',
+  cleanup.policy = 'compact,delete',
   retention = '30 days',
   value.schema = '../../schemas/avro/anomaly.detected.avsc',
   compatibility = 'forward_transitive'
@@ -316,22 +413,33 @@ CREATE TOPIC "recommendation.created"
 WITH (
   partitions = '6',
   replication.factor = '${REPLICATION:-1}',
-  key = 'game,player_id',
-  cleanup.policy = 'delete',
+  key = 'game,player_id,champion_id',
+  cleanup.policy = 'compact,delete',
   retention = '14 days',
   value.schema = '../../schemas/avro/recommendation.created.avsc',
   compatibility = 'forward_transitive'
 );
 
--- Notifications. The key is the user, whose notifications stay in order.
+-- Notifications. The key of reports is the user, whose reports stay in order. Triggers and reports have one partition:
+-- notifications.sql tells the time by each topic, which needs a record in each partition, and they are few.
+
+-- News for users, as a change log: each change is read, so it is not compacted. A week bridges an outage.
+CREATE TOPIC "notification.trigger"
+WITH (
+  partitions = '1',
+  replication.factor = '${REPLICATION:-1}',
+  key = 'trigger_id',
+  cleanup.policy = 'delete',
+  retention = '7 days'
+);
 
 -- A notification that could not be sent for a week is not worth sending.
 CREATE TOPIC "notification.triggered"
 WITH (
   partitions = '6',
   replication.factor = '${REPLICATION:-1}',
-  key = 'user_id',
-  cleanup.policy = 'delete',
+  key = 'trigger_id',
+  cleanup.policy = 'compact,delete',
   retention = '7 days',
   value.schema = '../../schemas/avro/notification.triggered.avsc',
   compatibility = 'full_transitive'
@@ -342,7 +450,7 @@ WITH (
 -- leave out fields at once.
 CREATE TOPIC "notification.delivered"
 WITH (
-  partitions = '6',
+  partitions = '1',
   replication.factor = '${REPLICATION:-1}',
   key = 'user_id',
   cleanup.policy = 'delete',
@@ -354,7 +462,7 @@ WITH (
 -- As notification.delivered.
 CREATE TOPIC "notification.failed"
 WITH (
-  partitions = '6',
+  partitions = '1',
   replication.factor = '${REPLICATION:-1}',
   key = 'user_id',
   cleanup.policy = 'delete',
@@ -366,7 +474,7 @@ WITH (
 -- As notification.delivered.
 CREATE TOPIC "notification.clicked"
 WITH (
-  partitions = '6',
+  partitions = '1',
   replication.factor = '${REPLICATION:-1}',
   key = 'user_id',
   cleanup.policy = 'delete',

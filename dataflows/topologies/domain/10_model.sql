@@ -20,7 +20,7 @@ CREATE VIEW matches (
   patch VARCHAR, -- release of the game that the balance of champions depends on; NULL if unknown
   started_at TIMESTAMPTZ,
   ended_at TIMESTAMPTZ,
-  duration_s DOUBLE, -- seconds that were played
+  duration_s DOUBLE, -- seconds in which players could play
   fetched_at TIMESTAMPTZ -- when the capture that counts was fetched
 );
 

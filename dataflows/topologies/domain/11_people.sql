@@ -1,4 +1,8 @@
 -- People: the users of the platform, their accounts in the games, their consent, and their sign-ins.
+--
+-- Of profiles, consent and resolutions the greatest time counts. A record whose time is more than five minutes ahead of
+-- the record's own timestamp is refused (watermark.max_ahead): else one wrong clock would hold its version against all
+-- later ones, a withdrawn consent among them.
 
 -- The profile that was written last. Writers state updated_at: what was written last counts,
 -- whatever arrives last.
@@ -10,13 +14,15 @@ CREATE TABLE profiles (
   accounts STRUCT<game VARCHAR, player_id VARCHAR>[],
   updated_by VARCHAR,
   updated_at TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (user_id)
+  PRIMARY KEY (user_id),
+  WATERMARK FOR updated_at AS updated_at - INTERVAL '1 hour'
 ) ON CONFLICT OVERWRITE WITH VERSION COLUMN (updated_at)
 WITH (
   connector = 'kafka',
   topic = 'user.profile.updated',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   personal = 'user_id, display_name, email, country, accounts[].player_id',
   erase.by = 'user_id, accounts[].player_id'
 )
@@ -40,6 +46,7 @@ WITH (
   topic = 'user.profile.updated',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   retention = '30 days',
   personal = 'user_id, display_name, email, country',
   erase.by = 'user_id'
@@ -51,13 +58,15 @@ CREATE TABLE profile_resolutions (
   user_id VARCHAR NOT NULL,
   resolved_by VARCHAR NOT NULL,
   resolved_at TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (user_id)
+  PRIMARY KEY (user_id),
+  WATERMARK FOR resolved_at AS resolved_at - INTERVAL '1 hour'
 ) ON CONFLICT OVERWRITE WITH VERSION COLUMN (resolved_at)
 WITH (
   connector = 'kafka',
   topic = 'user.profile.resolved',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   personal = 'user_id',
   erase.by = 'user_id'
 )
@@ -65,7 +74,14 @@ FORMAT PLAIN ENCODE JSON;
 
 -- Two writers who wrote different profiles of one user within five minutes: neither can have known
 -- of the other. The later one is in profiles; here are both until a record of user.profile.resolved,
--- dated after them, settles it. To choose the other one, send it again with a new updated_at first.
+-- dated after them, settles it, for 29 days at most. To choose the other one, send it again with a new updated_at
+-- first. Updates leave the view before their table forgets them: rows that are forgotten stay in all that stands on
+-- them, where no order to erase reaches them.
+CREATE VIEW recent_updates AS
+  SELECT *
+  FROM profile_updates
+  WHERE updated_at > now() - INTERVAL '29 days';
+
 CREATE MATERIALIZED VIEW profile_conflicts AS
   SELECT
     a.user_id,
@@ -81,8 +97,8 @@ CREATE MATERIALIZED VIEW profile_conflicts AS
     b.email AS later_email,
     a.country AS earlier_country,
     b.country AS later_country
-  FROM profile_updates AS a
-    JOIN profile_updates AS b ON a.user_id = b.user_id
+  FROM recent_updates AS a
+    JOIN recent_updates AS b ON a.user_id = b.user_id
     LEFT JOIN profile_resolutions AS r ON a.user_id = r.user_id
   WHERE (a.updated_at, a.event_id) < (b.updated_at, b.event_id)
     AND b.updated_at - a.updated_at <= INTERVAL '5 minutes'
@@ -95,13 +111,15 @@ CREATE TABLE preferences (
   analytics_consent BOOLEAN,
   language VARCHAR,
   updated_at TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (user_id)
+  PRIMARY KEY (user_id),
+  WATERMARK FOR updated_at AS updated_at - INTERVAL '1 hour'
 ) ON CONFLICT OVERWRITE WITH VERSION COLUMN (updated_at)
 WITH (
   connector = 'kafka',
   topic = 'user.preferences.changed',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   personal = 'user_id',
   erase.by = 'user_id'
 )
@@ -186,7 +204,8 @@ WITH (
 )
 FORMAT PLAIN ENCODE JSON;
 
--- One row a session; duration_s is NULL while it lasts.
+-- One row a session of the last 89 days; duration_s is NULL while it lasts. As with conflicts, sessions leave before they
+-- are forgotten.
 CREATE MATERIALIZED VIEW user_sessions AS
   SELECT
     s.session_id,
@@ -196,4 +215,9 @@ CREATE MATERIALIZED VIEW user_sessions AS
     l.occurred_at AS ended_at,
     extract(epoch FROM l.occurred_at - s.occurred_at) AS duration_s,
     l.reason
-  FROM sessions_created AS s LEFT JOIN logouts AS l ON s.session_id = l.session_id;
+  FROM (SELECT * FROM sessions_created WHERE occurred_at > now() - INTERVAL '89 days') AS s
+    LEFT JOIN (
+      SELECT *
+      FROM logouts
+      WHERE occurred_at > now() - INTERVAL '89 days'
+    ) AS l ON s.session_id = l.session_id;

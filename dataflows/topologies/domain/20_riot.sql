@@ -3,7 +3,9 @@
 --
 -- A record of riot.match is the body of a match-v5 answer, or its `info` object alone, as some
 -- archives keep it; its timestamp is when it was fetched. Of two captures of one match the one
--- fetched last counts. Names of fields fit columns without regard to case, as patches change it.
+-- fetched last counts. Nothing else tells when it was fetched, so the topic must refuse a clock ahead:
+-- message.timestamp.after.max.ms in topics.sql. Names of fields fit columns without regard to case, as patches
+-- change it.
 -- Formats: https://developer.riotgames.com/apis#match-v5
 
 CREATE TYPE riot_player AS (

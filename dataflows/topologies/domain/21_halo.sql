@@ -54,7 +54,11 @@ CREATE TABLE halo_captures (
   >[],
   started_at TIMESTAMPTZ NOT NULL AS (matchinfo['starttime']),
   ended_at TIMESTAMPTZ NOT NULL AS (matchinfo['endtime']),
-  duration_s DOUBLE NOT NULL AS (extract(epoch FROM matchinfo['duration'])),
+  -- PlayableDuration is the longest TimePlayed of the players; Duration is up to half a minute longer than anybody
+  -- played. Of 19 captures one has a player who played longer than PlayableDuration.
+  duration_s DOUBLE NOT NULL AS (
+    extract(epoch FROM coalesce(matchinfo['playableduration'], matchinfo['duration']))
+  ),
   PRIMARY KEY (matchid),
   CONSTRAINT has_players CHECK (coalesce(cardinality(players), 0) BETWEEN 1 AND 64),
   CONSTRAINT sane_duration CHECK (duration_s BETWEEN 0 AND 86400),

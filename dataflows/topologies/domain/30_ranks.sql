@@ -1,6 +1,7 @@
 -- Ranks of players over time: the history, what changed, and the rank at the time of a match.
 
--- Ranks that the platform's own systems report, of any game.
+-- Ranks that the platform's own systems report, of any game. One dated ahead would hold for years: five minutes are
+-- let pass.
 CREATE TABLE rank_changes (
   game VARCHAR NOT NULL,
   player_id VARCHAR NOT NULL,
@@ -11,13 +12,15 @@ CREATE TABLE rank_changes (
   wins BIGINT,
   losses BIGINT,
   as_of TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (game, player_id, queue, as_of)
+  PRIMARY KEY (game, player_id, queue, as_of),
+  WATERMARK FOR as_of AS as_of - INTERVAL '1 hour'
 ) ON CONFLICT OVERWRITE
 WITH (
   connector = 'kafka',
   topic = 'rank.changed',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   personal = 'player_id',
   erase.by = 'player_id'
 )
@@ -38,39 +41,37 @@ INSERT INTO ranks
     as_of
   FROM rank_changes;
 
--- One row a player, queue and moment: the rank from then on, and the one before.
+-- One row a player, queue and moment: the rank from then on. Of several that are told for one moment the one
+-- counts that has seen most matches, as a whole; the further columns only make it the same one each time.
 CREATE MATERIALIZED VIEW ranking_history AS
-  SELECT
+  SELECT DISTINCT ON (game, player_id, queue, as_of)
     game,
     player_id,
     queue,
     as_of,
-    max(is_main) AS is_main,
-    max(tier) AS tier,
-    max(division) AS division,
-    max(points) AS points,
-    max(wins) AS wins,
-    max(losses) AS losses
-  FROM (
-    SELECT
-      r.game,
-      r.player_id,
-      r.queue,
-      r.as_of,
-      r.tier,
-      r.division,
-      r.points,
-      r.wins,
-      r.losses,
-      CASE WHEN r.is_main THEN 1 ELSE 0 END AS is_main
-    FROM ranks AS r
-    WHERE NOT EXISTS (
-      SELECT 1
-      FROM withdrawn AS w
-      WHERE w.game = r.game AND w.player_id = r.player_id
-    )
-  ) AS r
-  GROUP BY game, player_id, queue, as_of;
+    CASE WHEN is_main THEN 1 ELSE 0 END AS is_main,
+    tier,
+    division,
+    points,
+    wins,
+    losses
+  FROM ranks AS r
+  WHERE NOT EXISTS (
+    SELECT 1
+    FROM withdrawn AS w
+    WHERE w.game = r.game AND w.player_id = r.player_id
+  )
+  ORDER BY
+    game,
+    player_id,
+    queue,
+    as_of,
+    wins + losses DESC NULLS LAST,
+    points DESC NULLS LAST,
+    tier,
+    division,
+    wins,
+    is_main DESC;
 
 -- The order of tiers, lowest first.
 CREATE VIEW tiers AS

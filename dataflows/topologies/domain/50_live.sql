@@ -1,7 +1,10 @@
 -- Live matches: the ones being played now, with their last state.
 --
--- A match is gone when its result has come, or when nothing was heard of it for ten minutes: by the
--- clock of the live events themselves, the watermark of both topics.
+-- A match is gone when its result has come, or when nothing was heard of it for ten minutes, by the clock of
+-- the live events themselves: its start counts by the watermark of match.live.started, its last update by that
+-- of match.live.updated. So a match of which the start alone is heard goes as others start, whatever becomes of the
+-- updates, and a topic in which nothing comes holds back its own events and no others. An event that is more than five
+-- minutes ahead of its record is refused: it would end all other matches, and hold its version against its own.
 
 CREATE TABLE live_started (
   game VARCHAR NOT NULL,
@@ -21,6 +24,7 @@ WITH (
   topic = 'match.live.started',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   retention = '2 days',
   personal = 'players[].player_id, players[].player_name',
   erase.by = 'players[].player_id'
@@ -42,13 +46,14 @@ WITH (
   topic = 'match.live.updated',
   properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
   dead_letter.topic = 'herald.dead_letter',
+  watermark.max_ahead = '5 minutes',
   retention = '2 days',
   personal = 'players[].player_id',
   erase.by = 'players[].player_id'
 )
 FORMAT PLAIN ENCODE JSON;
 
--- Every live event that was heard last of a match: its start, or an update.
+-- The last event of each match in each topic. Each now() is the watermark of the one topic below it.
 CREATE VIEW live_heard AS
   SELECT game, match_id, occurred_at
   FROM live_started
@@ -57,6 +62,17 @@ CREATE VIEW live_heard AS
   SELECT game, match_id, occurred_at
   FROM live_updates
   WHERE occurred_at > now() - INTERVAL '10 minutes';
+
+-- No match lasts a day. Events leave before their tables forget them, so that nothing of them stays below.
+CREATE VIEW started_today AS
+  SELECT *
+  FROM live_started
+  WHERE occurred_at > now() - INTERVAL '1 day';
+
+CREATE VIEW updated_today AS
+  SELECT *
+  FROM live_updates
+  WHERE occurred_at > now() - INTERVAL '1 day';
 
 CREATE MATERIALIZED VIEW live_matches AS
   SELECT DISTINCT ON (s.game, s.match_id)
@@ -71,14 +87,14 @@ CREATE MATERIALIZED VIEW live_matches AS
     u.at_s,
     u.teams,
     cardinality(s.players) AS players
-  FROM live_started AS s
+  FROM started_today AS s
     JOIN (
       SELECT game, match_id, max(occurred_at) AS last_heard
       FROM live_heard
       GROUP BY game, match_id
     ) AS h ON s.game = h.game
       AND s.match_id = h.match_id
-    LEFT JOIN live_updates AS u ON s.game = u.game AND s.match_id = u.match_id
+    LEFT JOIN updated_today AS u ON s.game = u.game AND s.match_id = u.match_id
   WHERE NOT EXISTS (SELECT 1 FROM matches AS m WHERE m.game = s.game AND m.match_id = s.match_id)
   ORDER BY s.game, s.match_id, s.started_at;
 
@@ -87,7 +103,7 @@ CREATE MATERIALIZED VIEW live_players AS
   SELECT l.game, p.player_id, max(l.match_id) AS match_id, max(l.started_at) AS started_at
   FROM (
     SELECT m.game, m.match_id, m.started_at, s.players
-    FROM live_matches AS m JOIN live_started AS s ON m.game = s.game AND m.match_id = s.match_id
+    FROM live_matches AS m JOIN started_today AS s ON m.game = s.game AND m.match_id = s.match_id
   ) AS l,
     UNNEST(l.players) AS p
   WHERE p.player_id IS NOT NULL

@@ -40,3 +40,25 @@
 {"session_id":"s2","user_id":"u2","device":"phone","began_at":"2024-05-01T10:01:00.000000Z","ended_at":null,"duration_s":null,"reason":null}
 -- expect outcomes authentications
 {"read":4,"accepted":3,"duplicate":1,"superseded":0,"constraint":0,"decode":0,"late":0}
+
+-- A clock that is ahead: what it writes is refused, and holds back no later word. Five minutes pass.
+-- feed profiles
+timestamp=2024-05-02T09:00:00Z {"user_id":"u3","display_name":"Cleo","updated_at":"2024-05-02T09:05:00Z"}
+timestamp=2024-05-02T09:00:00Z {"user_id":"u3","display_name":"Nobody","updated_at":"2024-05-02T09:05:00.000001Z"}
+timestamp=2024-05-02T09:06:00Z {"user_id":"u3","display_name":"Clio","updated_at":"2024-05-02T09:06:00Z"}
+-- feed profile_updates
+timestamp=2024-05-02T09:00:00Z {"event_id":"e9","user_id":"u3","display_name":"Nobody","updated_by":"web","updated_at":"2024-05-02T09:05:01Z"}
+-- feed profile_resolutions
+timestamp=2024-05-02T09:00:00Z {"user_id":"u1","resolved_by":"support","resolved_at":"2099-01-01T00:00:00Z"}
+-- feed preferences
+timestamp=2024-05-02T09:00:00Z {"user_id":"u3","analytics_consent":true,"updated_at":"2099-01-01T00:00:00Z"}
+timestamp=2024-05-02T10:00:00Z {"user_id":"u3","analytics_consent":false,"updated_at":"2024-05-02T10:00:00Z"}
+-- expect dead_letter
+{"source":"preferences","partition":0,"offset":0,"outcome":"constraint","constraint":"watermark.max_ahead","message":"event time 2099-01-01T00:00:00.000000Z is more than 300 s beyond the record's timestamp"}
+{"source":"profile_resolutions","partition":0,"offset":1,"outcome":"constraint","constraint":"watermark.max_ahead","message":"event time 2099-01-01T00:00:00.000000Z is more than 300 s beyond the record's timestamp"}
+{"source":"profile_updates","partition":0,"offset":4,"outcome":"constraint","constraint":"watermark.max_ahead","message":"event time 2024-05-02T09:05:01.000000Z is more than 300 s beyond the record's timestamp"}
+{"source":"profiles","partition":0,"offset":5,"outcome":"constraint","constraint":"watermark.max_ahead","message":"event time 2024-05-02T09:05:00.000001Z is more than 300 s beyond the record's timestamp"}
+-- expect outcomes profiles
+{"read":7,"accepted":5,"duplicate":0,"superseded":1,"constraint":1,"decode":0,"late":0,"erased":0}
+-- expect outcomes preferences
+{"read":2,"accepted":1,"duplicate":0,"superseded":0,"constraint":1,"decode":0,"late":0,"erased":0}
