@@ -45,8 +45,8 @@ pub enum Command {
     /// See the whole engine at work with nothing installed.
     ///
     /// Starts an in-process Kafka (librdkafka's mock, which is without transactions), fills it with
-    /// generated matches, runs the match topology over them and shows a view of the results as it
-    /// changes. Off a terminal it prints the result and exits.
+    /// all that happens in a made-up world of two games, runs the match domain over it and shows
+    /// its views as they change. Off a terminal it prints them and exits.
     Demo(DemoArgs),
     /// Run a topology.
     ///
@@ -196,8 +196,8 @@ pub struct DemoArgs {
     /// Stop after this long. Without it: until Ctrl-C on a terminal, 10s elsewhere.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub time: Option<Duration>,
-    /// Matches generated in a second.
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    /// Matches generated in a second, in which a minute passes in the games.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub rate: u64,
     /// Write the demo as a project and exit: SQL, data, tests and a README. Default directory: the current one.
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
