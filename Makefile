@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients stores judge pairs bench bench-view dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -54,6 +54,9 @@ judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS
 
 pairs: setup ## 200 random edits of topologies over their states; HERALD_PAIRS and HERALD_SEED say how many, and which
 	HERALD_PAIRS=$${HERALD_PAIRS:-200} $(CARGO) test $(TESTED) --test e2e edit_pairs -- --nocapture
+
+season: setup ## a season of 2,000 matches over Kafka, through kills, before its judge; HERALD_MATCHES and HERALD_SEED say which
+	HERALD_MATCHES=$${HERALD_MATCHES:-2000} HERALD_SEASON_KILLS=$${HERALD_SEASON_KILLS:-3} $(CARGO) test $(TESTED) --test e2e season:: -- --nocapture
 
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins

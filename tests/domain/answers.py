@@ -10,6 +10,7 @@ says; windows are written out (date arithmetic, gaps of sessions), not called.
 
 import argparse
 import datetime
+import itertools
 import json
 import pathlib
 import tempfile
@@ -52,6 +53,9 @@ def window(length):
 
 
 HELPERS = {
+    "recent_updates": "SELECT * FROM profile_updates WHERE updated_at > (SELECT mark FROM clocks WHERE name = 'profile_updates') - INTERVAL '29 days'",
+    "recent_sessions": "SELECT * FROM sessions_created WHERE occurred_at > (SELECT mark FROM clocks WHERE name = 'sessions_created') - INTERVAL '89 days'",
+    "recent_logouts": "SELECT * FROM logouts WHERE occurred_at > (SELECT mark FROM clocks WHERE name = 'logouts') - INTERVAL '89 days'",
     "withdrawn": "SELECT DISTINCT game, player_id FROM accounts JOIN preferences USING (user_id) WHERE analytics_consent = false AND player_id IS NOT NULL",
     "plays": """
         SELECT p.*, (p.outcome = 'win')::INT AS won, CASE WHEN team_damage <> 0 THEN damage / team_damage END AS damage_share,
@@ -70,7 +74,7 @@ VIEWS = {
         SELECT a.user_id, a.event_id AS earlier_event, b.event_id AS later_event, a.updated_by AS earlier_writer,
           b.updated_by AS later_writer, a.updated_at AS earlier_at, b.updated_at AS later_at, a.display_name AS earlier_name,
           b.display_name AS later_name, a.email AS earlier_email, b.email AS later_email, a.country AS earlier_country, b.country AS later_country
-        FROM profile_updates a, profile_updates b
+        FROM recent_updates a, recent_updates b
         WHERE a.user_id = b.user_id AND a.updated_by <> b.updated_by
           AND (a.updated_at < b.updated_at OR (a.updated_at = b.updated_at AND a.event_id < b.event_id))
           AND b.updated_at <= a.updated_at + INTERVAL '5 minutes'
@@ -80,17 +84,22 @@ VIEWS = {
         SELECT date_trunc('hour', occurred_at) AS window_start, date_trunc('hour', occurred_at) + INTERVAL '1 hour' AS window_end,
           coalesce(method, 'unknown') AS method, count(*) AS attempts, sum(succeeded::INT)::BIGINT AS succeeded, count(DISTINCT user_id) AS users
         FROM authentications GROUP BY 1, 2, 3""",
+    "user_ids": """
+        SELECT user_id, 'user' AS game, user_id AS id, 1 AS users FROM profiles
+        UNION ALL SELECT user_id, game, player_id, (SELECT count(*) FROM accounts o WHERE o.game = a.game AND o.player_id = a.player_id)
+        FROM accounts a WHERE game IS NOT NULL AND player_id IS NOT NULL""",
     "user_sessions": """
         SELECT s.session_id, s.user_id, s.device, s.occurred_at AS began_at, l.occurred_at AS ended_at,
           (epoch_us(l.occurred_at) - epoch_us(s.occurred_at)) / 1e6 AS duration_s, l.reason
-        FROM sessions_created s LEFT JOIN logouts l USING (session_id)""",
+        FROM recent_sessions s LEFT JOIN recent_logouts l USING (session_id)""",
     "halo_missing_matches": """
         SELECT DISTINCT h.match_id, h.ended_at FROM halo_history h
         WHERE NOT EXISTS (SELECT 1 FROM matches m WHERE m.game = 'halo' AND m.match_id = h.match_id)""",
     "ranking_history": """
-        SELECT r.game, r.player_id, queue, as_of, max(is_main::INT) AS is_main, max(tier) AS tier, max(division) AS division, max(points) AS points,
-          max(wins) AS wins, max(losses) AS losses
-        FROM ranks r ANTI JOIN withdrawn w ON w.game = r.game AND w.player_id = r.player_id GROUP BY ALL""",
+        SELECT r.game, r.player_id, queue, as_of, is_main::INT AS is_main, tier, division, points, wins, losses
+        FROM ranks r ANTI JOIN withdrawn w ON w.game = r.game AND w.player_id = r.player_id
+        QUALIFY row_number() OVER (PARTITION BY r.game, r.player_id, queue, as_of ORDER BY wins + losses DESC NULLS LAST, points DESC NULLS LAST,
+          tier NULLS LAST, division NULLS LAST, wins NULLS LAST, is_main DESC) = 1""",
     "rank_periods": """
         SELECT a.game, a.player_id, a.queue, a.is_main = 1 AS is_main, a.tier, a.division, a.points, a.as_of AS valid_from, n.as_of AS valid_to,
           b.tier AS tier_before, b.points AS points_before
@@ -363,11 +372,11 @@ def ingest_until(season, moment=None, one_partition=False, skip=None):
     counts = None
     if moment is not None:
         counts = json.loads((pathlib.Path(season) / "moments.json").read_text())["moments"][moment - 1]
-    ingest = model.Ingest(one_partition)
+    until = lambda topic, records: records if counts is None else itertools.islice(records, counts[topic])
+    orders = (r for topic, records in model.read_season(season, ["user.erased"]) for r in until(topic, records))
+    ingest = model.Ingest(one_partition, subjects=model.subjects_of(orders))
     for topic, records in model.read_season(season):
-        for number, record in enumerate(records):
-            if counts is not None and number >= counts[topic]:
-                break
+        for record in until(topic, records):
             if skip is None or not skip(topic, record):
                 ingest.take(topic, record)
     return ingest

@@ -19,6 +19,7 @@ import sys
 import time
 
 import answers
+import judge
 import model
 import run
 
@@ -67,7 +68,7 @@ def table(title, rows):
 
 
 def script(path, topology, fed, views, sources):
-    (path.parent / "captures.sql").write_text(run.sql_of(topology))
+    (path.parent / "captures.sql").write_text(model.sql_of(topology))
     with open(path, "w", encoding="utf-8") as out:
         out.write("-- topology captures.sql\n")
         for name, table in sources.items():
@@ -79,16 +80,6 @@ def script(path, topology, fed, views, sources):
         for name in sources:
             out.write(f"-- expect outcomes {name}\n")
         out.write("-- expect dead_letter\n-- expect herald.errors\n")
-
-
-class Fed:
-    """What run.check asks of a judge."""
-
-    def __init__(self, ingest):
-        self.ingest, self.at = ingest, ingest.read
-
-    def outcomes(self):
-        return {name: dict(t.outcomes) for name, t in self.ingest.tables.items()}
 
 
 def main():
@@ -108,8 +99,8 @@ def main():
     print("records")
     for name, counts in files.items():
         print(f"  {name:34}", ", ".join(f"{k} {v}" for k, v in sorted(counts.items())))
-    judge = answers.Answers(ingest)
-    ask = lambda sql: judge.db.execute(sql).fetchall()
+    mine = answers.Answers(ingest)
+    ask = lambda sql: mine.db.execute(sql).fetchall()
     table("matches: game, status, mode, count", ask("SELECT game, status, mode, count(*) FROM matches GROUP BY ALL ORDER BY ALL"))
     table("participants: game, players, without id, bots", ask(
         "SELECT game, count(*), count(*) FILTER (player_id IS NULL), count(*) FILTER (is_bot) FROM participants GROUP BY ALL ORDER BY ALL"))
@@ -129,8 +120,7 @@ def main():
     subprocess.run([args.herald, "test", "--update", str(path)], capture_output=True, text=True)
     print(f"\nherald test: {time.monotonic() - started:.1f} s")
     step = run.read_script(path)[0]
-    outcomes = {name: (step.get(f"outcomes {name}") or [{}])[0] for name in ingest.tables}
-    fine = run.check(Fed(ingest), 1, step, outcomes, 3)
+    fine = judge.check(ingest, 1, run.told(step, ingest), 3)
     for row in step.get("dead_letter", []) + step.get("herald.errors", []):
         print("rejected or failed:", json.dumps(row)[:300])
     print("no differences" if fine else "differences")

@@ -5,7 +5,11 @@
 Prints how many records of each table had which outcome. As a module: `Ingest` takes records in their
 order and keeps those that count; `rows()` gives the model's tables as lists of tuples in the order of
 COLUMNS. Written from the comments of 10_model.sql, the APIs' formats and docs/sources.md,
-docs/event-time.md and docs/reference/connectors.md, not from the adapters' SQL.
+docs/event-time.md, docs/privacy.md and docs/reference/connectors.md, not from the adapters' SQL.
+
+Erasure: what is held must not depend on when an order came, so persons are taken out as if all orders had come
+first (`Ingest(subjects=...)`). Which fields name persons, `erase.by` in the SQL says: it is read there, as is
+whether there is a table of orders at all.
 """
 
 import argparse
@@ -104,6 +108,65 @@ def period(v):
     return total + (-1 if sign else 1) * (int(seconds or 0) * SECOND + fraction)
 
 
+# --- persons who are erased -----------------------------------------------------------------------
+
+DOMAIN = pathlib.Path(__file__).resolve().parents[2] / "dataflows/topologies/domain"
+GONE = object()
+
+
+def sql_of(path=DOMAIN):
+    files = sorted(path.glob("*.sql")) if path.is_dir() else [path]
+    return "\n".join(f.read_text() for f in files)
+
+
+def statements(sql):
+    """The options of each table by its name, as text."""
+    return {m.group(1): m.group(2) for m in re.finditer(r"CREATE (?:TABLE|SOURCE) (\w+) \(.*?\bWITH \((.*?)\n?\)\s*FORMAT", sql, re.S)}
+
+
+def persons(sql):
+    """Paths to persons by table: lists of (field, whether it is an array that is stepped into)."""
+    paths = {}
+    for name, options in statements(sql).items():
+        found = re.search(r"\berase\.by = '([^']*)'", options)
+        paths[name] = [[(step.removesuffix("[]"), step.endswith("[]")) for step in path.strip().split(".")]
+                       for path in (found.group(1).split(",") if found else [])]
+    return paths
+
+
+def takes_orders(sql):
+    return any(re.search(r"\berase = '", options) for options in statements(sql).values())
+
+
+def subjects_of(records):
+    """Whom records of user.erased order to erase."""
+    found = set()
+    for record in records:
+        try:
+            subject = FORMS["user.erased"](json.loads(record["value"] or "null"))["subject"]
+        except (Bad, ValueError):
+            continue
+        found |= {subject} - {None}
+    return frozenset(found)
+
+
+def without(value, path, subjects):
+    """The value without the persons at the end of a path; GONE where it is itself one of theirs."""
+    if not path:
+        return GONE if value in subjects else value
+    if value is None:
+        return None
+    (step, many), rest = path[0], path[1:]
+    field = next(name for name in value if name.lower() == step.lower())
+    inner = value[field]
+    if not many:
+        left = without(inner, rest, subjects)
+        return GONE if left is GONE else value if left is inner else {**value, field: left}
+    kept = [left for left in (without(item, rest, subjects) for item in inner or []) if left is not GONE]
+    same = inner is None or len(kept) == len(inner) and all(a is b for a, b in zip(kept, inner))
+    return value if same else {**value, field: kept}
+
+
 def anything(v):
     return v
 
@@ -166,7 +229,7 @@ FORMS = {
     "riot.league": struct(puuid=text, queueType=text, tier=text, rank=text, leaguePoints=number, wins=i64, losses=i64),
     "halo.match": struct(
         MatchId=text,
-        MatchInfo=struct(StartTime=moment, EndTime=moment, Duration=period, LifecycleMode=i32, GameVariantCategory=i32,
+        MatchInfo=struct(StartTime=moment, EndTime=moment, Duration=period, PlayableDuration=period, LifecycleMode=i32, GameVariantCategory=i32,
                          MapVariant=struct(AssetId=text), Playlist=struct(AssetId=text), TeamsEnabled=flag),
         Teams=listed(struct(TeamId=i32, Outcome=i32, Rank=i32, Stats=CORE)),
         Players=listed(struct(
@@ -185,6 +248,7 @@ FORMS = {
     "user.authenticated": struct(event_id=text, occurred_at=moment, user_id=text, method=text, succeeded=flag),
     "user.session.created": struct(session_id=text, user_id=text, device=text, occurred_at=moment),
     "user.logout.initiated": struct(session_id=text, reason=text, occurred_at=moment),
+    "user.erased": struct(subject=text, requested_at=moment),
     "rank.changed": struct(game=text, player_id=text, queue=text, tier=text, division=text, points=number, wins=i64, losses=i64, as_of=moment),
     "match.live.started": struct(platform=text, queue=text, mode=text, map=text, started_at=moment, players=listed(struct(
         player_id=text, player_name=text, team_id=i32, champion_id=i32)), **LIVE),
@@ -235,9 +299,15 @@ def riot_rules(row):
     return "ends_after_start" if end < start else None
 
 
+def halo_played(info):
+    """Microseconds in which players could play. Where that is not told, the whole duration."""
+    playable = info.get("PlayableDuration")
+    return info.get("Duration") if playable is None else playable
+
+
 def halo_rules(row):
     info = row["MatchInfo"] or {}
-    start, end, length = info.get("StartTime"), info.get("EndTime"), info.get("Duration")
+    start, end, length = info.get("StartTime"), info.get("EndTime"), halo_played(info)
     if row["MatchId"] is None:
         return "no match_id"
     if start is None or end is None or length is None:
@@ -260,19 +330,36 @@ def keys(*names):
 class Table:
     """What a table keeps of its topic's records."""
 
-    def __init__(self, topic, rules, key=None, version=None, time=None, delay=0, retention=None, first=False, upsert=False, without=None):
+    def __init__(self, topic, rules, key=None, version=None, time=None, delay=0, retention=None, first=False, upsert=False, without=None, ahead=DAY):
         self.topic, self.rules, self.key, self.version, self.time = topic, rules, key, version, time
         self.delay, self.retention, self.first, self.upsert, self.without = delay, retention, first, upsert, without
+        self.ahead = ahead
         # Records of files have their timestamp as a column: another one makes another row.
         self.stamped = False
         self.held, self.outcomes, self.rejected, self.newest = {}, collections.Counter(), [], {}
-        self.rows = []
+        self.rows, self.persons, self.subjects = [], [], frozenset()
+        # Outcomes by key, and the keys of which a record named somebody who is erased.
+        self.of_key, self.touched = collections.defaultdict(collections.Counter), set()
 
     def watermark(self, partitions):
         """That of the partition that is behind; None before each has brought something."""
         if any(p not in self.newest for p in partitions):
             return None
         return min(self.newest[p] for p in partitions) - self.delay
+
+    def bounds(self):
+        """What is sure of the counts of outcomes: {outcome: (least, most)}.
+
+        Records are judged as they were sent, so refusals are certain. What else becomes of a key with a person who is
+        erased depends on which of its records were read before the epoch of the order; there are as many.
+        """
+        loose = collections.Counter()
+        for key in self.touched:
+            loose.update(self.of_key[key])
+        free = sum(loose.values())
+        known = ("accepted", "duplicate", "superseded", "erased")
+        return {o: (self.outcomes[o] - loose[o], self.outcomes[o] - loose[o] + free) if o in known else (self.outcomes[o],) * 2
+                for o in known + ("constraint", "decode", "late")}
 
     def take(self, record, number, row):
         outcome, why = self.decide(record, number, row)
@@ -296,7 +383,7 @@ class Table:
         partition = record["partition"]
         if self.time:
             at = self.time(row)
-            if stamp is not None and at > stamp + DAY:
+            if stamp is not None and at > stamp + self.ahead:
                 return "constraint", "watermark.max_ahead"
             newest = self.newest.get(partition)
             if self.retention and newest is not None and at < newest - self.delay - self.retention:
@@ -307,7 +394,16 @@ class Table:
             return "accepted", None
         if self.without:
             row = {name: value for name, value in row.items() if name != self.without}
-        return self.put(record["key"] if self.upsert else self.key(row, stamp), row, stamp)
+        key = record["key"] if self.upsert else self.key(row, stamp)
+        left = row
+        for path in self.persons if self.subjects else []:
+            left = left if left is GONE else without(left, path, self.subjects)
+        outcome = self.put(key, left, stamp, row)
+        if self.persons and self.subjects:
+            self.of_key[key][outcome[0]] += 1
+            if left is not row:
+                self.touched.add(key)
+        return outcome
 
     def delete(self, key):
         held = self.held.get(key)
@@ -316,9 +412,16 @@ class Table:
         self.held[key] = (held[0], None, None)
         return "accepted", None
 
-    def put(self, key, row, stamp):
-        version = self.version(row, stamp) if self.version else None
+    def put(self, key, row, stamp, sent):
+        """Of a row that goes its key and version stay, unless the key is the person's own."""
+        version = self.version(sent, stamp) if self.version else None
         held = self.held.get(key)
+        if row is GONE:
+            named = any(part in self.subjects for part in (key if isinstance(key, tuple) else (key,)))
+            first = held is None or held[1] is None
+            if not named and (first if self.first else first or not self.version or version >= held[0]):
+                self.held[key] = (version, GONE, stamp)
+            return "erased", None
         if held is not None and held[1] is not None and (self.first or held[1] == row and version == (held[0] if self.version else None) and not (self.stamped and held[2] != stamp)):
             return "duplicate", None
         if held is not None and self.version and version < held[0]:
@@ -335,7 +438,8 @@ def tables():
     by = lambda name: lambda row, _: row[name]
     keyed = lambda *names: lambda row, _: tuple(row[n] for n in names)
     hour = 3600 * SECOND
-    live = dict(key=keyed("game", "match_id"), version=by("occurred_at"), time=lambda r: r["occurred_at"], delay=30 * SECOND, retention=2 * DAY)
+    live = dict(key=keyed("game", "match_id"), version=by("occurred_at"), time=lambda r: r["occurred_at"], delay=30 * SECOND, retention=2 * DAY, ahead=5 * MINUTE)
+    by_time = lambda name: dict(time=lambda r: r[name], delay=hour, ahead=5 * MINUTE)
     event = dict(time=lambda r: r["occurred_at"], delay=hour, retention=90 * DAY, first=True)
     return {
         "riot_captures": Table("riot.match", riot_rules, lambda r, _: riot_id(r), fetched, lambda r: riot_times(riot_info(r))[1], hour),
@@ -347,23 +451,35 @@ def tables():
         "halo_history": Table("halo.history", lambda r: "is_a_page" if r["Results"] is None else None),
         "halo_profiles": Table("halo.profile", needs("xuid", "gamertag"), keyed("xuid"), fetched),
         # The event's own id is no column of this table.
-        "profiles": Table("user.profile.updated", needs("user_id", "updated_at"), keyed("user_id"), by("updated_at"), without="event_id"),
+        "profiles": Table("user.profile.updated", needs("user_id", "updated_at"), keyed("user_id"), by("updated_at"), without="event_id",
+                          **by_time("updated_at")),
         "profile_updates": Table("user.profile.updated", needs("event_id", "user_id", "updated_by", "updated_at"), keyed("event_id"),
-                                 time=lambda r: r["updated_at"], delay=hour, retention=30 * DAY, first=True),
-        "profile_resolutions": Table("user.profile.resolved", needs("user_id", "resolved_by", "resolved_at"), keyed("user_id"), by("resolved_at")),
-        "preferences": Table("user.preferences.changed", needs("user_id", "updated_at"), keyed("user_id"), by("updated_at")),
+                                 retention=30 * DAY, first=True, **by_time("updated_at")),
+        "profile_resolutions": Table("user.profile.resolved", needs("user_id", "resolved_by", "resolved_at"), keyed("user_id"), by("resolved_at"),
+                                     **by_time("resolved_at")),
+        "preferences": Table("user.preferences.changed", needs("user_id", "updated_at"), keyed("user_id"), by("updated_at"), **by_time("updated_at")),
         "authentications": Table("user.authenticated", needs("event_id", "occurred_at", "succeeded"), keyed("event_id"), **event),
         "sessions_created": Table("user.session.created", needs("session_id", "user_id", "occurred_at"), keyed("session_id"), **event),
         "logouts": Table("user.logout.initiated", needs("session_id", "occurred_at"), keyed("session_id"), **event),
-        "rank_changes": Table("rank.changed", needs("game", "player_id", "queue", "tier", "as_of"), keyed("game", "player_id", "queue", "as_of")),
+        "erasures": Table("user.erased", needs("subject"), keyed("subject")),
+        "rank_changes": Table("rank.changed", needs("game", "player_id", "queue", "tier", "as_of"), keyed("game", "player_id", "queue", "as_of"),
+                              **by_time("as_of")),
         "live_started": Table("match.live.started", needs("game", "match_id", "started_at", "occurred_at"), **live),
         "live_updates": Table("match.live.updated", needs("game", "match_id", "occurred_at"), **live),
     }
 
 
 class Ingest:
-    def __init__(self, one_partition=False, partitions=range(4)):
+    def __init__(self, one_partition=False, partitions=range(4), subjects=frozenset(), sql=None):
         self.tables = tables()
+        sql = sql_of() if sql is None else sql
+        paths = persons(sql)
+        if not takes_orders(sql):
+            subjects = frozenset()
+            del self.tables["erasures"]
+        self.subjects = subjects
+        for name, table in self.tables.items():
+            table.persons, table.subjects = paths.get(name, []), subjects
         self.topics = collections.defaultdict(list)
         for table in self.tables.values():
             self.topics[table.topic].append(table)
@@ -390,7 +506,7 @@ class Ingest:
         return table.watermark(self.partitions)
 
     def held(self, name):
-        return [(key, row, stamp) for key, (_, row, stamp) in self.tables[name].held.items() if row is not None]
+        return [(key, row, stamp) for key, (_, row, stamp) in self.tables[name].held.items() if row is not None and row is not GONE]
 
     def rows(self):
         out = {name: [] for name in COLUMNS}
@@ -510,7 +626,7 @@ def core(stats):
 
 def halo_rows(out, match_id, row, stamp):
     info, players = row["MatchInfo"], row["Players"]
-    seconds = info["Duration"] / SECOND
+    seconds = halo_played(info) / SECOND
     there = any((p["ParticipationInfo"] or {}).get("PresentAtCompletion") for p in players)
     status = "completed" if there else "aborted"
     queue = (info["Playlist"] or {}).get("AssetId") if info["LifecycleMode"] == 3 else "custom"
@@ -578,7 +694,7 @@ def main():
     parser.add_argument("season", type=pathlib.Path)
     parser.add_argument("--one-partition", action="store_true")
     args = parser.parse_args()
-    ingest = Ingest(args.one_partition)
+    ingest = Ingest(args.one_partition, subjects=subjects_of(r for _, rs in read_season(args.season, ["user.erased"]) for r in rs))
     for topic, records in read_season(args.season):
         for record in records:
             ingest.take(topic, record)

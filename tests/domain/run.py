@@ -20,82 +20,8 @@ import sys
 import time
 
 import answers
-import compare
 import model
-
-
-def sql_of(path):
-    files = sorted(path.glob("*.sql")) if path.is_dir() else [path]
-    return "\n".join(f.read_text() for f in files)
-
-
-def moments_of(season):
-    return json.loads((season / "moments.json").read_text())["moments"]
-
-
-def mute(topic, record):
-    """Records that a script cannot write."""
-    return record["value"] == ""
-
-
-def timeless(topic, record):
-    """Records that a file cannot hold, or that are refused by their timestamp."""
-    value = record["value"]
-    return not value and topic != "halo.skill" or value is not None and ("BAD_ahead" in value or '"ahead-' in value)
-
-
-class Judge:
-    """The model at growing moments."""
-
-    def __init__(self, season, one_partition, skip):
-        self.ingest = model.Ingest(one_partition)
-        self.records = {t: [r for r in rs if not skip(t, r)] for t, rs in model.read_season(season)}
-        self.at = dict.fromkeys(self.records, 0)
-        counted = {t: 0 for t in self.records}
-        self.until = []
-        kept = {t: list(keep(season, t, skip)) for t in self.records}
-        for m in moments_of(season):
-            for t in counted:
-                counted[t] = sum(kept[t][: m[t]])
-            self.until.append(dict(counted))
-
-    def advance(self, moment):
-        """Takes in records up to a moment; gives the new ones by topic."""
-        new = {}
-        for topic, records in self.records.items():
-            new[topic] = records[self.at[topic] : self.until[moment - 1][topic]]
-            self.at[topic] = self.until[moment - 1][topic]
-            for record in new[topic]:
-                self.ingest.take(topic, record)
-        return new
-
-    def outcomes(self):
-        return {name: dict(table.outcomes) for name, table in self.ingest.tables.items()}
-
-
-def keep(season, topic, skip):
-    for _, records in model.read_season(season, [topic]):
-        for record in records:
-            yield not skip(topic, record)
-
-
-def check(judge, moment, found, outcomes, rows):
-    """Compares all views and outcomes; prints what differs."""
-    started = time.monotonic()
-    mine = answers.Answers(judge.ingest)
-    print(f"moment {moment}: {sum(judge.at.values())} records, judged in {time.monotonic() - started:.1f} s")
-    fine = True
-    for view in answers.VIEWS:
-        columns, own = mine.view(view)
-        own = [dict(zip((c for c, _ in columns), row)) for row in own]
-        fine &= compare.tell(view, own, found[view], rows)
-    for name, mine_counts in judge.outcomes().items():
-        theirs = {k: v for k, v in outcomes[name].items() if k != "read" and v}
-        if theirs != {k: v for k, v in mine_counts.items() if v}:
-            print(f"outcomes of {name}: judge {mine_counts}, found {theirs}")
-            fine = False
-    sys.stdout.flush()
-    return fine
+from judge import Judge, check
 
 
 # --- herald test ----------------------------------------------------------------------------------
@@ -109,11 +35,11 @@ def feed_line(record):
 
 
 def by_test(args, moments):
-    judge = Judge(args.season, False, mute)
+    judge = Judge(args.season, "test", model.sql_of(args.topology))
     script = args.work / "season.test.sql"
     snapshots = []
     with open(script, "w", encoding="utf-8") as out:
-        (args.work / "season.sql").write_text(sql_of(args.topology))
+        (args.work / "season.sql").write_text(model.sql_of(args.topology))
         out.write("-- topology season.sql\n")
         for moment in moments:
             new = judge.advance(moment)
@@ -130,16 +56,18 @@ def by_test(args, moments):
     done = subprocess.run([args.herald, "test", "--update", str(script)], capture_output=True, text=True)
     print(f"herald test: {time.monotonic() - started:.1f} s, {done.stdout.strip().splitlines()[-1:]}", done.stderr[-2000:])
     steps = read_script(script)
-    judge = Judge(args.season, False, mute)
+    judge = Judge(args.season, "test", model.sql_of(args.topology))
     fine = True
     for moment, step in zip(moments, steps):
         judge.advance(moment)
-        outcomes = {name: (step.get(f"outcomes {name}") or [{}])[0] for name in judge.ingest.tables}
-        fine &= check(judge, moment, step, outcomes, args.rows)
-        if step["herald.errors"]:
-            print("errors", step["herald.errors"][:3])
-            fine = False
+        fine &= check(judge.ingest, moment, told(step, judge.ingest), args.rows)
     return fine
+
+
+def told(step, ingest):
+    """A step's rows as the judge takes them."""
+    counts = [{"name": name, **(step.get(f"outcomes {name}") or [{}])[0]} for name in ingest.tables]
+    return {**step, "herald.sources": counts}
 
 
 def read_script(script):
@@ -168,8 +96,9 @@ def files_topology(sql, folder):
     def table(found):
         whole = found.group(0)
         topic = re.search(r"topic = '([^']+)'", whole).group(1)
+        kept = r"\b(?:retention|erase(?:\.by)?) = '[^']+'"
         whole = re.sub(r"WITH \(\s*connector = 'kafka'.*?\n\)", lambda m: "WITH (connector = 'file', path = '%s', follow = 'true'%s)" % (
-            folder / f"{topic}.jsonl", "".join(f", retention = '{r}'" for r in re.findall(r"retention = '([^']+)'", m.group(0)))), whole, flags=re.S)
+            folder / f"{topic}.jsonl", "".join(f", {option}" for option in re.findall(kept, m.group(0)))), whole, flags=re.S)
         if "INCLUDE timestamp AS fetched_at" in whole:
             whole = whole.replace("INCLUDE timestamp AS fetched_at\n", "")
             whole = re.sub(r"(CREATE TABLE \w+ \()", r"\1\n  fetched_at TIMESTAMPTZ,", whole, count=1)
@@ -201,7 +130,7 @@ def query(args, state, sql, patient=False):
 
 
 def by_file(args, moments):
-    judge = Judge(args.season, True, timeless)
+    judge = Judge(args.season, "file", model.sql_of(args.topology))
     folder, state = (args.work / "topics").absolute(), str((args.work / "state").absolute())
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(state, ignore_errors=True)
@@ -209,7 +138,7 @@ def by_file(args, moments):
     for topic in model.FORMS:
         (folder / f"{topic}.jsonl").touch()
     topology = args.work / "files.sql"
-    topology.write_text(files_topology(sql_of(args.topology), folder))
+    topology.write_text(files_topology(model.sql_of(args.topology), folder))
     log = open(args.work / "herald.log", "w")
     command = [args.herald, "run", str(topology), "--name", "season", "--state", state, "--listen", "off", "--workers", "2"]
     process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -225,17 +154,15 @@ def by_file(args, moments):
                 if process.poll() is not None:
                     raise SystemExit(f"herald ended: see {log.name}")
                 time.sleep(0.5 if sum(wanted.values()) < 20000 else 5)
-                outcomes = {r["name"]: r for r in query(args, state, "SELECT * FROM herald.sources", time.monotonic() - started < 30)}
+                # At first there is no state.
+                outcomes = {r["name"]: r for r in query(args, state, "SELECT * FROM herald.sources", time.monotonic() - started < 600)}
                 if all(outcomes.get(n, {}).get("read", 0) >= w for n, w in wanted.items()):
                     break
             print(f"moment {moment}: Herald took {time.monotonic() - started:.1f} s")
             found = {v: query(args, state, f"SELECT * FROM {v}") for v in answers.VIEWS}
-            keep_counts = {n: {k: r[k] for k in ("accepted", "duplicate", "superseded", "constraint", "decode", "late")} for n, r in outcomes.items()}
-            fine &= check(judge, moment, found, keep_counts, args.rows)
-            errors = query(args, state, "SELECT * FROM herald.errors")
-            if errors:
-                print("errors", errors[:3])
-                fine = False
+            found["herald.sources"] = list(outcomes.values())
+            found["herald.errors"] = query(args, state, "SELECT * FROM herald.errors")
+            fine &= check(judge.ingest, moment, found, args.rows)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -1,6 +1,6 @@
 """A synthetic season of the match domain: raw records as they would arrive, and nothing that is real.
 
-    season.py OUT_DIR --seed S --matches N [--players P] [--days D] [--flips]
+    season.py OUT_DIR --seed S --matches N [--players P] [--days D] [--erasures E] [--flips]
 
 Writes OUT_DIR/TOPIC.jsonl, lines {"timestamp", "key", "partition", "value"} in the order of arrival with
 `value` the record's text (null is a record without one), and moments.json: {"start", "moments": [{TOPIC:
@@ -9,8 +9,11 @@ lines so far}, ...]}, ten of them. The same arguments give the same bytes.
 The season holds: players and champions of Zipf's activity, parties that play several matches in a row, a
 patch every two weeks, a hidden skill of each player and game that drifts, ranks that follow it. It also
 holds corrections, older captures that come late, duplicates, disorder, records that are broken in each
-way that the tables know, consent that is withdrawn and given again, and erase orders. `--flips` adds
-matches that are fetched A, B, A with the last A arriving before B.
+way that the tables know, consent that is withdrawn and given again, and orders to erase E persons, half of
+them among those who play most; all of them go on playing. `--flips` adds matches that are fetched A, B, A with
+the last A arriving before B.
+
+Ids of persons are digests, and no other id contains one, so that a search for their bytes finds them alone.
 
 Memory is that of the players and of the records under way, so a million matches are only a matter of time.
 """
@@ -18,6 +21,7 @@ Memory is that of the players and of the records under way, so a million matches
 import argparse
 import bisect
 import datetime
+import hashlib
 import heapq
 import json
 import math
@@ -80,6 +84,8 @@ def text_of(value):
 class Season:
     def __init__(self, args):
         self.args, self.rng = args, random.Random(args.seed)
+        # Orders to erase draw by themselves: without them the season is the same but for the persons.
+        self.erasing = random.Random(f"erasures of {args.seed}")
         self.days = args.days
         self.now, self.seq = START, 0
         self.events, self.out = [], []
@@ -100,11 +106,15 @@ class Season:
             self.cumulative.append(total)
         self.users = max(3, args.players // 4)
 
+    def opaque(self, kind, name, length=32):
+        """An id that tells nothing and has no beginning in common with others."""
+        return hashlib.sha256(f"{kind} {name} of {self.args.seed}".encode()).hexdigest()[:length]
+
     def player(self, n):
         r = self.rng
         favourites = r.sample(range(len(CHAMPIONS)), 6)
         return {
-            "n": n, "puuid": f"pu-{self.args.seed}-{n:06}", "xuid": f"xuid({2533274790000000 + n})",
+            "n": n, "puuid": self.opaque("player", n), "xuid": f"xuid({2533 * 10**12 + int(self.opaque('xuid', n), 16) % 10**12})",
             "name": r.choice(["Po龍", "Tor", "Mo나", "Ri", "ツ", "Kael", "ß"]) + f"{n}", "platform": r.choice(PLATFORMS),
             "skill": {"lol": r.gauss(0, 0.8), "halo": r.gauss(0, 0.8)}, "busy": 0.0, "favourites": favourites,
             "lp": {}, "csr": None, "role": r.randrange(5),
@@ -464,6 +474,9 @@ class Season:
             self.emit("riot.league", at + r.choice([1, 30, 4000]), entry, None, p["puuid"], at)
             if r.random() < 0.03:
                 self.emit("riot.league", at + 5000, {**entry, "wins": 1}, None, p["puuid"], at)
+                # Another system tells another rank for the same moment.
+                self.emit("rank.changed", at + 60, {"game": "lol", "player_id": p["puuid"], "queue": str(queue), "tier": r.choice(TIERS),
+                          "division": "I", "points": 1, "wins": 150, "losses": r.randrange(300), "as_of": iso(at)}, p["puuid"], p["puuid"])
 
     # --- Halo Infinite -------------------------------------------------------------------------
 
@@ -519,15 +532,17 @@ class Season:
         body = {
             "MatchId": match_id,
             "MatchInfo": {
-                "StartTime": iso(start), "EndTime": iso(start + took + 25), "Duration": duration(took),
+                "StartTime": iso(start), "EndTime": iso(start + took + 25), "Duration": duration(took + self.match_number % 3 * 7.5),
                 "LifecycleMode": 1 if custom else 3, "GameVariantCategory": category,
                 "MapVariant": {"AssetKind": 2, "AssetId": f"map-{r.randrange(14)}"},
                 "Playlist": None if custom else {"AssetId": f"playlist-{min(4, int(r.expovariate(0.9)))}"},
                 "SeasonId": None if custom else "Csr/Seasons/CsrSeason9-1.json",
-                "PlayableDuration": duration(max(0, round(took - 20, 3))), "TeamsEnabled": in_teams,
+                "PlayableDuration": duration(round(took, 3)), "TeamsEnabled": in_teams,
             },
             "Teams": teams, "Players": rows,
         }
+        if self.match_number % 50 == 7:
+            body["MatchInfo"].pop("PlayableDuration")
         if r.random() < 0.1:
             body["matchInfo"] = body.pop("MatchInfo")
         for p in players:
@@ -630,9 +645,9 @@ class Season:
     def people(self):
         """Users with accounts in one or both games, and their lives over the season."""
         r = self.rng
-        chosen = r.sample(self.players, self.users)
+        chosen, users = r.sample(self.players, self.users), {}
         for n, p in enumerate(chosen):
-            user = f"user-{n:05}"
+            user = self.opaque("user", n)
             accounts = [{"game": "lol", "player_id": p["puuid"]}, {"game": "halo", "player_id": p["xuid"]}]
             accounts = r.choice([accounts, accounts, accounts[:1], accounts[1:], [], None])
             if accounts and r.random() < 0.02:
@@ -641,17 +656,18 @@ class Season:
                 accounts = accounts + [{"game": "lol", "player_id": r.choice(self.players)["puuid"]}]
             if accounts and r.random() < 0.02:
                 accounts = accounts + [{"game": "halo", "player_id": None}]
-            self.at(START + r.uniform(0, 0.2 * self.days) * DAY, self.life, user, accounts, 0)
+            began = START + r.uniform(0, 0.2 * self.days) * DAY
+            self.at(began, self.life, user, accounts, 0)
+            users[p["n"]] = user, began
             if r.random() < 0.25:
                 self.at(START + r.uniform(0.1, 0.7) * self.days * DAY, self.consent, user, False)
-            if r.random() < 0.03:
-                self.at(START + r.uniform(0.3, 0.95) * self.days * DAY, self.erase, user, accounts)
             for game, own in (("lol", p["puuid"]), ("halo", p["xuid"])):
                 if r.random() < 0.2:
                     self.at(START + r.uniform(0.1, 0.9) * self.days * DAY, self.rank, game, own)
+        self.erasures(users)
 
     def profile(self, user, accounts, writer, at, name, number, arrives=None):
-        body = {"event_id": f"{user}-{number}", "user_id": user, "display_name": name, "email": f"{user}@example.org",
+        body = {"event_id": self.opaque("event", f"{user} {number}"), "user_id": user, "display_name": name, "email": f"{user}@example.org",
                 "country": self.rng.choice(["CH", "KR", None]), "accounts": accounts, "updated_by": writer, "updated_at": iso(at)}
         self.emit("user.profile.updated", arrives or at + 1, body, user, user)
         return body
@@ -669,7 +685,7 @@ class Season:
                 when = at + r.choice([-10, 86400, 200000])
                 self.emit("user.profile.resolved", max(at, when) + 1000, {"user_id": user, "resolved_by": "agent", "resolved_at": iso(when)}, user, user)
         for k in range(r.randrange(3)):
-            self.sign_in(user, at + r.uniform(0, 5) * DAY, f"{user}-{number}-{k}")
+            self.sign_in(user, at + r.uniform(0, 5) * DAY, self.opaque("sign-in", f"{user} {number} {k}"))
         next_at = at + r.uniform(3, 25) * DAY
         if next_at < START + self.days * DAY:
             self.at(next_at, self.life, user, accounts, number + 2)
@@ -700,9 +716,55 @@ class Season:
         if r.random() < 0.6 and next_at < START + self.days * DAY:
             self.at(next_at, self.consent, user, not given if r.random() < 0.9 else None)
 
-    def erase(self, user, accounts):
-        body = {"user_id": user, "accounts": accounts, "requested_at": iso(self.now)}
-        self.emit("user.erased", self.now + 1, body, user, user)
+    def erasures(self, users):
+        """Orders to erase: the most active players first in line, then anybody who is a user."""
+        r = self.erasing
+        often = self.players[: max(4, len(self.players) // 8)]
+        others = [p for p in self.players if p["n"] in users and p not in often]
+        half = min(len(often), (self.args.erasures + 1) // 2)
+        for p in r.sample(often, half) + r.sample(others, min(len(others), self.args.erasures - half)):
+            user, began = users.get(p["n"], (None, START))
+            when = began + r.uniform(0.05, 0.75 if user else 0.95) * self.days * DAY
+            ids = [p["puuid"], p["xuid"]] + ([user] if user else [])
+            if r.random() < 0.25:
+                ids = [r.choice(ids)]
+            for subject in ids:
+                at = when + r.choice([0, 0, 1, r.uniform(0, 3) * DAY])
+                self.at(max(START, at - r.uniform(0, 3) * DAY), self.named, subject)
+                self.at(at, self.erase, subject, p)
+                self.at(at + r.uniform(0, 3) * DAY, self.named, subject)
+
+    def erase(self, subject, p):
+        """An order, sometimes twice; the person is back soon with a rank and in profiles, also in that of another."""
+        r, at = self.erasing, self.now
+        body = {"subject": subject, "requested_at": iso(at)}
+        self.emit("user.erased", at + 1, body, subject, subject)
+        if r.random() < 0.3:
+            again = r.choice([0, 5 * DAY])
+            self.emit("user.erased", at + 60 + again, {**body, "requested_at": iso(at + again)}, subject, subject)
+        back, other = at + DAY, self.opaque("other", subject)
+        accounts = [{"game": "lol", "player_id": p["puuid"]}, {"game": "lol", "player_id": self.opaque("account", other)}]
+        for user in (subject, other):
+            profile = {"event_id": self.opaque("back", user), "user_id": user, "display_name": "back", "email": f"{user}@example.org",
+                       "country": None, "accounts": accounts, "updated_by": "web", "updated_at": iso(back)}
+            self.emit("user.profile.updated", back + 1, profile, user, user)
+        rank = {"game": "lol", "player_id": subject, "queue": "420", "tier": "GOLD", "as_of": iso(back)}
+        self.emit("rank.changed", back + 2, rank, None, subject)
+
+    def named(self, subject):
+        """Records that are refused and name the person, and ids of events that two users have: the first one counts."""
+        r, at = self.erasing, self.now
+        name = self.opaque("named", f"{subject} {at}")
+        self.emit("riot.match", at, f'{{"metadata":{{"matchId":"{name}"}},"info":{{"participants":[{{"puuid":"{subject}"', None, name)
+        info = {"StartTime": iso(at), "EndTime": iso(at + 9), "Duration": "PT25H"}
+        self.emit("halo.match", at, {"MatchId": name, "MatchInfo": info, "Players": [{"PlayerId": subject, "PlayerType": 1}]}, None, name)
+        two = [subject, self.opaque("nobody", name)]
+        r.shuffle(two)
+        for n, user in enumerate(two):
+            event = {"event_id": name, "occurred_at": iso(at), "user_id": user, "method": "password", "succeeded": True}
+            self.emit("user.authenticated", at + n, event, user, name)
+            session = {"session_id": name, "user_id": user, "device": "shared", "occurred_at": iso(at)}
+            self.emit("user.session.created", at + n, session, user, name)
 
     def rank(self, game, player_id):
         r, at = self.rng, self.now
@@ -753,6 +815,15 @@ class Season:
             at = mid()
             self.emit("user.authenticated", at, {"event_id": f"ahead-{n}", "occurred_at": iso(at + 2 * DAY), "succeeded": True}, None, "x")
             self.emit("user.profile.updated", at, {"event_id": f"ahead-{n}", "user_id": f"ahead-{n}", "updated_by": "web", "updated_at": iso(at + 2 * DAY)}, None, "x")
+            # Clocks ahead: each would hold its version against all later ones. Four minutes pass.
+            user, years = f"user-{n:05}", iso(START + 27000 * DAY)
+            self.emit("user.profile.updated", at, {"event_id": f"ahead-{n}-6", "user_id": user, "updated_by": "web", "updated_at": iso(at + 360)}, user, user)
+            self.emit("user.profile.updated", at, {"event_id": f"soon-{n}", "user_id": f"soon-{n}", "updated_by": "web", "updated_at": iso(at + 240)}, None, "x")
+            self.emit("user.profile.resolved", at, {"user_id": user, "resolved_by": "ahead-agent", "resolved_at": years}, user, user)
+            self.emit("user.preferences.changed", at, {"user_id": user, "analytics_consent": True, "language": "ahead-de", "updated_at": years}, user, user)
+            self.emit("rank.changed", at, {"game": "halo", "player_id": self.players[0]["xuid"], "queue": "all", "tier": "Onyx", "division": "ahead-1", "as_of": years}, None, self.players[0]["xuid"])
+            for topic in ("match.live.started", "match.live.updated"):
+                self.emit(topic, at, {"game": "lol", "match_id": f"ahead-{n}", "started_at": iso(at), "occurred_at": iso(at + 360)}, None, "x")
             self.emit("user.profile.updated", at, {"event_id": f"nowriter-{n}", "user_id": f"nowriter-{n}", "updated_at": iso(at)}, None, "x")
             self.emit("user.profile.updated", START + self.days * DAY, {"event_id": f"late-{n}", "user_id": f"late-{n}", "updated_by": "web", "updated_at": iso(START - 40 * DAY)}, None, "x")
             self.emit("user.session.created", at, {"session_id": f"x-{n}", "occurred_at": iso(at)}, None, "x")
@@ -770,9 +841,12 @@ def main():
     parser.add_argument("--matches", type=int, default=300)
     parser.add_argument("--players", type=int)
     parser.add_argument("--days", type=float, default=70.0)
+    parser.add_argument("--erasures", type=int)
     parser.add_argument("--flips", action="store_true")
     args = parser.parse_args()
     args.players = args.players or max(40, args.matches // 4)
+    if args.erasures is None:
+        args.erasures = max(6, args.players // 50)
     Season(args).run()
 
 

@@ -21,6 +21,7 @@ mod edits;
 mod ends;
 #[cfg(feature = "failpoints")]
 mod erasure;
+mod evolution;
 #[cfg(feature = "failpoints")]
 mod exactly;
 mod exports;
@@ -59,6 +60,8 @@ mod registry;
 mod replay;
 mod restart;
 mod schema;
+#[cfg(feature = "failpoints")]
+mod season;
 mod secure;
 mod servers;
 mod sinks;

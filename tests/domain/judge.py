@@ -1,0 +1,126 @@
+"""What a topology of the match domain found in a season, before the judge: all views and outcomes at a moment.
+
+    judge.py SEASON --moment N --found DIR [--topology FILE_OR_DIR] [--by kafka|test|file] [--rows N]
+    judge.py --views
+
+DIR holds VIEW.json for each view, herald.sources.json and herald.errors.json: arrays of objects, as
+`herald query --format json` prints them. `--by` says by which way the records came, which not all records can.
+Prints what differs, and exits with 1 then. `--views` prints the names of the views.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import answers
+import compare
+import model
+
+OUTCOMES = ("accepted", "duplicate", "superseded", "erased", "constraint", "decode", "late")
+
+
+def moments_of(season):
+    return json.loads((season / "moments.json").read_text())["moments"]
+
+
+def mute(topic, record):
+    """Records that a script cannot write."""
+    return record["value"] == ""
+
+
+def timeless(topic, record):
+    """Records that a file cannot hold, or that are refused by their timestamp."""
+    value = record["value"]
+    return not value and topic != "halo.skill" or value is not None and ("BAD_ahead" in value or '"ahead-' in value)
+
+
+SKIPPED = {"kafka": lambda topic, record: False, "test": mute, "file": timeless}
+
+
+class Judge:
+    """The model at growing moments."""
+
+    def __init__(self, season, by, sql):
+        self.one_partition, self.sql, skip = by == "file", sql, SKIPPED[by]
+        self.records = {t: list(rs) for t, rs in model.read_season(season)}
+        self.until = [{t: sum(not skip(t, r) for r in rs[: m[t]]) for t, rs in self.records.items()} for m in moments_of(season)]
+        self.records = {t: [r for r in rs if not skip(t, r)] for t, rs in self.records.items()}
+        self.at = dict.fromkeys(self.records, 0)
+        self.ingest = self.begun(frozenset())
+
+    def begun(self, subjects):
+        return model.Ingest(self.one_partition, subjects=subjects, sql=self.sql)
+
+    def advance(self, moment):
+        """Takes in records up to a moment; gives the new ones by topic."""
+        until = self.until[moment - 1]
+        new = {t: records[self.at[t] : until[t]] for t, records in self.records.items()}
+        taken, subjects = new, model.subjects_of(self.records["user.erased"][: until["user.erased"]])
+        if subjects != self.ingest.subjects:
+            # As if the orders had come first.
+            self.ingest, taken = self.begun(subjects), {t: records[: until[t]] for t, records in self.records.items()}
+        for topic, records in taken.items():
+            for record in records:
+                self.ingest.take(topic, record)
+        self.at = until
+        return new
+
+
+def differing(found, bounds):
+    """What is wrong with counts of outcomes; None where nothing is."""
+    found = {o: found.get(o) or 0 for o in OUTCOMES}
+    sure = {o: least for o, (least, _) in bounds.items()}
+    most = sum(sure.values()) + bounds["accepted"][1] - bounds["accepted"][0]
+    if sum(found.values()) == most and all(least <= found[o] <= upper for o, (least, upper) in bounds.items()):
+        return None
+    told = ", ".join(f"{o} {least}" + (f" to {upper}" if upper > least else "") for o, (least, upper) in bounds.items() if upper)
+    return f"judge {told}, {most} in all; found {({k: v for k, v in found.items() if v})}"
+
+
+def check(ingest, moment, found, rows):
+    """Compares all views and outcomes; prints what differs."""
+    started = time.monotonic()
+    mine = answers.Answers(ingest)
+    print(f"moment {moment}: {sum(ingest.read.values())} records, judged in {time.monotonic() - started:.1f} s")
+    fine = True
+    for view in answers.VIEWS:
+        columns, own = mine.view(view)
+        own = [dict(zip((c for c, _ in columns), row)) for row in own]
+        fine &= compare.tell(view, own, found[view], rows)
+    outcomes = {row["name"]: row for row in found["herald.sources"]}
+    for name, table in ingest.tables.items():
+        wrong = differing(outcomes.get(name, {}), table.bounds())
+        if wrong:
+            print(f"outcomes of {name}: {wrong}")
+            fine = False
+    if found["herald.errors"]:
+        print("errors", found["herald.errors"][:3])
+        fine = False
+    sys.stdout.flush()
+    return fine
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("season", type=pathlib.Path, nargs="?")
+    parser.add_argument("--views", action="store_true")
+    parser.add_argument("--moment", type=int, default=10)
+    parser.add_argument("--found", type=pathlib.Path)
+    parser.add_argument("--topology", type=pathlib.Path, default=model.DOMAIN)
+    parser.add_argument("--by", choices=list(SKIPPED), default="kafka")
+    parser.add_argument("--rows", type=int, default=3)
+    args = parser.parse_args()
+    if args.views:
+        print("\n".join(answers.VIEWS))
+        return
+    judge = Judge(args.season, args.by, model.sql_of(args.topology))
+    judge.advance(args.moment)
+    names = list(answers.VIEWS) + ["herald.sources", "herald.errors"]
+    found = {name: json.loads((args.found / f"{name}.json").read_text()) for name in names}
+    sys.exit(0 if check(judge.ingest, args.moment, found, args.rows) else 1)
+
+
+if __name__ == "__main__":
+    main()
