@@ -31,10 +31,12 @@ pub fn avro_schema_named(schema: &Schema, full_name: &str) -> String {
     for field in schema.fields() {
         fields.push(avro_field(field, name));
     }
-    let mut record = json!({ "type": "record", "name": name, "fields": fields });
+    // In the order that schemas were registered in until now: another text is another version.
+    let mut record = json!({ "type": "record", "name": name });
     if !space.is_empty() {
         record["namespace"] = json!(space);
     }
+    record["fields"] = json!(fields);
     record.to_string()
 }
 
