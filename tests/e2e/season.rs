@@ -320,7 +320,7 @@ impl Season {
         (command.spawn().expect("python runs"), said)
     }
 
-    /// Whom the season orders to erase.
+    /// The ids that the season orders to erase.
     fn erased(&self) -> BTreeSet<String> {
         let values = self.records["user.erased"].iter().filter_map(|record| record.value.as_deref());
         let orders = values.filter_map(|value| serde_json::from_str::<Value>(value).ok());

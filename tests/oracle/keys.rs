@@ -212,8 +212,11 @@ impl Draw {
             false => (drawn.exprs.clone(), drawn.from.name.clone()),
         };
         if self.rng.random_range(0..2) == 0 {
-            let sides = ["'a'", "'b'", "'x'", "CAST(NULL AS VARCHAR)"];
-            drawn.add(self.one(&sides).to_owned(), Kind::Text);
+            let (sides, kind) = self.one(&[
+                (["'a'", "'b'", "'x'", "CAST(NULL AS VARCHAR)"], Kind::Text),
+                (["1", "2", "CAST(1 AS BIGINT)", "CAST(2 AS INT)"], Kind::Number),
+            ]);
+            drawn.add(self.one(&sides).to_owned(), kind);
             rights.push(self.one(&sides).to_owned());
         }
         let right = listed(&rights);

@@ -92,11 +92,12 @@ fn common_constants(inputs: &[&Rel]) -> Constants {
 
 /// The columns that have another value in each input of a union: they tell which one a row is of.
 pub(super) fn telling_inputs<'a>(rel: &'a Rel, inputs: &'a [&Rel]) -> impl Iterator<Item = usize> + 'a {
-    let fields = rel.schema.fields().iter().enumerate();
-    let told = fields.filter(|(_, field)| is_told_by_equality(field)).map(|(column, _)| column);
-    told.filter(|column| {
-        let values: Option<HashSet<_>> = inputs.iter().map(|input| input.constants.get(column)).collect();
-        values.is_some_and(|values| values.len() == inputs.len())
+    let fields = rel.schema.fields().iter().enumerate().filter(|(_, field)| is_told_by_equality(field));
+    fields.filter_map(|(column, field)| {
+        // A condition may have compared in a wider type: 3 as BIGINT is no other value than 3 as INT.
+        let value = |input: &&Rel| input.constants.get(&column)?.cast_to(field.data_type()).ok();
+        let values: Option<HashSet<ScalarValue>> = inputs.iter().map(value).collect();
+        values.is_some_and(|values| values.len() == inputs.len()).then_some(column)
     })
 }
 

@@ -64,6 +64,9 @@ fn keys_are_proven_through_operators() {
         "'m' AS k, id FROM m UNION ALL SELECT id, id FROM d",
         "'m' AS k, id FROM m UNION ALL SELECT 'd', id FROM d UNION ALL SELECT 'm', id FROM m",
         "'m' AS k, id FROM m UNION ALL SELECT 's', id FROM s",
+        "CAST(n AS INT) AS k, id FROM m WHERE n = 3 UNION ALL SELECT CAST(3 AS INT), id FROM d",
+        "n AS k, id FROM m WHERE CAST(n AS BIGINT) = 3 UNION ALL SELECT CAST(3 AS INT), id FROM d",
+        "n AS k, id FROM m WHERE CAST(n AS BIGINT) = CAST(3 AS BIGINT) UNION ALL SELECT n, id FROM m WHERE n = 3",
         "0.0::DOUBLE AS k, id FROM m UNION ALL SELECT '-0.0'::DOUBLE, id FROM d",
     ] {
         assert_eq!(v(&format!("SELECT {branches}")), keys(&[], false), "{branches}");
