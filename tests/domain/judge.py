@@ -1,4 +1,4 @@
-"""What a topology of the match domain found in a season, before the judge: all views and outcomes at a moment.
+"""Judging of a topology of the match domain over a season: all views and outcomes at a moment.
 
     judge.py SEASON --moment N --found DIR [--topology FILE_OR_DIR] [--by kafka|test|file] [--rows N]
     judge.py --views
@@ -69,7 +69,7 @@ class Judge:
 
 
 def differing(found, bounds):
-    """What is wrong with counts of outcomes; None where nothing is."""
+    """Faults of counts of outcomes as text; None where there are none."""
     found = {o: found.get(o) or 0 for o in OUTCOMES}
     sure = {o: least for o, (least, _) in bounds.items()}
     most = sum(sure.values()) + bounds["accepted"][1] - bounds["accepted"][0]

@@ -139,7 +139,7 @@ def takes_orders(sql):
 
 
 def subjects_of(records):
-    """Whom records of user.erased order to erase."""
+    """Ids that records of user.erased order to erase."""
     found = set()
     for record in records:
         try:
@@ -328,7 +328,7 @@ def keys(*names):
 
 
 class Table:
-    """What a table keeps of its topic's records."""
+    """A table, as it keeps its topic's records."""
 
     def __init__(self, topic, rules, key=None, version=None, time=None, delay=0, retention=None, first=False, upsert=False, without=None, ahead=DAY):
         self.topic, self.rules, self.key, self.version, self.time = topic, rules, key, version, time
@@ -348,7 +348,7 @@ class Table:
         return min(self.newest[p] for p in partitions) - self.delay
 
     def bounds(self):
-        """What is sure of the counts of outcomes: {outcome: (least, most)}.
+        """Bounds of the counts of outcomes: {outcome: (least, most)}.
 
         Records are judged as they were sent, so refusals are certain. What else becomes of a key with a person who is
         erased depends on which of its records were read before the epoch of the order; there are as many.
