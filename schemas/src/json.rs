@@ -6,21 +6,25 @@
 //! string is not a number; `12.0` fits BIGINT and `12.5` does not. A record that does not fit is a
 //! reject that names the path of the field, and leaves nothing in the batch.
 
+mod cursor;
 mod names;
 pub mod output;
+mod pull;
 mod value;
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef, TimeUnit};
-use jiter::{Jiter, JiterError, JiterErrorType, Peek};
+use jiter::{Jiter, JiterError, JiterErrorType};
 
 use crate::decode::batch::{Batch, Decoded, Fail, missing_warning};
 use crate::error::SchemaError;
 use crate::records::blobs::Blobs;
 use crate::records::record::Records;
 use crate::types::relation::{is_jsonb, sql_type};
+use cursor::Cursor;
 use names::Names;
+use pull::{Pull, ValueKind};
 
 /// The number of rows after which a column that was never present causes a warning.
 const WARN_AFTER_ROWS: u64 = 1000;
@@ -75,6 +79,8 @@ pub struct JsonDecoder {
     names: Names,
     nodes: Vec<Node>,
     reader: JsonReader,
+    /// Buffer of the fast parser for strings with escapes.
+    buffer: String,
     rows: u64,
     warned: bool,
     framing: Framing,
@@ -136,6 +142,7 @@ impl JsonDecoder {
             names: Names::new(schema.fields()),
             nodes: Node::of_fields(schema.fields())?,
             reader: JsonReader { options, scratch: Vec::new() },
+            buffer: String::new(),
             rows: 0,
             warned: false,
             framing: Framing::default(),
@@ -170,42 +177,57 @@ impl JsonDecoder {
     /// Decodes each blob as one message.
     pub(crate) fn decode_all(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         self.batch.reset();
-        // The parser's buffer for unescaped strings is handed on from message to message.
-        let mut tape = Vec::new();
+        // The buffers for strings with escapes are handed on from message to message.
+        let (mut tape, mut buffer) = (Vec::new(), std::mem::take(&mut self.buffer));
         for (row, value) in (0u32..).zip(values.iter()) {
             let outcome = match value {
                 None => Err(Fail::new("the value is null")),
                 Some(bytes) => {
                     let bytes = if self.framing.enveloped { unwrap_payload(bytes) } else { bytes };
-                    let mut json = Jiter::with_tape(bytes, tape);
-                    let outcome = self.decode_record(&mut json);
-                    tape = json.into_tape();
-                    outcome
+                    self.decode_message(bytes, &mut buffer, &mut tape)
                 }
             };
             self.rows += u64::from(outcome.is_ok());
             self.batch.settle_record(row, outcome, None);
         }
+        self.buffer = buffer;
         self.batch.finish()
     }
 
+    /// Decodes one message: by the fast parser, and where that refuses it, by jiter, whose answer counts.
+    #[inline]
+    fn decode_message(&mut self, bytes: &[u8], buffer: &mut String, tape: &mut Vec<u8>) -> Result<(), Fail> {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            if self.decode_record(&mut Cursor::new(text, buffer)).is_ok() {
+                return Ok(());
+            }
+            self.batch.undo_record();
+        }
+        let mut json = Jiter::with_tape(bytes, std::mem::take(tape));
+        let outcome = self.decode_record(&mut json);
+        *tape = json.into_tape();
+        outcome
+    }
+
     /// Decodes one message into one value of each column.
-    fn decode_record(&mut self, json: &mut Jiter<'_>) -> Result<(), Fail> {
+    fn decode_record<'j>(&mut self, json: &mut impl Pull<'j>) -> Result<(), Fail> {
         let columns = self.batch.root.fields_mut();
-        match (json.peek().map_err(syntax_error)?, self.nodes.as_mut_slice(), &mut *columns) {
-            (Peek::Object, ..) => self.reader.read_object(&mut self.names, &mut self.nodes, columns, json)?,
+        match (json.peek()?, self.nodes.as_mut_slice(), &mut *columns) {
+            (ValueKind::Object, ..) => {
+                self.reader.read_object(&mut self.names, &mut self.nodes, columns, json)?
+            }
             // A bare null is no value: it falls through to the error.
-            (value, [node], [column]) if self.framing.or_value && value != Peek::Null => {
+            (value, [node], [column]) if self.framing.or_value && value != ValueKind::Null => {
                 self.reader.read_value(node, column, json, value)?;
             }
             (other, ..) => {
                 // The first byte tells the kind of a value only if the rest is one: `nope` is no null.
-                json.known_skip(other).map_err(syntax_error)?;
-                json.finish().map_err(syntax_error)?;
-                return Err(Fail::new(format!("a JSON object is expected, not {}", describe_peek(other))));
+                json.skip()?;
+                json.finish()?;
+                return Err(Fail::new(format!("a JSON object is expected, not {}", other.describe())));
             }
         }
-        json.finish().map_err(syntax_error)
+        json.finish()
     }
 
     /// Returns one warning for each column that no record had, once enough records were seen.
@@ -285,19 +307,6 @@ fn unwrap_payload(bytes: &[u8]) -> &[u8] {
     }
     // The converter writes `schema` first, then `payload`, and no other field.
     find_payload(&mut Jiter::new(bytes)).and_then(|at| bytes.get(at)).unwrap_or(bytes)
-}
-
-/// Names the kind of a value for messages.
-fn describe_peek(peek: Peek) -> &'static str {
-    match peek {
-        Peek::Null => "null",
-        Peek::True | Peek::False => "a boolean",
-        Peek::String => "a string",
-        Peek::Array => "an array",
-        Peek::Object => "an object",
-        peek if peek.is_num() => "a number",
-        _ => "something that is not JSON",
-    }
 }
 
 fn syntax_error(error: JiterError) -> Fail {

@@ -37,10 +37,15 @@ impl Batch {
             }
             Err(fail) => {
                 // A failed record may have appended to some columns: cut all of them back to the rows so far.
-                self.root.truncate(self.rows.len());
+                self.undo_record();
                 self.rejects.push(Reject { row, message: fail.to_string(), schema_id });
             }
         }
+    }
+
+    /// Removes the values that a record has appended so far, so that it can be read again.
+    pub(crate) fn undo_record(&mut self) {
+        self.root.truncate(self.rows.len());
     }
 
     pub(crate) fn finish(&mut self) -> Result<Decoded, SchemaError> {

@@ -32,6 +32,8 @@ pub(super) struct Names {
 #[derive(Debug)]
 struct Slot {
     key: Box<str>,
+    /// Set if the key stands in a text as it is, without escapes.
+    is_plain: bool,
     hit: Hit,
     next: u32,
 }
@@ -66,6 +68,7 @@ impl Names {
         }
         let start = Slot {
             key: "".into(),
+            is_plain: false,
             hit: Hit { field: None, exact: false, slot: START_SLOT },
             next: START_SLOT,
         };
@@ -79,20 +82,22 @@ impl Names {
         }
     }
 
-    /// Looks up `key`; the key before it had slot `before`.
+    /// Returns the key that followed slot `before` last time; empty where none has, or its text may be another.
     #[inline]
-    pub(super) fn find_key(&mut self, before: u32, key: &str) -> Hit {
-        // A slot that had no successor yet points to the start slot, which matches no key.
-        let expected = &self.slots[self.slots[before as usize].next as usize];
-        if expected.hit.slot != START_SLOT && *expected.key == *key {
-            return expected.hit;
-        }
-        self.find_key_slowly(before, key)
+    pub(super) fn guess(&self, before: u32) -> &str {
+        let guessed = &self.slots[self.slots[before as usize].next as usize];
+        if guessed.is_plain { &guessed.key } else { "" }
     }
 
-    /// Looks up a key by hash, and creates its slot if it is new.
+    /// Looks up the key that was guessed.
+    #[inline]
+    pub(super) fn guessed(&self, before: u32) -> Hit {
+        self.slots[self.slots[before as usize].next as usize].hit
+    }
+
+    /// Looks up a key behind slot `before` that was not guessed, and creates its slot if it is new.
     #[cold]
-    fn find_key_slowly(&mut self, before: u32, key: &str) -> Hit {
+    pub(super) fn find_key(&mut self, before: u32, key: &str) -> Hit {
         // A known key in a new order: from now on it is expected here.
         if let Some(slot) = self.index.get(key) {
             self.slots[before as usize].next = *slot;
@@ -110,7 +115,8 @@ impl Names {
         }
         let slot = self.slots.len() as u32;
         let hit = Hit { field, exact: exact.is_some(), slot };
-        self.slots.push(Slot { key: key.into(), hit, next: START_SLOT });
+        let is_plain = !key.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..b' '));
+        self.slots.push(Slot { key: key.into(), is_plain, hit, next: START_SLOT });
         self.index.insert(key.into(), slot);
         self.slots[before as usize].next = slot;
         hit

@@ -355,3 +355,139 @@ fn garbage_never_panics() {
         assert_eq!(decoded.batch.num_rows(), decoded.rows.len());
     }
 }
+
+/// Records as jiter alone decodes them: the reference of the fast parser.
+fn by_jiter(schema: &Arc<Schema>, input: &Records) -> Decoded {
+    let mut decoder = JsonDecoder::new(schema.clone(), JsonOptions::default()).unwrap();
+    for (row, value) in (0u32..).zip(input.values.iter()) {
+        let outcome = decoder.decode_record(&mut Jiter::new(value.unwrap()));
+        decoder.batch.settle_record(row, outcome, None);
+    }
+    decoder.batch.finish().unwrap()
+}
+
+/// How many of the records the fast parser reads itself.
+fn read_fast(schema: &Arc<Schema>, input: &Records) -> usize {
+    let mut decoder = JsonDecoder::new(schema.clone(), JsonOptions::default()).unwrap();
+    let mut buffer = String::new();
+    let mut read = 0;
+    for value in input.values.iter() {
+        let Ok(text) = std::str::from_utf8(value.unwrap()) else { continue };
+        read += usize::from(decoder.decode_record(&mut Cursor::new(text, &mut buffer)).is_ok());
+        decoder.batch.undo_record();
+    }
+    read
+}
+
+const NUMBERS: [&str; 24] = [
+    "0",
+    "-0",
+    "7",
+    "-12",
+    "00",
+    "01",
+    "-",
+    "1.",
+    "1.5",
+    ".5",
+    "-0.0",
+    "1e3",
+    "1E+2",
+    "1e",
+    "12.0",
+    "1e400",
+    "123456789012345678",
+    "1234567890123456789",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "0.1",
+    "NaN",
+    "2.2250738585072011e-308",
+    "99999999999999999999999999999999999999999999999999999999999999999999999",
+];
+const TEXTS: [&str; 14] = [
+    "\"\"",
+    "\"a\"",
+    "\"longer than eight bytes\"",
+    "\"é and 😀\"",
+    r#""a\"b\\c\/\b\f\n\r\t""#,
+    r#""\u00e9\u0041""#,
+    r#""\ud83d\ude00""#,
+    r#""\ud83d""#,
+    r#""\u12""#,
+    r#""\x""#,
+    "\"a\tb\"",
+    "\"1234567\u{1f}\"",
+    "\"12345678\\\"",
+    "\"\u{7f}\"",
+];
+
+/// Keys, of which some are no text of a key, and one is another when it is read.
+const KEYS: [&str; 8] = ["k", "unread", r#"a\"b"#, r#"a"b"#, r"c\\", r"c\", r"\u0064", "d"];
+
+/// A value, mostly a JSON one.
+fn random_value(random: &mut impl RngExt, depth: u32) -> String {
+    let blank = [" ", "", "", "\n", "\t \r"][random.random_range(0..5)];
+    match random.random_range(0..if depth > 0 { 9 } else { 6 }) {
+        0 | 1 => NUMBERS[random.random_range(0..NUMBERS.len())].to_owned(),
+        2 | 3 => TEXTS[random.random_range(0..TEXTS.len())].to_owned(),
+        4 => ["true", "false", "null", "nul", "True"][random.random_range(0..5)].to_owned(),
+        5 => ["{}", "[]", "{ }", "[ ]", "[,]", "{\"a\"}"][random.random_range(0..6)].to_owned(),
+        6 => {
+            format!("[{blank}{}{blank},{}]", random_value(random, depth - 1), random_value(random, depth - 1))
+        }
+        7 => {
+            let key = KEYS[random.random_range(0..KEYS.len())];
+            format!("{{\"{key}\"{blank}:{blank}{}}}", random_value(random, depth - 1))
+        }
+        // Nested deeper than the fast parser takes, and deeper than jiter does.
+        _ => {
+            let levels = random.random_range(1..250);
+            format!("{}{}{}", "[".repeat(levels), random_value(random, 0), "]".repeat(levels))
+        }
+    }
+}
+
+#[test]
+fn the_fast_parser_reads_as_jiter_does() {
+    let mut random = sample::seeded_random(31);
+    let (mut accepted, mut fast) = (0, 0);
+    for _ in 0..150 {
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 6);
+        let written = Encoder::json(&schema).unwrap().encode(&batch).unwrap();
+        let schema = Arc::new(schema);
+        let mut input = Records::new(0);
+        for row in written.iter().flatten() {
+            let row = std::str::from_utf8(row).unwrap();
+            for round in 0..20 {
+                // A field that nobody reads before the others, and sometimes a second value for one of them.
+                let key = KEYS[random.random_range(0..KEYS.len())];
+                let mut text = format!("{{\"{key}\":{},{}", random_value(&mut random, 2), &row[1..]);
+                if round % 3 == 0 {
+                    let name = schema.field(random.random_range(0..schema.fields().len())).name();
+                    text =
+                        format!("{},\"{name}\":{}}}", &text[..text.len() - 1], random_value(&mut random, 1));
+                }
+                let mut bytes = text.into_bytes();
+                if round % 2 == 1 {
+                    let at = random.random_range(0..bytes.len());
+                    match random.random_range(0..3) {
+                        0 => bytes[at] = b"{}[]\",:0e.-\\ntu \x1f\xff"[random.random_range(0..18)],
+                        1 => drop(bytes.remove(at)),
+                        _ => bytes.truncate(at),
+                    }
+                }
+                input.push(0, None, None, Some(&bytes));
+            }
+        }
+        let mut decoder = JsonDecoder::new(schema.clone(), JsonOptions::default()).unwrap();
+        let (found, expected) = (decoder.decode(&input).unwrap(), by_jiter(&schema, &input));
+        accepted += expected.rows.len();
+        assert_eq!(found.rejects, expected.rejects);
+        assert_eq!((found.rows, found.batch), (expected.rows, expected.batch));
+        fast += read_fast(&schema, &input);
+    }
+    println!("{fast} of {accepted} records that decode were read by the fast parser");
+    assert!(fast > accepted / 3, "{fast} of {accepted}");
+}

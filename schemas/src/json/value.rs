@@ -1,34 +1,37 @@
 //! Reading of one JSON value into its column.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use jiter::{Jiter, JiterErrorType, JsonErrorType, NumberAny, NumberInt, Peek};
-
 use super::names::{Filled, Names, START_SLOT};
-use super::{JsonReader, Node, NodeKind, describe_peek, syntax_error};
+use super::pull::{ObjectKey, Pull, ValueKind, WholeNumber};
+use super::{JsonReader, Node, NodeKind};
 use crate::decode::batch::Fail;
 use crate::types::columns::{Column, Data};
 use crate::types::decimal::{self, Excess};
 use crate::types::span::Span;
 use crate::types::{jsonb, time, uuid};
 use arrow::datatypes::{IntervalMonthDayNano, TimeUnit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 impl JsonReader {
     /// Reads an object into one value of each column; missing fields are NULL.
-    pub(super) fn read_object(
+    pub(super) fn read_object<'j, J: Pull<'j>>(
         &mut self,
         names: &mut Names,
         nodes: &mut [Node],
         columns: &mut [Column],
-        json: &mut Jiter<'_>,
+        json: &mut J,
     ) -> Result<(), Fail> {
         // Nested objects have `Names` of their own, so this state belongs to one object at a time.
         names.filled.fill(Filled::No);
         let mut before = START_SLOT;
-        let mut key = json.known_object().map_err(syntax_error)?;
-        while let Some(name) = key {
-            let hit = names.find_key(before, name);
-            before = hit.slot;
+        let mut is_first = true;
+        loop {
+            let hit = match json.key(is_first, names.guess(before))? {
+                ObjectKey::Guessed => names.guessed(before),
+                ObjectKey::Other(name) => names.find_key(before, name),
+                ObjectKey::End => break,
+            };
+            (before, is_first) = (hit.slot, false);
             // None for a key without column, and for one that must not replace an earlier key of the object.
             let wanted = match hit.field {
                 None => None,
@@ -39,15 +42,14 @@ impl JsonReader {
                 }
             };
             match wanted {
-                None => json.next_skip().map_err(syntax_error)?,
+                None => json.skip()?,
                 Some(field) => {
                     let node = &mut nodes[field];
-                    let peek = json.peek().map_err(syntax_error)?;
-                    self.read_value(node, &mut columns[field], json, peek)
+                    let kind = json.peek()?;
+                    self.read_value(node, &mut columns[field], json, kind)
                         .map_err(|fail| fail.in_field(&node.name))?;
                 }
             }
-            key = json.next_key().map_err(syntax_error)?;
         }
         for (filled, column) in names.filled.iter().zip(columns) {
             if *filled == Filled::No {
@@ -58,70 +60,73 @@ impl JsonReader {
     }
 
     /// Reads one value; null is NULL for every type.
-    pub(super) fn read_value(
+    pub(super) fn read_value<'j, J: Pull<'j>>(
         &mut self,
         node: &mut Node,
         column: &mut Column,
-        json: &mut Jiter<'_>,
-        peek: Peek,
+        json: &mut J,
+        kind: ValueKind,
     ) -> Result<(), Fail> {
-        if peek == Peek::Null {
-            json.known_null().map_err(syntax_error)?;
+        if kind == ValueKind::Null {
+            json.null()?;
             column.append_null();
             return Ok(());
         }
         match &mut node.kind {
             NodeKind::List(item) => {
-                if peek != Peek::Array {
-                    return Err(mismatch_error(&node.sql, peek));
+                if kind != ValueKind::Array {
+                    return Err(mismatch_error(&node.sql, kind));
                 }
                 self.read_list(item, column, json)?;
                 require_fit(column.close_value())
             }
             NodeKind::Struct(names, nodes) => {
-                if peek != Peek::Object {
-                    return Err(mismatch_error(&node.sql, peek));
+                if kind != ValueKind::Object {
+                    return Err(mismatch_error(&node.sql, kind));
                 }
                 self.read_object(names, nodes, column.fields_mut(), json)?;
                 require_fit(column.close_value())
             }
-            NodeKind::Text => match peek {
-                Peek::String => {
-                    require_fit(column.append_bytes(json.known_str().map_err(syntax_error)?.as_bytes()))
-                }
-                _ => Err(mismatch_error(&node.sql, peek)),
+            NodeKind::Text => match kind {
+                ValueKind::String => require_fit(column.append_bytes(json.text()?.as_bytes())),
+                _ => Err(mismatch_error(&node.sql, kind)),
             },
-            NodeKind::Bytes => self.read_base64(&node.sql, column, json, peek),
-            NodeKind::Jsonb => Self::read_jsonb(column, json, peek),
-            _ => self.read_scalar(node, column, json, peek),
+            NodeKind::Bytes => self.read_base64(&node.sql, column, json, kind),
+            NodeKind::Jsonb => Self::read_jsonb(column, json),
+            _ => self.read_scalar(node, column, json, kind),
         }
     }
 
     /// Reads an array into the items of a list column.
-    fn read_list(&mut self, item: &mut Node, column: &mut Column, json: &mut Jiter<'_>) -> Result<(), Fail> {
+    fn read_list<'j, J: Pull<'j>>(
+        &mut self,
+        item: &mut Node,
+        column: &mut Column,
+        json: &mut J,
+    ) -> Result<(), Fail> {
         let Some(items) = column.items_mut() else { return require_fit(false) };
         let mut count = 0;
-        let mut next = json.known_array().map_err(syntax_error)?;
-        while let Some(peek) = next {
-            self.read_value(item, items, json, peek).map_err(|fail| fail.in_item(count))?;
+        let mut next = json.first_item()?;
+        while let Some(kind) = next {
+            self.read_value(item, items, json, kind).map_err(|fail| fail.in_item(count))?;
             count += 1;
-            next = json.array_step().map_err(syntax_error)?;
+            next = json.next_item()?;
         }
         Ok(())
     }
 
     /// Reads a string as the base64 of bytes.
-    fn read_base64(
+    fn read_base64<'j, J: Pull<'j>>(
         &mut self,
         sql: &str,
         column: &mut Column,
-        json: &mut Jiter<'_>,
-        peek: Peek,
+        json: &mut J,
+        kind: ValueKind,
     ) -> Result<(), Fail> {
-        if peek != Peek::String {
-            return Err(mismatch_error(sql, peek));
+        if kind != ValueKind::String {
+            return Err(mismatch_error(sql, kind));
         }
-        let text = json.known_str().map_err(syntax_error)?;
+        let text = json.text()?;
         self.scratch.clear();
         STANDARD
             .decode_vec(text, &mut self.scratch)
@@ -130,44 +135,44 @@ impl JsonReader {
     }
 
     /// Reads any value as JSONB, in its canonical text.
-    fn read_jsonb(column: &mut Column, json: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
+    fn read_jsonb<'j, J: Pull<'j>>(column: &mut Column, json: &mut J) -> Result<(), Fail> {
         // The value is only skipped here: its bytes are parsed as JSONB below, with PostgreSQL's checks.
-        let start = json.current_index();
-        json.known_skip(peek).map_err(syntax_error)?;
-        let raw = std::str::from_utf8(json.slice_to_current(start))
+        let start = json.place();
+        json.skip()?;
+        let raw = std::str::from_utf8(json.since(start))
             .map_err(|_| Fail::new("this is not JSON: invalid UTF-8"))?;
         let text = jsonb::canonical(raw).map_err(|error| Fail::new(error.to_string()))?;
         require_fit(column.append_bytes(text.as_bytes()))
     }
 
     /// Reads a value of fixed width.
-    fn read_scalar(
+    fn read_scalar<'j, J: Pull<'j>>(
         &mut self,
         node: &Node,
         column: &mut Column,
-        json: &mut Jiter<'_>,
-        peek: Peek,
+        json: &mut J,
+        kind: ValueKind,
     ) -> Result<(), Fail> {
         let sql = &node.sql;
         let (data, nulls) = column.values_and_nulls();
         match (&node.kind, data) {
-            (NodeKind::Bool, Data::Bool(values)) => match peek {
-                Peek::True | Peek::False => values.push(json.known_bool(peek).map_err(syntax_error)?),
-                _ => return Err(mismatch_error(sql, peek)),
+            (NodeKind::Bool, Data::Bool(values)) => match kind {
+                ValueKind::True | ValueKind::False => values.push(json.boolean(kind)?),
+                _ => return Err(mismatch_error(sql, kind)),
             },
-            (NodeKind::I64, Data::I64(values)) => values.push(read_integer(sql, json, peek)?),
+            (NodeKind::I64, Data::I64(values)) => values.push(read_integer(sql, json, kind)?),
             (NodeKind::I32, Data::I32(values)) => {
-                values.push(narrow_integer(sql, read_integer(sql, json, peek)?)?)
+                values.push(narrow_integer(sql, read_integer(sql, json, kind)?)?)
             }
             (NodeKind::I16, Data::I16(values)) => {
-                values.push(narrow_integer(sql, read_integer(sql, json, peek)?)?)
+                values.push(narrow_integer(sql, read_integer(sql, json, kind)?)?)
             }
-            (NodeKind::F64, Data::F64(values)) => values.push(read_float(sql, json, peek)?),
+            (NodeKind::F64, Data::F64(values)) => values.push(read_float(sql, json, kind)?),
             (NodeKind::F32, Data::F32(values)) => {
-                let start = json.current_index();
-                let wide = read_float(sql, json, peek)?;
+                let start = json.place();
+                let wide = read_float(sql, json, kind)?;
                 // Parsed from the text again: rounding by way of DOUBLE would round twice.
-                let text = std::str::from_utf8(json.slice_to_current(start)).unwrap_or_default();
+                let text = std::str::from_utf8(json.since(start)).unwrap_or_default();
                 let value = text.parse().unwrap_or(wide as f32);
                 if value.is_infinite() && wide.is_finite() {
                     return Err(Fail::new(format!("{wide:?} does not fit {sql}")));
@@ -175,25 +180,25 @@ impl JsonReader {
                 values.push(value);
             }
             (NodeKind::Decimal { precision, scale }, Data::I128(values)) => {
-                values.push(read_decimal(sql, (*precision, *scale), json, peek)?);
+                values.push(read_decimal(sql, (*precision, *scale), json, kind)?);
             }
             (NodeKind::Date, Data::I32(values)) => {
-                values.push(read_text(sql, json, peek, time::parse_date)?);
+                values.push(read_text(sql, json, kind, time::parse_date)?);
             }
             (NodeKind::Time, Data::I64(values)) => {
-                values.push(read_text(sql, json, peek, time::parse_time)?);
+                values.push(read_text(sql, json, kind, time::parse_time)?);
             }
             (NodeKind::Interval, Data::Span(values)) => {
-                values.push(read_text(sql, json, peek, parse_interval)?);
+                values.push(read_text(sql, json, kind, parse_interval)?);
             }
-            (NodeKind::Uuid, Data::Uuid(values)) => values.push(read_text(sql, json, peek, uuid::parse)?),
+            (NodeKind::Uuid, Data::Uuid(values)) => values.push(read_text(sql, json, kind, uuid::parse)?),
             (NodeKind::Timestamp, Data::I64(values)) => values.push(match self.options.timestamp_unit {
-                Some(unit) if peek.is_num() => read_numeric_timestamp(sql, unit, json, peek)?,
-                _ if peek.is_num() => {
+                Some(unit) if kind == ValueKind::Number => read_numeric_timestamp(sql, unit, json)?,
+                _ if kind == ValueKind::Number => {
                     let help = "set timestamp.unit in ENCODE JSON (...) to read numbers";
                     return Err(Fail::new(format!("a number does not fit {sql}; {help}")));
                 }
-                _ => read_text(sql, json, peek, time::parse_timestamp)?,
+                _ => read_text(sql, json, kind, time::parse_timestamp)?,
             }),
             _ => return require_fit(false),
         }
@@ -228,8 +233,8 @@ fn claim_column(names: &mut Names, field: usize, by: Filled, column: &mut Column
     Ok(true)
 }
 
-fn mismatch_error(sql: &str, peek: Peek) -> Fail {
-    Fail::new(format!("{} does not fit {sql}", describe_peek(peek)))
+fn mismatch_error(sql: &str, kind: ValueKind) -> Fail {
+    Fail::new(format!("{} does not fit {sql}", kind.describe()))
 }
 
 fn require_fit(fits: bool) -> Result<(), Fail> {
@@ -238,23 +243,16 @@ fn require_fit(fits: bool) -> Result<(), Fail> {
 
 /// Reads an integer; a number with a fraction of zeros or an exponent is one too.
 #[inline]
-fn read_integer(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
-    if !peek.is_num() {
-        return Err(mismatch_error(sql, peek));
+fn read_integer<'j>(sql: &str, json: &mut impl Pull<'j>, kind: ValueKind) -> Result<i64, Fail> {
+    if kind != ValueKind::Number {
+        return Err(mismatch_error(sql, kind));
     }
-    let start = json.current_index();
-    match json.known_number(peek) {
-        Ok(NumberAny::Int(NumberInt::Int(value))) => Ok(value),
-        Ok(NumberAny::Float(_)) => {
-            // The text decides, so that `12.0` and `1e3` are integers and no digit is lost.
-            parse_units(json.slice_to_current(start), 0, Excess::Refuse, sql)
-        }
-        Err(error) => Err(match error.error_type {
-            JiterErrorType::JsonError(JsonErrorType::NumberOutOfRange) => {
-                Fail::new(format!("a number is too large for {sql}"))
-            }
-            _ => syntax_error(error),
-        }),
+    let start = json.place();
+    match json.whole()? {
+        WholeNumber::Int(value) => Ok(value),
+        // The text decides, so that `12.0` and `1e3` are integers and no digit is lost.
+        WholeNumber::Written => parse_units(json.since(start), 0, Excess::Refuse, sql),
+        WholeNumber::TooLarge => Err(Fail::new(format!("a number is too large for {sql}"))),
     }
 }
 
@@ -279,53 +277,53 @@ fn does_not_fit(text: &[u8], quoted: bool, sql: &str) -> Fail {
     Fail::new(format!("{quote}{shown}{quote} does not fit {sql}"))
 }
 
-fn read_float(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<f64, Fail> {
-    if peek == Peek::String {
+fn read_float<'j>(sql: &str, json: &mut impl Pull<'j>, kind: ValueKind) -> Result<f64, Fail> {
+    if kind == ValueKind::String {
         // JSON has no number for these; the encoder writes these strings.
-        return match json.known_str().map_err(syntax_error)? {
+        return match json.text()? {
             "NaN" => Ok(f64::NAN),
             "Infinity" => Ok(f64::INFINITY),
             "-Infinity" => Ok(f64::NEG_INFINITY),
-            _ => Err(mismatch_error(sql, peek)),
+            _ => Err(mismatch_error(sql, kind)),
         };
     }
-    if !peek.is_num() {
-        return Err(mismatch_error(sql, peek));
+    if kind != ValueKind::Number {
+        return Err(mismatch_error(sql, kind));
     }
-    let value = json.known_float(peek).map_err(syntax_error)?;
+    let value = json.float()?;
     if value.is_finite() { Ok(value) } else { Err(Fail::new(format!("a number is too large for {sql}"))) }
 }
 
-fn read_decimal(
+fn read_decimal<'j>(
     sql: &str,
     (precision, scale): (u8, i8),
-    json: &mut Jiter<'_>,
-    peek: Peek,
+    json: &mut impl Pull<'j>,
+    kind: ValueKind,
 ) -> Result<i128, Fail> {
-    let text = match peek {
-        Peek::String => json.known_str().map_err(syntax_error)?.as_bytes(),
+    let text = match kind {
+        ValueKind::String => json.text()?.as_bytes(),
         // The number's text, because a float would lose digits.
-        _ if peek.is_num() => json.known_number_bytes(peek).map_err(syntax_error)?,
-        _ => return Err(mismatch_error(sql, peek)),
+        _ if kind == ValueKind::Number => json.number()?,
+        _ => return Err(mismatch_error(sql, kind)),
     };
     let value = decimal::parse(text, scale.into(), Excess::Refuse);
-    decimal::within(value, precision).ok_or_else(|| does_not_fit(text, peek == Peek::String, sql))
+    decimal::within(value, precision).ok_or_else(|| does_not_fit(text, kind == ValueKind::String, sql))
 }
 
 fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
     Span::parse(text).and_then(Span::to_arrow)
 }
 
-fn read_text<T>(
+fn read_text<'j, T>(
     sql: &str,
-    json: &mut Jiter<'_>,
-    peek: Peek,
+    json: &mut impl Pull<'j>,
+    kind: ValueKind,
     parse: fn(&str) -> Option<T>,
 ) -> Result<T, Fail> {
-    if peek != Peek::String {
-        return Err(mismatch_error(sql, peek));
+    if kind != ValueKind::String {
+        return Err(mismatch_error(sql, kind));
     }
-    let text = json.known_str().map_err(syntax_error)?;
+    let text = json.text()?;
     parse(text).ok_or_else(|| text_error(sql, text))
 }
 
@@ -340,7 +338,7 @@ fn text_error(sql: &str, text: &str) -> Fail {
     Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {form}"))
 }
 
-fn read_numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
+fn read_numeric_timestamp<'j>(sql: &str, unit: TimeUnit, json: &mut impl Pull<'j>) -> Result<i64, Fail> {
     // The power of ten from the unit to microseconds; finer fractions are rounded down.
     let scale = match unit {
         TimeUnit::Second => 6,
@@ -348,6 +346,6 @@ fn read_numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek:
         TimeUnit::Microsecond => 0,
         TimeUnit::Nanosecond => -3,
     };
-    let text = json.known_number_bytes(peek).map_err(syntax_error)?;
+    let text = json.number()?;
     parse_units(text, scale, Excess::Floor, sql)
 }

@@ -1,0 +1,433 @@
+//! A fast parser of plain JSON.
+//!
+//! Texts are valid UTF-8 before they come here, so that strings are looked through eight bytes at a time for the three
+//! things that end or change them: a quote, a backslash, and a control character. Values that nobody reads are checked
+//! against the grammar of RFC 8259 all the same. Rare forms are refused, to be read by jiter instead: they may be a mistake or
+//! not (see [`super::pull`]). So this parser must never accept a text, or give a value, that jiter does not.
+
+use super::pull::{ObjectKey, Pull, ValueKind, WholeNumber};
+use crate::decode::batch::Fail;
+
+/// Most values around one that is skipped; jiter refuses 200.
+const MAX_DEPTH: u32 = 60;
+/// Most bytes of a number; jiter refuses 4,300 digits.
+const MAX_NUMBER_BYTES: usize = 64;
+
+/// A parser of one text.
+pub(super) struct Cursor<'j, 'b> {
+    text: &'j str,
+    at: usize,
+    /// A string without its escapes.
+    buffer: &'b mut String,
+}
+
+/// Refuses: the text is read again by jiter, which says why.
+#[cold]
+fn refuse() -> Fail {
+    Fail::new("not plain")
+}
+
+impl<'j, 'b> Cursor<'j, 'b> {
+    pub(super) fn new(text: &'j str, buffer: &'b mut String) -> Cursor<'j, 'b> {
+        Cursor { text, at: 0, buffer }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &'j [u8] {
+        self.text.as_bytes()
+    }
+
+    /// Moves to the next byte that is not blank, and returns it.
+    #[inline]
+    fn next_byte(&mut self) -> Result<u8, Fail> {
+        self.at = skip_blanks(self.bytes(), self.at);
+        self.bytes().get(self.at).copied().ok_or_else(refuse)
+    }
+
+    #[inline]
+    fn kind(&mut self) -> Result<ValueKind, Fail> {
+        Ok(match self.next_byte()? {
+            b'"' => ValueKind::String,
+            b'-' | b'0'..=b'9' => ValueKind::Number,
+            b'{' => ValueKind::Object,
+            b'[' => ValueKind::Array,
+            b't' => ValueKind::True,
+            b'f' => ValueKind::False,
+            b'n' => ValueKind::Null,
+            _ => ValueKind::Other,
+        })
+    }
+
+    /// Reads a word that is expected here.
+    #[inline]
+    fn word(&mut self, word: &'static [u8]) -> Result<(), Fail> {
+        self.at = skip_word(self.bytes(), self.at, word).ok_or_else(refuse)?;
+        Ok(())
+    }
+
+    /// Reads a string, which begins here.
+    #[inline]
+    fn string(&mut self) -> Result<&str, Fail> {
+        let start = self.at + 1;
+        let end = find_special(self.bytes(), start);
+        match self.bytes().get(end) {
+            // The usual string is a part of the text.
+            Some(b'"') => {
+                self.at = end + 1;
+                self.text.get(start..end).ok_or_else(refuse)
+            }
+            Some(b'\\') => self.escaped_string(start),
+            _ => Err(refuse()),
+        }
+    }
+
+    /// Reads a string with escapes.
+    fn escaped_string(&mut self, start: usize) -> Result<&str, Fail> {
+        self.buffer.clear();
+        let (bytes, mut from) = (self.text.as_bytes(), start);
+        loop {
+            // The part up to the next escape, or the end.
+            let to = find_special(bytes, from);
+            self.buffer.push_str(self.text.get(from..to).ok_or_else(refuse)?);
+            match bytes.get(to) {
+                Some(b'"') => {
+                    self.at = to + 1;
+                    return Ok(self.buffer);
+                }
+                Some(b'\\') => {
+                    let (meant, next) = read_escape(bytes, to).ok_or_else(refuse)?;
+                    self.buffer.push(meant);
+                    from = next;
+                }
+                _ => return Err(refuse()),
+            }
+        }
+    }
+
+    /// Passes the colon behind a key that ends at a place.
+    #[inline]
+    fn pass_colon(&mut self, end: usize) -> Result<(), Fail> {
+        self.at = skip_blanks(self.bytes(), end);
+        self.word(b":")
+    }
+
+    /// Reads a number as its text.
+    #[inline]
+    fn number_text(&mut self) -> Result<&'j str, Fail> {
+        let start = self.at;
+        self.at = skip_number(self.bytes(), start).ok_or_else(refuse)?;
+        self.text.get(start..self.at).ok_or_else(refuse)
+    }
+}
+
+impl<'j> Pull<'j> for Cursor<'j, '_> {
+    #[inline]
+    fn peek(&mut self) -> Result<ValueKind, Fail> {
+        self.kind()
+    }
+
+    #[inline]
+    fn null(&mut self) -> Result<(), Fail> {
+        self.word(b"null")
+    }
+
+    #[inline]
+    fn boolean(&mut self, kind: ValueKind) -> Result<bool, Fail> {
+        self.word(if kind == ValueKind::True { b"true" } else { b"false" })?;
+        Ok(kind == ValueKind::True)
+    }
+
+    #[inline]
+    fn text(&mut self) -> Result<&str, Fail> {
+        self.string()
+    }
+
+    #[inline]
+    fn whole(&mut self) -> Result<WholeNumber, Fail> {
+        let bytes = self.bytes();
+        let is_negative = bytes.get(self.at) == Some(&b'-');
+        let start = self.at + usize::from(is_negative);
+        let (mut at, mut value) = (start, 0i64);
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+            // Nineteen digits may be too many: jiter decides.
+            if at - start == 18 {
+                return Err(refuse());
+            }
+            value = value * 10 + i64::from(digit - b'0');
+            at += 1;
+        }
+        // No digits, or a zero in front of others.
+        if at == start || (bytes[start] == b'0' && at > start + 1) {
+            return Err(refuse());
+        }
+        if let Some(b'.' | b'e' | b'E') = bytes.get(at) {
+            self.at = skip_number(bytes, self.at).ok_or_else(refuse)?;
+            return Ok(WholeNumber::Written);
+        }
+        self.at = at;
+        Ok(WholeNumber::Int(if is_negative { -value } else { value }))
+    }
+
+    #[inline]
+    fn float(&mut self) -> Result<f64, Fail> {
+        self.number_text()?.parse().map_err(|_| refuse())
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<&[u8], Fail> {
+        self.number_text().map(str::as_bytes)
+    }
+
+    #[inline]
+    fn skip(&mut self) -> Result<(), Fail> {
+        // Most values that nobody reads are numbers and strings.
+        let end = match self.next_byte()? {
+            b'-' | b'0'..=b'9' => skip_number(self.bytes(), self.at),
+            b'"' => skip_string(self.bytes(), self.at),
+            _ => skip_value(self.bytes(), self.at),
+        };
+        self.at = end.ok_or_else(refuse)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn first_item(&mut self) -> Result<Option<ValueKind>, Fail> {
+        self.at += 1;
+        if self.next_byte()? == b']' {
+            self.at += 1;
+            return Ok(None);
+        }
+        self.kind().map(Some)
+    }
+
+    #[inline]
+    fn next_item(&mut self) -> Result<Option<ValueKind>, Fail> {
+        let byte = self.next_byte()?;
+        self.at += 1;
+        match byte {
+            b',' => self.kind().map(Some),
+            b']' => Ok(None),
+            _ => Err(refuse()),
+        }
+    }
+
+    #[inline]
+    fn key(&mut self, is_first: bool, guess: &str) -> Result<ObjectKey<'_>, Fail> {
+        let bytes = self.bytes();
+        let byte = self.next_byte()?;
+        self.at += 1;
+        let start = match (byte, is_first) {
+            (b'{', true) | (b',', false) => self.next_byte()?,
+            (b'}', false) => return Ok(ObjectKey::End),
+            _ => return Err(refuse()),
+        };
+        if start != b'"' {
+            let is_empty = is_first && start == b'}';
+            self.at += 1;
+            return if is_empty { Ok(ObjectKey::End) } else { Err(refuse()) };
+        }
+        let start = self.at + 1;
+        // One comparison of bytes, without looking for the key's end.
+        let guessed_end = start + guess.len();
+        if bytes.get(guessed_end) == Some(&b'"')
+            && bytes.get(start..guessed_end) == Some(guess.as_bytes())
+            && !guess.is_empty()
+        {
+            self.pass_colon(guessed_end + 1)?;
+            return Ok(ObjectKey::Guessed);
+        }
+        let end = find_special(bytes, start);
+        // Keys with escapes are rare.
+        if bytes.get(end) != Some(&b'"') {
+            return Err(refuse());
+        }
+        self.pass_colon(end + 1)?;
+        self.text.get(start..end).map(ObjectKey::Other).ok_or_else(refuse)
+    }
+
+    fn finish(&mut self) -> Result<(), Fail> {
+        if skip_blanks(self.bytes(), self.at) == self.text.len() { Ok(()) } else { Err(refuse()) }
+    }
+
+    fn place(&self) -> usize {
+        self.at
+    }
+
+    fn since(&self, start: usize) -> &'j [u8] {
+        self.bytes().get(start..self.at).unwrap_or_default()
+    }
+}
+
+/// Passes blanks.
+#[inline]
+fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Passes a word.
+#[inline]
+fn skip_word(bytes: &[u8], at: usize, word: &'static [u8]) -> Option<usize> {
+    bytes.get(at..)?.starts_with(word).then_some(at + word.len())
+}
+
+/// Finds the first quote, backslash or control character; the end where there is none.
+#[inline]
+fn find_special(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The lowest bit that is set is right: borrows reach only bytes above the first one that is found.
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word & HIGH;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = quotes | backslashes | below(word, b' ');
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..b' ')) {
+        at += 1;
+    }
+    at
+}
+
+/// Reads an escape, which begins with its backslash. Halves of surrogate pairs are left to jiter.
+fn read_escape(bytes: &[u8], at: usize) -> Option<(char, usize)> {
+    let meant = match bytes.get(at + 1)? {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'/' => '/',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            let mut code = 0;
+            for digit in bytes.get(at + 2..at + 6)? {
+                code = code * 16 + char::from(*digit).to_digit(16)?;
+            }
+            return Some((char::from_u32(code)?, at + 6));
+        }
+        _ => return None,
+    };
+    Some((meant, at + 2))
+}
+
+/// Passes a string, which begins here.
+#[inline]
+fn skip_string(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = find_special(bytes, at + 1);
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at = find_special(bytes, read_escape(bytes, at)?.1),
+            _ => return None,
+        }
+    }
+}
+
+/// Passes digits, of which there must be one.
+#[inline]
+fn skip_digits(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let start = at;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    (at > start).then_some(at)
+}
+
+/// Passes a number, which begins here.
+#[inline]
+fn skip_number(bytes: &[u8], start: usize) -> Option<usize> {
+    // Most numbers are a few digits, and end there.
+    let first = start + usize::from(bytes.get(start) == Some(&b'-'));
+    let at = skip_digits(bytes, first)?;
+    if bytes[first] == b'0' && at > first + 1 {
+        return None;
+    }
+    let end = match bytes.get(at) {
+        Some(b'.' | b'e' | b'E') => skip_fraction(bytes, at)?,
+        _ => at,
+    };
+    (end - start <= MAX_NUMBER_BYTES).then_some(end)
+}
+
+/// Passes the fraction and the exponent of a number.
+fn skip_fraction(bytes: &[u8], mut at: usize) -> Option<usize> {
+    if bytes.get(at) == Some(&b'.') {
+        at = skip_digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        at = skip_digits(bytes, at + 1 + sign)?;
+    }
+    Some(at)
+}
+
+/// Passes a key and the colon behind it.
+#[inline]
+fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
+    let at = skip_blanks(bytes, at);
+    if *bytes.get(at)? != b'"' {
+        return None;
+    }
+    let at = skip_blanks(bytes, skip_string(bytes, at)?);
+    (*bytes.get(at)? == b':').then_some(at + 1)
+}
+
+/// Passes a value of any kind; None where it is no JSON, or not plain.
+fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
+    // Kinds of the values around this one, the innermost in the lowest bit: 1 for an object.
+    let (mut around, mut depth) = (0u64, 0);
+    loop {
+        at = skip_blanks(bytes, at);
+        match *bytes.get(at)? {
+            b'"' => at = skip_string(bytes, at)?,
+            b'-' | b'0'..=b'9' => at = skip_number(bytes, at)?,
+            open @ (b'{' | b'[') => {
+                let is_object = open == b'{';
+                at = skip_blanks(bytes, at + 1);
+                // An empty one is a value that has ended.
+                if *bytes.get(at)? == if is_object { b'}' } else { b']' } {
+                    at += 1;
+                } else {
+                    if depth == MAX_DEPTH {
+                        return None;
+                    }
+                    (around, depth) = (around << 1 | u64::from(is_object), depth + 1);
+                    if is_object {
+                        at = skip_key(bytes, at)?;
+                    }
+                    continue;
+                }
+            }
+            b't' => at = skip_word(bytes, at, b"true")?,
+            b'f' => at = skip_word(bytes, at, b"false")?,
+            b'n' => at = skip_word(bytes, at, b"null")?,
+            _ => return None,
+        }
+        // Behind a value: the next one, or the ends of those around it.
+        loop {
+            if depth == 0 {
+                return Some(at);
+            }
+            at = skip_blanks(bytes, at);
+            match (*bytes.get(at)?, around & 1) {
+                (b',', 1) => at = skip_key(bytes, at + 1)?,
+                (b',', _) => at += 1,
+                (b'}', 1) | (b']', 0) => {
+                    (around, depth, at) = (around >> 1, depth - 1, at + 1);
+                    continue;
+                }
+                _ => return None,
+            }
+            break;
+        }
+    }
+}
