@@ -44,7 +44,6 @@ use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 
-use crate::arrange::trace::PackedArranged;
 use crate::arrange::updates::Updates;
 use crate::collect::Shared;
 use crate::error::RunError;
@@ -163,6 +162,22 @@ struct ExportUses {
     histories: Vec<(u32, u64)>,
     indexes: Vec<IndexLayout>,
     sinks: Vec<usize>,
+}
+
+/// Tells whether some state that a restart derives again takes the rows of a relation.
+fn is_refilled_from(plan: &Plan, id: RelId) -> bool {
+    let mut reached = vec![false; plan.rels.len()];
+    reached[id] = true;
+    // Followed through stateless operators, which come behind their inputs; durable state ends the path.
+    for (at, rel) in plan.rels.iter().enumerate().skip(id + 1) {
+        if rel.op.inputs().iter().any(|input| reached[*input]) {
+            if rel.op.is_stateful() && !rel.durable {
+                return true;
+            }
+            reached[at] = !rel.op.is_stateful();
+        }
+    }
+    false
 }
 
 /// Returns the types of the rows of a plan's relations.
@@ -320,6 +335,16 @@ impl<'s, 'p> Renderer<'s, 'p> {
         if self.state_tables.fills(id) { self.start.epoch.saturating_sub(1) } else { self.start.epoch }
     }
 
+    /// Returns the epoch of the restored state where nobody reads a relation's output at it: its readers have state
+    /// of their own, or have it already.
+    fn unread_epoch(&self, id: RelId) -> Option<u64> {
+        let Start { epoch, whole, anew } = self.start;
+        let is_plain =
+            !whole && !anew && self.state_tables.fill.is_none() && self.state_tables.pieces.is_none();
+        let is_cut = self.start.is_restored() && is_plain && drops_restored();
+        (is_cut && !is_refilled_from(self.plan, id)).then_some(epoch)
+    }
+
     /// Returns an input of an operator without the rows that its restored state, if it has one, already holds.
     fn new_input(&self, id: RelId, input: RelId, has_state: bool) -> Deltas<'s> {
         if self.state_tables.gates_input(id, input) {
@@ -402,7 +427,9 @@ impl<'s, 'p> Renderer<'s, 'p> {
             (&name, StateRole::Groups),
             grouping.key_codec.clone(),
         )?;
-        Ok(self.render_reduce(arranged, (grouping, expired), shape, (id, table_id), errors))
+        let mut reduce = self.reduce_of((grouping, expired), shape, (id, table_id), errors);
+        reduce.unread = self.unread_epoch(id);
+        Ok(aggregates::operator::reduce(arranged, reduce))
     }
 
     /// Renders functions over ordered partitions.
@@ -425,6 +452,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             window: window.clone(),
             partition,
             expired: None,
+            unread: None,
             name,
             collector: self.collector.clone(),
             errors,
@@ -442,31 +470,31 @@ impl<'s, 'p> Renderer<'s, 'p> {
             _ => {
                 let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions);
                 operator.expired = self.connect_expiry(&[&arranged], removal_loop, of, codec)?;
+                operator.unread = self.unread_epoch(id);
                 windows::operator::emit_windows(arranged, operator)
             }
         }
     }
 
-    /// Renders the reduce of an arrangement of accumulators.
-    fn render_reduce(
+    /// Returns the operator over an arrangement of accumulators.
+    fn reduce_of(
         &self,
-        arranged: PackedArranged<'s, Accums>,
         (grouping, expired): (Grouping, Option<ExpiredKeys>),
         output: RelationType,
         (id, table_id): (RelId, Option<u32>),
         errors: Errors,
-    ) -> Deltas<'s> {
-        let reduce = Reduce {
+    ) -> Reduce {
+        Reduce {
             grouping,
             expired,
             output,
             table_id,
             first: self.start.first_epoch(),
+            unread: None,
             name: self.counter_name(id, "groups"),
             collector: self.collector.clone(),
             errors,
-        };
-        aggregates::operator::reduce(arranged, reduce)
+        }
     }
 
     /// Renders views and sinks, one export for each relation and key.

@@ -37,12 +37,24 @@ impl<R: Diff> Seek<R> {
         }
     }
 
-    /// Moves to the key's first value at or above `value`, forward or backward.
-    pub fn seek_value(&mut self, value: &[u8]) {
+    /// Moves to the key's first value.
+    pub fn rewind_values(&mut self) {
         for at in &self.here {
             let (batch, cursor) = &mut self.batches[*at];
-            // Seeking only moves forward, so the cursor starts again at the key's first value.
             cursor.rewind_vals(batch);
+        }
+    }
+
+    /// Moves to the key's first value at or above `value`, forward or backward.
+    pub fn seek_value(&mut self, value: &[u8]) {
+        self.rewind_values();
+        self.seek_onward(value);
+    }
+
+    /// Moves forward to the key's first value at or above `value`; stays where the current one is above it.
+    pub fn seek_onward(&mut self, value: &[u8]) {
+        for at in &self.here {
+            let (batch, cursor) = &mut self.batches[*at];
             cursor.seek_val(batch, value);
         }
     }

@@ -18,14 +18,32 @@ use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::collect::Shared;
 use crate::error::RunError;
 
+/// Epochs for which an operator emits.
+#[derive(Clone, Copy)]
+pub struct Emission {
+    /// First epoch whose output counts.
+    pub first: u64,
+    /// True for one group without keys, which has a row from `first` on even without input.
+    pub single: bool,
+    /// Epoch of the restored state, where nobody reads its output: views and sinks have it.
+    pub unread: Option<u64>,
+}
+
+impl Emission {
+    /// Tells whether some change of a batch is read.
+    fn reads<R: Diff>(&self, batch: &SharedBatch<R>) -> bool {
+        self.unread
+            .is_none_or(|epoch| batch.upper().elements().first().is_none_or(|upper| *upper > epoch + 1))
+    }
+}
+
 /// Emits the output of `step` for new batches: batches of rows by their epochs.
 ///
-/// With `single` there is one group, without keys, which has a row from epoch `first` on even without
-/// input: at the group's owner the third argument of `step` is true once.
+/// At the owner of a single group the third argument of `step` is true once.
 pub fn emit_changes<'s, R: Diff>(
     arranged: PackedArranged<'s, R>,
     name: &str,
-    (first, single): (u64, bool),
+    emission: Emission,
     collector: Shared,
     mut step: impl FnMut(
         &mut PackedTrace<R>,
@@ -34,6 +52,7 @@ pub fn emit_changes<'s, R: Diff>(
     ) -> Result<Vec<(u64, DeltaBatch)>, RunError>
     + 'static,
 ) -> Deltas<'s> {
+    let Emission { first, single, .. } = emission;
     let mut trace: PackedTrace<R> = arranged.trace.clone();
     let scope = arranged.stream.scope();
     // The owner of the empty key shows the one row of an aggregate without groups.
@@ -55,7 +74,9 @@ pub fn emit_changes<'s, R: Diff>(
                     }
                     for batch in data.drain(..) {
                         upper.clone_from(batch.upper());
-                        batches.push(batch);
+                        if emission.reads(&batch) {
+                            batches.push(batch);
+                        }
                     }
                 });
                 // A batch may arrive before the frontier shows that the first epoch is complete.

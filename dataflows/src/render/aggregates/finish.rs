@@ -68,8 +68,11 @@ pub enum Finished {
 }
 
 /// Computes the result of a group whose index heads are `heads`, in slot order.
-pub fn finish_group(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>) -> Finished {
-    let mut heads = heads.into_iter();
+pub fn finish_group(
+    grouping: &Grouping,
+    accums: &Accums,
+    mut heads: impl Iterator<Item = Option<Vec<u8>>>,
+) -> Finished {
     let mut values = Vec::with_capacity(grouping.slots.len());
     for slot in &grouping.slots {
         let value = match &slot.place {

@@ -10,7 +10,7 @@ use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 
 use super::finish::{Finished, OutRows, finish_group};
 use super::input::{AccumulatorLocation, Grouping};
-use schemas::stored_key;
+use schemas::{Rows, stored_key};
 
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
@@ -18,7 +18,7 @@ use crate::collect::Shared;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::render::batch::{DeltaBatch, RelationType, describe_packed};
-use crate::render::changes::emit_changes;
+use crate::render::changes::{Emission, emit_changes};
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 use differential_dataflow::difference::{IsZero, Semigroup};
@@ -35,6 +35,8 @@ pub struct Reduce {
     pub table_id: Option<u32>,
     /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
+    /// Epoch of the restored state, where nobody reads its output.
+    pub unread: Option<u64>,
     /// Operator name in counters.
     pub name: String,
     /// Collector of state changes.
@@ -45,8 +47,10 @@ pub struct Reduce {
 
 /// Emits the changed rows of every key that changed.
 pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> Deltas<'s> {
-    let (single, collector) = (reduce.grouping.keys.is_empty(), reduce.collector.clone());
-    emit_changes(arranged, "Reduce", (reduce.first, single), collector, move |trace, batches, start| {
+    let emission =
+        Emission { first: reduce.first, single: reduce.grouping.keys.is_empty(), unread: reduce.unread };
+    let collector = reduce.collector.clone();
+    emit_changes(arranged, "Reduce", emission, collector, move |trace, batches, start| {
         let mut out = BTreeMap::new();
         reduce.process_batches(trace, batches, start, &mut out)?;
         let mut batches = Vec::with_capacity(out.len());
@@ -73,22 +77,19 @@ impl Reduce {
         start: bool,
         out: &mut BTreeMap<u64, OutRows>,
     ) -> Result<(), RunError> {
-        let mut content = Content { seek: Seek::new(trace), value: Vec::new(), touched: 0 };
+        let mut content =
+            Content { seek: Seek::new(trace), value: Vec::new(), heads: [vec![], vec![]], touched: 0 };
         let (mut fresh, fresh_storage) = cursor_list(batches);
         let mut changed = Changed::default();
         let mut started = !start;
         while let Some(key) = fresh.get_key(&fresh_storage) {
-            changed.times.clear();
-            changed.values.clear();
+            changed.clear();
             while let Some(value) = fresh.get_val(&fresh_storage) {
-                fresh.map_times(&fresh_storage, |time, _| {
-                    if changed.times.last() != Some(time) {
-                        changed.times.push(*time);
-                    }
-                    if self.table_id.is_some() {
-                        changed.values.push((value.to_vec(), *time));
-                    }
-                });
+                let before = changed.times.len();
+                fresh.map_times(&fresh_storage, |time, _| changed.times.push(*time));
+                if self.table_id.is_some() {
+                    changed.note_value(value, before);
+                }
                 fresh.step_val(&fresh_storage);
             }
             // Without keys there is one group, so the first key is the one that `start` is for.
@@ -102,7 +103,7 @@ impl Reduce {
         }
         if !started {
             content.seek.seek_key(&[]);
-            let mut changed = Changed { times: vec![self.first], values: vec![] };
+            let mut changed = Changed { times: vec![self.first], ..Changed::default() };
             self.process_key(&[], &mut content, &mut changed, out)?;
         }
         if let Some(epoch) = out.keys().next() {
@@ -122,21 +123,26 @@ impl Reduce {
         changed.times.sort_unstable();
         changed.times.dedup();
         for time in &changed.times {
+            // The empty value carries the accumulators.
+            let [old, new] = content.read_totals(*time)?;
+            if changed.total_times.contains(time) {
+                self.write_total((key, &[]), *time, new.as_ref());
+            }
             if ExpiredKeys::take_from(&self.expired, *time, key) {
                 continue;
             }
-            // The empty value carries the accumulators.
-            let [old, new] = content.read_totals(&[], *time)?;
             let old = time.checked_sub(1).and_then(|at| self.accums_if_present(old, at));
             let new = self.accums_if_present(new, *time);
-            let (mut old_heads, mut new_heads) = (vec![], vec![]);
             for slot in &self.grouping.slots {
                 if let AccumulatorLocation::Index(tag, _) = slot.place {
-                    let [before, at] = content.read_heads(tag, *time);
-                    old_heads.push(before);
-                    new_heads.push(at);
+                    let found = content.read_heads(tag, *time);
+                    for (heads, head) in content.heads.iter_mut().zip(found) {
+                        heads.push(head);
+                    }
                 }
             }
+            let [old_heads, new_heads] = &mut content.heads;
+            let (old_heads, new_heads) = (old_heads.drain(..), new_heads.drain(..));
             let old = old.map(|accums| finish_group(&self.grouping, &accums, old_heads));
             let new = new.map(|accums| finish_group(&self.grouping, &accums, new_heads));
             if old != new {
@@ -153,22 +159,23 @@ impl Reduce {
                 }
             }
         }
-        let Some(table_id) = self.table_id else { return Ok(()) };
-        changed.values.sort();
-        changed.values.dedup();
-        for (value, time) in &changed.values {
-            let [_, total] = content.read_totals(value, *time)?;
-            // The key group is computed from the key without the value: a worker restores by key.
-            let mut stored = stored_key(key);
-            stored.extend_from_slice(value);
-            // A zero total deletes the stored one.
-            let bytes = match total {
-                Some(total) if !total.is_zero() => Some(total.to_bytes()),
-                _ => None,
-            };
-            self.collector.borrow_mut().at(*time).write_total(table_id, &stored, bytes.as_deref());
+        // The entries of indexes, which are in ascending order: each is sought from the one before it.
+        content.seek.rewind_values();
+        for (value, time) in changed.entries.iter().zip(&changed.entry_times) {
+            let count = content.read_entry(value, *time)?;
+            self.write_total((key, value), *time, count.as_ref());
         }
         Ok(())
+    }
+
+    /// Writes the new durable total of a value of a key; a zero total deletes the stored one.
+    fn write_total(&self, (key, value): (&[u8], &[u8]), time: u64, total: Option<&Accums>) {
+        let Some(table_id) = self.table_id else { return };
+        // The key group is computed from the key without the value: a worker restores by key.
+        let mut stored = stored_key(key);
+        stored.extend_from_slice(value);
+        let bytes = total.filter(|total| !total.is_zero()).map(Accums::to_bytes);
+        self.collector.borrow_mut().at(time).write_total(table_id, &stored, bytes.as_deref());
     }
 
     /// Returns the accumulators as of `at`, if the key has a row then.
@@ -187,7 +194,38 @@ impl Reduce {
 #[derive(Default)]
 struct Changed {
     times: Vec<u64>,
-    values: Vec<(Vec<u8>, u64)>,
+    /// Times at which the accumulators changed.
+    total_times: Vec<u64>,
+    /// Changed entries of indexes, in ascending order, once for each time.
+    entries: Rows,
+    entry_times: Vec<u64>,
+}
+
+impl Changed {
+    fn clear(&mut self) {
+        self.times.clear();
+        self.total_times.clear();
+        self.entries.clear();
+        self.entry_times.clear();
+    }
+
+    /// Notes that a value changed at the times from the given place on.
+    fn note_value(&mut self, value: &[u8], from: usize) {
+        let times = &mut self.times[from..];
+        times.sort_unstable();
+        for (at, time) in times.iter().enumerate() {
+            // The same time may come from several batches.
+            if at > 0 && times[at - 1] == *time {
+                continue;
+            }
+            if value.is_empty() {
+                self.total_times.push(*time);
+            } else {
+                self.entries.push(value);
+                self.entry_times.push(*time);
+            }
+        }
+    }
 }
 
 /// Reader of the sought key's values in the trace.
@@ -195,17 +233,20 @@ struct Content {
     seek: Seek<Accums>,
     /// Copy of the current value, which must outlive a step.
     value: Vec<u8>,
+    /// Heads of the indexes just before and at a time, while a result is computed.
+    heads: [Vec<Option<Vec<u8>>>; 2],
     touched: u64,
 }
 
 impl Content {
-    /// Reads the accumulators of `value` just before and at `time`.
-    fn read_totals(&mut self, value: &[u8], time: u64) -> Result<[Option<Accums>; 2], RunError> {
+    /// Reads the accumulators just before and at `time`.
+    fn read_totals(&mut self, time: u64) -> Result<[Option<Accums>; 2], RunError> {
+        self.seek.rewind_values();
         let (mut before, mut fresh): (Option<Accums>, Option<Accums>) = (None, None);
-        self.seek.seek_value(value);
-        if self.seek.current_value() == Some(value) {
+        // The empty value is the least one.
+        if self.seek.current_value() == Some(&[]) {
             self.touched += 1;
-            self.seek.visit_updates(value, |at, diff| {
+            self.seek.visit_updates(&[], |at, diff| {
                 if at < time {
                     add_diff(&mut before, diff);
                 } else if at == time {
@@ -213,15 +254,33 @@ impl Content {
                 }
             });
         }
-        let mut total = before.clone();
-        if let Some(fresh) = fresh {
-            add_diff(&mut total, &fresh);
-        }
-        // More removals than insertions: the state does not contain a removed row.
-        if total.as_ref().is_some_and(|total| total.rows < 0) {
-            return Err(RunError::Unheld("group"));
-        }
+        // The total before is kept as it is: it is a result of its own.
+        let total = match (&before, fresh) {
+            (Some(before), Some(mut fresh)) => {
+                fresh.plus_equals(before);
+                Some(fresh)
+            }
+            (None, fresh) => fresh,
+            (Some(before), None) => Some(before.clone()),
+        };
+        check_held(total.as_ref())?;
         Ok([before, total])
+    }
+
+    /// Reads the count of an index' entry at `time`. Entries are read in ascending order.
+    fn read_entry(&mut self, entry: &[u8], time: u64) -> Result<Option<Accums>, RunError> {
+        let mut total = None;
+        self.seek.seek_onward(entry);
+        if self.seek.current_value() == Some(entry) {
+            self.touched += 1;
+            self.seek.visit_updates(entry, |at, diff| {
+                if at <= time {
+                    add_diff(&mut total, diff);
+                }
+            });
+        }
+        check_held(total.as_ref())?;
+        Ok(total)
     }
 
     /// Reads the least present entry of an index just before and at `time`.
@@ -250,6 +309,14 @@ impl Content {
         }
         heads
     }
+}
+
+/// Checks a total: with more removals than insertions the state does not contain a removed row.
+fn check_held(total: Option<&Accums>) -> Result<(), RunError> {
+    if total.is_some_and(|total| total.rows < 0) {
+        return Err(RunError::Unheld("group"));
+    }
+    Ok(())
 }
 
 fn add_diff(total: &mut Option<Accums>, diff: &Accums) {

@@ -383,7 +383,7 @@ impl Expiry {
                 }
                 held
             } else {
-                seek.seek_value(&[]);
+                seek.rewind_values();
                 all_values(&mut seek, epoch)
             };
             if held.is_empty() {
@@ -429,7 +429,7 @@ impl Expiry {
         match times.start.filter(|_| self.in_order) {
             // Removed rows stay in the batches until these are merged: they are not read again.
             Some(since) => seek.seek_value(&band::placed_from(since)),
-            None => seek.seek_value(&[]),
+            None => seek.rewind_values(),
         }
         while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
             let time = self.row_time(key, &value)?.filter(|_| self.expires_here(key, &value));

@@ -70,7 +70,7 @@ impl Sessions {
     /// Returns the partition's rows that have a time, in order, as of `epoch`.
     fn partition_rows(&self, seek: &mut Seek<i64>, epoch: u64) -> Result<Vec<SessionRow>, RunError> {
         let mut rows = Vec::new();
-        seek.seek_value(&[]);
+        seek.rewind_values();
         while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
             let mut count = 0;
             seek.visit_updates(&value, |time, diff| count += if time <= epoch { *diff } else { 0 });

@@ -43,7 +43,9 @@ impl<'s> Renderer<'s, '_> {
             grouping.key_codec.clone(),
         )?;
         let (first, collector) = (self.start.first_epoch(), self.collector.clone());
-        Ok(emit_groups(arranged, GroupRowsOperator { grouping, expired, first, name, collector, errors }))
+        let unread = self.unread_epoch(id);
+        let operator = GroupRowsOperator { grouping, expired, first, unread, name, collector, errors };
+        Ok(emit_groups(arranged, operator))
     }
 }
 

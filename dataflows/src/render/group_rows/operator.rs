@@ -21,7 +21,7 @@ use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::collect::Shared;
 use crate::error::RunError;
 use crate::render::batch::{describe_packed, packed_batches};
-use crate::render::changes::emit_changes;
+use crate::render::changes::{Emission, emit_changes};
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 
@@ -36,6 +36,8 @@ pub struct GroupRowsOperator {
     pub expired: Option<ExpiredKeys>,
     /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
+    /// Epoch of the restored state, where nobody reads its output.
+    pub unread: Option<u64>,
     /// Operator name in counters.
     pub name: String,
     /// Collector of counters and failures.
@@ -52,8 +54,13 @@ type GroupRowsOutput = BTreeMap<u64, (Rows, Vec<i64>)>;
 
 /// Emits the changed rows of every key that changed.
 pub fn emit_groups<'s>(arranged: PackedArranged<'s, i64>, operator: GroupRowsOperator) -> Deltas<'s> {
-    let (single, collector) = (operator.grouping.keys.is_empty(), operator.collector.clone());
-    emit_changes(arranged, "Fold", (operator.first, single), collector, move |trace, batches, start| {
+    let emission = Emission {
+        first: operator.first,
+        single: operator.grouping.keys.is_empty(),
+        unread: operator.unread,
+    };
+    let collector = operator.collector.clone();
+    emit_changes(arranged, "Fold", emission, collector, move |trace, batches, start| {
         Ok(packed_batches(operator.process_batches(trace, batches, start)?))
     })
 }
@@ -230,7 +237,7 @@ impl GroupEntries {
     fn read_entries(seek: &mut Seek<i64>, times: &[u64]) -> Result<GroupEntries, RunError> {
         let mut group = GroupEntries { rows: Rows::new(), counts: Vec::new() };
         let mut entry = Vec::new();
-        seek.seek_value(&[]);
+        seek.rewind_values();
         while let Some(found) = seek.current_value() {
             entry.clear();
             entry.extend_from_slice(found);

@@ -30,7 +30,7 @@ use crate::plan::analysis::fallible::fallible;
 use crate::plan::analysis::interval::{self, Band};
 use crate::plan::state_role::StateRole;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
-use crate::render::aggregates::input::Grouping;
+use crate::render::aggregates::{input::Grouping, operator};
 use crate::render::batch::{DeltaBatch, RelationType, null_in};
 use crate::render::event_time::expire::RemovalLoop;
 use crate::render::linear::Deltas;
@@ -372,13 +372,9 @@ impl<'s> Renderer<'s, '_> {
         let name = self.counter_name(id, &format!("{of} keys"));
         let arranged = trace::arrange(updates, &name, self.collector.clone());
         // A set: the reduce emits a key when its count becomes positive, and retracts it at zero.
-        let present = self.render_reduce(
-            arranged,
-            (grouping.clone(), None),
-            shape.clone(),
-            (id, None),
-            self.error_table(id)?,
-        );
+        let expires = (grouping.clone(), None);
+        let reduce = self.reduce_of(expires, shape.clone(), (id, None), self.error_table(id)?);
+        let present = operator::reduce(arranged, reduce);
         let Grouping { keys, key_codec, .. } = grouping;
         let side = JoinSide { shape, keys, key_codec, keep_null_keys: true };
         let keyed = pairs::key_rows(present, side, self.error_table(id)?, self.collector.clone());

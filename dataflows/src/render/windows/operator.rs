@@ -28,7 +28,7 @@ use crate::plan::Scalar;
 use crate::plan::window::{Order, Window};
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::{DeltaBatch, RelationType, describe_packed, packed_batches};
-use crate::render::changes::emit_changes;
+use crate::render::changes::{Emission, emit_changes};
 use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors, to_updates};
 
@@ -132,6 +132,8 @@ pub struct WindowOperator {
     pub partition: RowCodec,
     /// Partitions whose state is removed while their results stay.
     pub expired: Option<ExpiredKeys>,
+    /// Epoch of the restored state, where nobody reads its output.
+    pub unread: Option<u64>,
     /// Operator name in counters.
     pub name: String,
     /// Collector of counters.
@@ -159,7 +161,8 @@ pub fn emit_windows<'s>(
 ) -> Result<Deltas<'s>, RunError> {
     let mut compute = Compute::new(over)?;
     let (name, collector) = (compute.over.name.clone(), compute.over.collector.clone());
-    Ok(emit_changes(arranged, &name, (0, false), collector, move |trace, batches, _| {
+    let emission = Emission { first: 0, single: false, unread: compute.over.unread };
+    Ok(emit_changes(arranged, &name, emission, collector, move |trace, batches, _| {
         Ok(packed_batches(compute.process_batches(trace, batches)?))
     }))
 }
@@ -225,7 +228,7 @@ impl Compute {
             self.over.window.first.map(|f| (self.over.window.functions[f.function].call.clone(), f.most));
         let mut ranked = [Ranked::default(), Ranked::default()];
         let mut entries = Vec::new();
-        seek.seek_value(&[]);
+        seek.rewind_values();
         while let Some(value) = seek.current_value() {
             let value = value.to_vec();
             let mut counts = [0i64; 2];
