@@ -18,7 +18,7 @@ pub mod chunk;
 mod erase;
 mod overlay;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -78,8 +78,6 @@ struct Decided {
     counts: OutcomeCounts,
     /// Deltas of the table.
     out: Vec<DeltaBatch>,
-    /// Keys whose held row changed.
-    changed: HashSet<Vec<u8>>,
 }
 
 /// The net change of each key of a chunk.
@@ -147,7 +145,7 @@ impl Table {
             self.filter_chunk(&mut chunk)?;
             self.decide_chunk(epoch, &chunk, overlay, &mut decided)?;
         }
-        let Decided { counts, out, changed } = decided;
+        let Decided { counts, out } = decided;
         let mut collector = self.collector.borrow_mut();
         let entry = collector.at(epoch);
         for outcome in Outcome::ALL {
@@ -157,21 +155,18 @@ impl Table {
         }
         // A key that changed several times in the epoch is written once, as it is now.
         let mut bytes = Vec::new();
-        for key in &changed {
-            match overlay.rows.get(key) {
-                Some((_, Some(held))) => {
-                    bytes.clear();
-                    held.write(&mut bytes);
-                    entry.write_total(self.table_id, &stored_key(key), Some(&bytes));
-                }
-                Some((_, None)) => entry.write_total(self.table_id, &stored_key(key), None),
-                None => {}
-            }
-        }
+        overlay.visit_changed(|key, held| {
+            let stored = held.map(|held| {
+                bytes.clear();
+                held.write(&mut bytes);
+                &bytes[..]
+            });
+            entry.write_total(self.table_id, &stored_key(key), stored);
+        });
         if self.retention_us.is_some() {
             self.sweep(entry, overlay, sweep)?;
         }
-        overlay.note_epoch(epoch, changed.into_iter().collect());
+        overlay.end_epoch(epoch);
         Ok(out)
     }
 
@@ -231,9 +226,7 @@ impl Table {
                 retracts.push(&row);
             }
             inserts.extend(after);
-            let key = chunk.keys.get(first[group] as usize).to_vec();
-            overlay.set_row(key.clone(), epoch, held[group].take());
-            decided.changed.insert(key);
+            overlay.set_row(chunk.keys.get(first[group] as usize), epoch, held[group].take());
         }
         // Groups come in the order of their first rows; a batch is taken in the order of its rows.
         inserts.sort_unstable();

@@ -89,11 +89,21 @@ impl Packer {
         };
         // Without INCLUDEd columns the whole packed row is declared, and its prefix need not be measured.
         let all_declared = self.declared == batch.num_columns();
+        // Each owner has about its share of the rows.
+        let share = |all: usize| all / ownership.workers().max(1) * 9 / 8 + 1;
         let mut chunks: BTreeMap<u64, Chunk> = BTreeMap::new();
         for row in 0..batch.num_rows() {
             let (key, bytes) = (keys.get(row), rows.get(row));
             let owner = ownership.owner_of(key) as u64;
-            let chunk = chunks.entry(owner).or_insert_with(|| Chunk::new(owner, records.partition));
+            let chunk = chunks.entry(owner).or_insert_with(|| {
+                let places = share(batch.num_rows());
+                Chunk {
+                    offsets: Vec::with_capacity(places),
+                    keys: Rows::with_capacity(places, share(keys.bytes_len())),
+                    rows: Rows::with_capacity(places, share(rows.bytes_len())),
+                    ..Chunk::new(owner, records.partition)
+                }
+            });
             chunk.offsets.push(records.offsets[candidates.records[row] as usize]);
             chunk.keys.push(key);
             chunk.events.push(candidates.events[row]);

@@ -42,7 +42,7 @@ impl Table {
         let mut rows = HeldRows::new();
         for (key, (_, held)) in &overlay.rows {
             if let Some(held) = held.as_ref().filter(|held| may_hold(key, &held.row)) {
-                rows.push((key.clone(), held.clone()));
+                rows.push((key.to_vec(), held.clone()));
             }
         }
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
@@ -84,7 +84,7 @@ impl Table {
         decided: &mut Decided,
     ) -> Result<(), RunError> {
         let Some((filter, _)) = &self.filter else { return Ok(()) };
-        self.erase_tombstones((epoch, erased), &mut rows, overlay, decided)?;
+        self.erase_tombstones((epoch, erased), &mut rows, overlay)?;
         let columns = self.shape.codec.decode(rows.iter().map(|(_, held)| held.row.as_slice()))?;
         let batch = self.shape.assemble(columns, rows.len())?;
         let Some(Filtered { batch, hits }) = filter.apply(&batch, erased)? else { return Ok(()) };
@@ -102,8 +102,7 @@ impl Table {
                     inserts.push(&after.row);
                 }
             }
-            overlay.set_row(key.clone(), epoch, after);
-            decided.changed.insert(key);
+            overlay.set_row(&key, epoch, after);
         }
         for (rows, diff) in [(retracts, -1), (inserts, 1)] {
             if !rows.is_empty() {
@@ -140,7 +139,6 @@ impl Table {
         (epoch, erased): (u64, &ErasedSet),
         rows: &mut HeldRows,
         overlay: &mut Overlay,
-        decided: &mut Decided,
     ) -> Result<(), RunError> {
         let (gone, left): (HeldRows, HeldRows) =
             std::mem::take(rows).into_iter().partition(|(_, held)| held.deleted);
@@ -154,8 +152,7 @@ impl Table {
         for (row, (key, _)) in gone.into_iter().enumerate() {
             let names = |column: &ArrayRef| is_erased(column, row, erased);
             if keys.iter().any(names) {
-                overlay.set_row(key.clone(), epoch, None);
-                decided.changed.insert(key);
+                overlay.set_row(&key, epoch, None);
             }
         }
         Ok(())
