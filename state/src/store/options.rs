@@ -128,13 +128,13 @@ fn is_plain() -> bool {
 fn common_options(cache: &Cache, memtable_bytes: usize) -> Options {
     let mut family = hinted_options();
     family.set_write_buffer_size(memtable_bytes);
-    let plain = is_plain();
-    family.set_compression_type(if plain { DBCompressionType::None } else { DBCompressionType::Lz4 });
-    family.set_bottommost_compression_type(if plain {
-        DBCompressionType::None
-    } else {
-        DBCompressionType::Zstd
-    });
+    let (none, fast, small) = match is_plain() {
+        true => [DBCompressionType::None; 3].into(),
+        false => (DBCompressionType::None, DBCompressionType::Lz4, DBCompressionType::Zstd),
+    };
+    // Flushed files are soon merged into the next level, and compressed there.
+    family.set_compression_per_level(&[none, fast]);
+    family.set_bottommost_compression_type(small);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(16 << 10);
