@@ -217,6 +217,10 @@ pub struct RunArgs {
     /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = parse_interval)]
     pub epoch_interval: Duration,
+    /// Goal for the time from a record's arrival to its output, in place of --epoch-interval: epochs collect for as long as
+    /// the last ones left of it, for longer ones cost less a record, and for a twentieth of it at least.
+    #[arg(long, value_name = "TIME", env = "HERALD_LATENCY_TARGET", value_parser = parse_interval, conflicts_with = "epoch_interval")]
+    pub latency_target: Option<Duration>,
     /// The servers.
     #[command(flatten)]
     pub serve: ServeArgs,

@@ -55,7 +55,7 @@ use crate::exit::Interrupted;
 use crate::metrics::Metrics;
 use crate::run::failpoints;
 use crate::topology::continued::Continued;
-use budget::Budget;
+use budget::{Budget, Pace, PaceKeeper};
 use commit::meter::StateMeter;
 use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start, show_progress};
 pub use failures::FailingRows;
@@ -88,7 +88,7 @@ pub struct DriverConfig {
     /// Number of workers, at least one.
     pub workers: usize,
     /// Time for which an epoch collects records.
-    pub epoch_interval: Duration,
+    pub pace: Pace,
     /// Stops when all present records are read. The watermarks of bounded sources then advance to the
     /// maximum.
     pub once: bool,
@@ -337,6 +337,7 @@ impl Driver {
         };
         let mut targets = self.opened.targets.take().context("the sinks are open twice")?;
         let (after, upto) = (self.opened.after.clone(), self.setup.start.epoch);
+        let pace = PaceKeeper::new(self.config.pace, targets.published.clone());
         let fate = self.fate.clone();
         let publisher = fate.spawn("publisher", move || {
             targets.catch_up(&after, upto)?;
@@ -350,7 +351,7 @@ impl Driver {
         let eraser = EraserThread::start(&fate, &self.setup.store, &self.metrics)?;
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut channels = Channels { workers: inboxes, committer: to_committer, permits, ready };
-        if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes)) {
+        if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes, pace)) {
             fate.fail(error);
         }
         let watchdog = fate.exit_if_stuck();
@@ -420,7 +421,7 @@ impl Driver {
     }
 
     /// Runs the main loop: reads records, sends them to the workers, and closes epochs.
-    fn feed_workers(&mut self, channels: &mut Channels, owes: bool) -> Result<()> {
+    fn feed_workers(&mut self, channels: &mut Channels, owes: bool, mut pace: PaceKeeper) -> Result<()> {
         let mut epoch = self.close_owed_epoch(channels, owes)?;
         let mut head = self.new_head(epoch);
         let budget = Budget::of(self.config.memory);
@@ -449,12 +450,8 @@ impl Driver {
                     rows += records.len();
                     bytes += records.bytes_len();
                     head.sources[source].read += records.len() as u64;
-                    head.samples.extend(
-                        [records.timestamps.first(), records.timestamps.last()]
-                            .into_iter()
-                            .flatten()
-                            .flatten(),
-                    );
+                    let ends = [records.timestamps.first(), records.timestamps.last()];
+                    head.samples.extend(ends.into_iter().flatten().flatten());
                     fail_point!("driver.poll.after");
                     let worker = channels.worker_of(records.partition);
                     let records = Box::new(Counted::new(MemoryPart::Epochs, records));
@@ -470,10 +467,11 @@ impl Driver {
             // too.
             let moved = rows == 0 && self.sources.positions_moved();
             if (rows > 0 || moved || fills)
-                && (done || full || fills || opened.elapsed() >= self.config.epoch_interval)
+                && (done || full || fills || opened.elapsed() >= pace.interval())
                 && self.take_permit(channels, done || full)
             {
                 self.close_epoch(channels, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
+                pace.note_closed(epoch);
                 epoch += 1;
                 (rows, bytes) = (0, 0);
             } else if done && rows == 0 && !moved {

@@ -24,6 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, EngineArgs, RunArgs, ServeArgs};
+use crate::driver::budget::Pace;
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::exit::{Interrupted, RefusedEdition};
 use crate::metrics::Metrics;
@@ -41,7 +42,7 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `herald run`.
 pub fn command(args: &RunArgs) -> Result<()> {
-    let (config, texts) = configure(&args.files, &args.engine, args.epoch_interval)?;
+    let (config, texts) = configure(&args.files, &args.engine, pace_of(args))?;
     let config = DriverConfig {
         once: args.once,
         close_windows: args.close_windows,
@@ -152,6 +153,11 @@ pub fn create_runtime() -> Result<Runtime> {
         .context("cannot start the threads that serve")
 }
 
+/// The time for which epochs collect records.
+fn pace_of(args: &RunArgs) -> Pace {
+    args.latency_target.map_or(Pace::Fixed(args.epoch_interval), Pace::Within)
+}
+
 /// The default number of workers: one per core of this machine or container.
 pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(cli::MAX_WORKERS)
@@ -161,11 +167,7 @@ pub fn default_workers() -> usize {
 ///
 /// # Errors
 /// When the files cannot be read, or the topology has mistakes.
-fn configure(
-    files: &[PathBuf],
-    engine: &EngineArgs,
-    epoch_interval: Duration,
-) -> Result<(DriverConfig, Texts)> {
+fn configure(files: &[PathBuf], engine: &EngineArgs, pace: Pace) -> Result<(DriverConfig, Texts)> {
     let texts = Texts {
         files: topology::read_files(files)?,
         variables: topology::Variables::read(engine.env_file.as_deref())?,
@@ -175,7 +177,7 @@ fn configure(
         plan: topology::plan_topology(&texts.files, &texts.variables, topology::Network::Allowed)?,
         state_dir: state_dir(engine.state.as_deref(), &name),
         workers: engine.workers.unwrap_or_else(default_workers),
-        epoch_interval,
+        pace,
         once: false,
         close_windows: false,
         fresh: false,

@@ -101,7 +101,7 @@ fn start_engine(
         name: "demo".to_owned(),
         state_dir: state.to_owned(),
         workers: run::default_workers().min(2),
-        epoch_interval: Duration::from_millis(100),
+        pace: crate::driver::budget::Pace::Fixed(Duration::from_millis(100)),
         once: false,
         close_windows: false,
         fresh: false,

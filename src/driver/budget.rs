@@ -1,5 +1,11 @@
-//! Shares of the memory that `--memory` grants to caches, epochs and queues. The topology's own arrangements
-//! come on top: `explain` lists them, and metrics count their rows and bytes.
+//! Budgets of a run: shares of the memory that `--memory` grants to caches, epochs and queues, and the time for which
+//! epochs collect records. The topology's own arrangements come on top of the memory: `explain` lists them, and
+//! metrics count their rows and bytes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use state::StoreOptions;
 
@@ -48,9 +54,90 @@ impl Budget {
     }
 }
 
+/// Time for which an epoch collects records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Always the same.
+    Fixed(Duration),
+    /// As long as a goal for the time from a record's arrival to its output leaves: longer epochs cost less a record.
+    Within(Duration),
+}
+
+/// Most epochs that are looked at until they are published; those in flight and those that wait are fewer.
+const MAX_WATCHED: usize = 256;
+
+/// Times of the last epochs, by which the next ones collect for longer or shorter.
+pub struct PaceKeeper {
+    pace: Pace,
+    /// The last epoch that is published to all sinks.
+    published: Arc<AtomicU64>,
+    /// Epochs that are closed and not known to be published, with the times of their close.
+    closed: VecDeque<(u64, Instant)>,
+    /// Time that an epoch takes from its close to its output: the longest of late, slowly forgotten.
+    took: Duration,
+}
+
+impl PaceKeeper {
+    /// Begins with epochs as short as the goal permits.
+    pub fn new(pace: Pace, published: Arc<AtomicU64>) -> PaceKeeper {
+        let took = if let Pace::Within(goal) = pace { goal } else { Duration::ZERO };
+        PaceKeeper { pace, published, closed: VecDeque::new(), took }
+    }
+
+    /// Returns the time for which the open epoch collects records: at least a twentieth of the goal.
+    pub fn interval(&mut self) -> Duration {
+        match self.pace {
+            Pace::Fixed(interval) => interval,
+            Pace::Within(goal) => {
+                self.note_published();
+                goal.saturating_sub(self.took).max(goal / 20)
+            }
+        }
+    }
+
+    /// Notes that an epoch is closed.
+    pub fn note_closed(&mut self, epoch: u64) {
+        if matches!(self.pace, Pace::Within(_)) && self.closed.len() < MAX_WATCHED {
+            self.closed.push_back((epoch, Instant::now()));
+        }
+    }
+
+    /// Takes the times of the epochs that have been published.
+    fn note_published(&mut self) {
+        let published = self.published.load(Ordering::Acquire);
+        while let Some((_, closed)) = self.closed.pop_front_if(|(epoch, _)| *epoch <= published) {
+            self.took = closed.elapsed().max(self.took - self.took / 8);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epochs_collect_for_as_long_as_the_goal_leaves_them() {
+        let (goal, published) = (Duration::from_secs(100), Arc::new(AtomicU64::new(0)));
+        let mut pace = PaceKeeper::new(Pace::Within(goal), published.clone());
+        assert_eq!(pace.interval(), goal / 20, "nothing is known");
+        // Epochs that are published at once leave more and more of the goal.
+        let mut last = Duration::ZERO;
+        for epoch in 1..60 {
+            pace.note_closed(epoch);
+            published.store(epoch, Ordering::Release);
+            let interval = pace.interval();
+            assert!(interval >= last && interval <= goal, "{interval:?} after {last:?}");
+            last = interval;
+        }
+        assert!(last > goal * 99 / 100, "{last:?}");
+        // One that takes longer than the goal leaves the least.
+        pace.closed.push_back((60, Instant::now() - goal * 2));
+        published.store(60, Ordering::Release);
+        assert_eq!(pace.interval(), goal / 20);
+        let mut fixed = PaceKeeper::new(Pace::Fixed(goal), published);
+        fixed.note_closed(1);
+        assert_eq!((fixed.interval(), fixed.closed.len()), (goal, 0));
+    }
 
     #[test]
     fn the_default_is_what_a_state_takes_by_itself() {

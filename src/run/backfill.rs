@@ -16,6 +16,7 @@ use state::StateError;
 
 use super::{TASKS_TIMEOUT, configure, create_runtime, stop_on_signals};
 use crate::cli::BackfillArgs;
+use crate::driver::budget::Pace;
 use crate::driver::{self, BackfillInput, BackfillOrder, DriverConfig, DriverHandle, SourceStatus, Summary};
 use crate::exit::{Interrupted, mistake};
 use crate::metrics::Metrics;
@@ -36,7 +37,7 @@ const BAR_WIDTH: i64 = 30;
 /// When the topology is running, when the input is refused or fails, or when a signal ended it before the end.
 pub fn command(args: &BackfillArgs) -> Result<()> {
     let order = BackfillOrder { source: args.source.clone(), input: parse_input(args)? };
-    let (config, texts) = configure(&args.files, &args.engine, EPOCH_INTERVAL)?;
+    let (config, texts) = configure(&args.files, &args.engine, Pace::Fixed(EPOCH_INTERVAL))?;
     let config = DriverConfig { once: true, backfill: Some(order), ..config };
     descriptors::raise_limit();
     let runtime = create_runtime()?;

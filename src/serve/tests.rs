@@ -70,7 +70,7 @@ fn asked(requests: &[&str]) -> Result<Vec<String>> {
         name: "t".to_owned(),
         state_dir: PathBuf::from("no/such/state"),
         workers: 1,
-        epoch_interval: std::time::Duration::from_millis(100),
+        pace: crate::driver::budget::Pace::Fixed(std::time::Duration::from_millis(100)),
         once: false,
         close_windows: false,
         fresh: false,
