@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-view dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-kernels bench-view dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -61,6 +61,9 @@ season: setup ## a season of 2,000 matches over Kafka, through kills, before its
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/herald-benches
+
+bench-kernels: setup ## instructions of the engine's kernels beside their baseline; HERALD_UPDATE=1 writes it
+	$(CARGO) test $(TESTED) --test kernels -- --nocapture
 
 bench-view: ## queries of a view of 5,000,000 rows, or HERALD_BENCH_ROWS; HERALD_UPDATE=1 writes them to docs/queries.md
 	@scripts/setup.sh --build

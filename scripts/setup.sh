@@ -62,6 +62,8 @@ packages() {
     # Tests make a certificate and ask over TLS.
     need openssl command -v openssl
     need curl command -v curl
+    # Counts the instructions of kernels.
+    need valgrind command -v valgrind
   fi
   if [ "$1" != build ]; then
     need umoci command -v umoci

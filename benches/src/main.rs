@@ -6,9 +6,10 @@
 //! else; everything is a ratio to it, since ratios travel between machines and seconds do not.
 //!
 //! ```text
-//! herald-benches [view] [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
+//! herald-benches [view | kernels] [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
 //! ```
 //!
+//! With `kernels` only the instructions of kernels are counted ([`kernels`]), without Kafka.
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
 //! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`.
 //!
@@ -20,6 +21,7 @@
 mod child;
 mod input;
 mod kafka;
+mod kernels;
 mod keys;
 mod limit;
 mod options;
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("limit") => limit::run_child(&arguments[1..]).map(|()| true),
+        Some("kernel") => kernels::run_child(&arguments[1..]).map(|()| true),
+        Some("kernels") => kernels::compare(),
         Some("view") => Options::parse(&arguments[1..])
             .and_then(|options| Paths::find().and_then(|paths| measure_view(&paths, &options))),
         _ => Options::parse(&arguments).and_then(|options| run_bench(&options)),

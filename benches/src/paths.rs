@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+/// The shipped topology of matches.
+pub const SHIPPED_TOPOLOGY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../dataflows/topologies/match_analytics.sql");
+
 /// Paths of a run.
 pub struct Paths {
     /// The binary under test, beside this one.
@@ -36,7 +40,7 @@ impl Paths {
         Ok(Paths {
             kafka_script: project.join("scripts/kafka.sh"),
             queries_page: project.join("docs/queries.md"),
-            topology: project.join("dataflows/topologies/match_analytics.sql"),
+            topology: PathBuf::from(SHIPPED_TOPOLOGY),
             herald,
             bench,
             work_dir,
