@@ -1,9 +1,10 @@
 //! Kernels over bytes: decoding, packing, encoding, sorting, and the write of an epoch.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use connectors::{MatchOptions, Matches};
 use dataflows::arrange::updates::{ExchangeBuffer, by_key};
 use dataflows::plan::Source;
+use dataflows::runtime::state_tables::StateTables;
 use dataflows::source::decoder;
 use schemas::{Blobs, Decoder, Encoder, Ownership, Records, RowCodec, Rows};
 use state::{Commit, Store, StoreOptions, Writes};
@@ -18,6 +19,11 @@ const MATCHES: u64 = 500;
 const TABLE: &str = "CREATE SOURCE a (k INT, n BIGINT, name VARCHAR, share DOUBLE, won BOOLEAN)
 WITH (connector = 'file', path = 'a') FORMAT PLAIN ENCODE JSON;
 CREATE MATERIALIZED VIEW v AS SELECT k FROM a;";
+
+/// A table whose totals are written.
+const KEYED: &str = "CREATE TABLE a (k BIGINT, n BIGINT, PRIMARY KEY (k))
+WITH (connector = 'file', path = 'a') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW v AS SELECT k, n FROM a;";
 
 /// The decoder of a topology's source.
 fn decoder_of(text: &str, name: &str) -> Result<(Source, Decoder)> {
@@ -89,12 +95,15 @@ pub fn commit() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let options = StoreOptions { create: true, ..StoreOptions::default() };
     let store = Store::open(&dir.path().join("state"), &options)?;
+    let tables = StateTables::of(&plan_of(KEYED)?, None).map_err(|changed| anyhow!(changed.join(", ")))?;
+    store.put_catalogue(&tables.catalogue("kernel"))?;
+    let table_id = *tables.tables.get(&0).context("the table has no state")?;
     let (mut keys, mut values) = (Rows::new(), Blobs::new());
     for row in 0..ROWS as u64 {
         keys.push(&schemas::stored_key(&(row * 7919 % ROWS as u64).to_be_bytes()));
         values.push(Some(&[7; 60]));
     }
-    let writes = vec![Writes { table_id: 1, keys, values }];
+    let writes = vec![Writes { table_id, keys, values }];
     let mut commit = Some(Commit { epoch: 1, commit_ms: 1, writes, ..Commit::default() });
     measured_region(&mut || {
         let Some(commit) = commit.take() else { return Ok(()) };
