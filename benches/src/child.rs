@@ -67,6 +67,15 @@ pub struct Samples {
     pub metrics: String,
 }
 
+/// Resources a running process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// User and system time, seconds.
+    pub cpu_s: f64,
+    /// Most memory it held at a time, KiB.
+    pub peak_kib: u64,
+}
+
 /// A process that runs until it is dropped.
 pub struct Running {
     child: std::process::Child,
@@ -90,6 +99,30 @@ impl Running {
         self.child.id()
     }
 
+    /// Resources it has used so far.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn used(&mut self) -> Result<Used> {
+        self.verify_alive()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
+        let peak_kib =
+            peak.and_then(|kib| kib.parse().ok()).context("a process' status is not as expected")?;
+        Ok(Used { cpu_s: process_s(self.child.id())?, peak_kib })
+    }
+
+    /// Verifies that it has not ended.
+    ///
+    /// # Errors
+    /// When it has; with the end of its log.
+    pub fn verify_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("a run ended ({status}): {}", log_tail(&self.log)),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until `/metrics` satisfies `done`, then until the process is idle: no thread works on
     /// a merge or a compaction. Returns CPU seconds so far, and the time at which `done` was first seen.
     ///
@@ -99,9 +132,7 @@ impl Running {
         let begun = Instant::now();
         let (mut seen, mut spent) = (None, f64::MAX);
         loop {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("a run ended ({status}): {}", log_tail(&self.log));
-            }
+            self.verify_alive()?;
             if begun.elapsed() > TIMEOUT {
                 bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(&self.log));
             }
@@ -188,7 +219,7 @@ fn run_watched(command: &mut Command, log: &Path, mut look: impl FnMut(u32)) -> 
 }
 
 /// The last twelve lines of a log.
-fn log_tail(log: &Path) -> String {
+pub fn log_tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")

@@ -11,7 +11,8 @@
 //!
 //! With `kernels` only the instructions of kernels are counted ([`kernels`]), without Kafka.
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
-//! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`.
+//! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`. With `peers` one job
+//! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own.
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
 //! FAIL and the process exits 1 when one failed; the table is printed either way. Bars are for events of
@@ -26,7 +27,7 @@ mod keys;
 mod limit;
 mod options;
 mod paths;
-mod profile;
+mod peers;
 mod spine;
 mod table;
 mod view;
@@ -42,7 +43,7 @@ use kafka::Kafka;
 use keys::OverKeys;
 use options::Options;
 use paths::Paths;
-use profile::Profile;
+use table::profile::Profile;
 use table::{Line, Table};
 
 /// The least share of the limit that the topology must reach through Kafka.
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         Some("limit") => limit::run_child(&arguments[1..]).map(|()| true),
         Some("kernel") => kernels::run_child(&arguments[1..]).map(|()| true),
         Some("kernels") => kernels::compare(),
+        Some("receive") => peers::receive::run_child(&arguments[1..]).map(|()| true),
+        Some("peers") => peers::run(&arguments[1..]).map(|()| true),
         Some("view") => Options::parse(&arguments[1..])
             .and_then(|options| Paths::find().and_then(|paths| measure_view(&paths, &options))),
         _ => Options::parse(&arguments).and_then(|options| run_bench(&options)),

@@ -58,7 +58,10 @@ impl Options {
 }
 
 /// A whole number above 0; `k` and `m` may stand behind it.
-fn parse_number(text: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is something else.
+pub fn parse_number(text: &str) -> Result<u64> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),

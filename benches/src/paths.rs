@@ -19,6 +19,8 @@ pub struct Paths {
     pub bench: PathBuf,
     /// `scripts/kafka.sh`.
     pub kafka_script: PathBuf,
+    /// `benches/peers`: the jobs of the peers, and the script that gets them.
+    pub peers: PathBuf,
     /// The page that holds the table of queries.
     pub queries_page: PathBuf,
     topology: PathBuf,
@@ -39,6 +41,7 @@ impl Paths {
         let work_dir = tempfile::Builder::new().prefix("herald-bench-").tempdir_in(beside)?;
         Ok(Paths {
             kafka_script: project.join("scripts/kafka.sh"),
+            peers: project.join("benches/peers"),
             queries_page: project.join("docs/queries.md"),
             topology: PathBuf::from(SHIPPED_TOPOLOGY),
             herald,

@@ -1,5 +1,7 @@
 //! The table: one line per measurement, with its ratio, its bar and the verdict.
 
+pub mod profile;
+
 use std::fmt;
 
 use crate::child::Measured;

@@ -5,7 +5,8 @@
 //! published by a [`kafka::Publisher`], a [`file::FileWriter`], an [`export::ExportWriter`] or a [`Blackhole`]: each
 //! makes an epoch land once, and each tells at start its last published epoch ([`kafka::settle()`]).
 //!
-//! This is the only crate that uses rdkafka, parquet and object_store. Nothing in it decodes a record's bytes.
+//! This is the only crate of the engine that uses rdkafka, parquet and object_store. Nothing in it decodes a record's
+//! bytes.
 #![deny(missing_docs)]
 
 pub mod blackhole;

@@ -1,0 +1,99 @@
+-- The match job over nested records: a game with its ten players each. The first record of a match id wins, games
+-- that cannot be are left out, and the answers are champions by the hour, with their names, and players of all time.
+
+CREATE TABLE matches (
+  match_id VARCHAR NOT NULL,
+  info STRUCT<
+    ended_at BIGINT,
+    duration_s INT,
+    participants STRUCT<
+      player VARCHAR,
+      champion_id INT,
+      kills INT,
+      deaths INT,
+      assists INT,
+      win BOOLEAN
+    >[]
+  >,
+  PRIMARY KEY (match_id),
+  CONSTRAINT sane_duration CHECK (info['duration_s'] BETWEEN 0 AND 14400)
+) ON CONFLICT DO NOTHING
+WITH (connector = 'kafka', topic = '${INPUT}', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
+FORMAT PLAIN ENCODE JSON;
+
+CREATE TABLE champions (
+  champion_id INT NOT NULL,
+  name VARCHAR NOT NULL,
+  PRIMARY KEY (champion_id)
+) ON CONFLICT OVERWRITE
+WITH (
+  connector = 'kafka',
+  topic = '${CHAMPIONS}',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP}'
+)
+FORMAT PLAIN ENCODE JSON;
+
+CREATE VIEW match_players AS
+  SELECT match_id, info['ended_at'] AS ended_at, info['participants'] AS players
+  FROM matches;
+
+CREATE VIEW games AS
+  SELECT m.ended_at, p.player, p.champion_id, p.kills, p.deaths, p.assists, p.win
+  FROM match_players AS m, UNNEST(m.players) AS p;
+
+CREATE VIEW champion_hours AS
+  SELECT
+    ended_at / 3600000 AS hour,
+    champion_id,
+    count(*) AS games,
+    sum(CASE WHEN win THEN 1 ELSE 0 END) AS wins,
+    sum(kills) AS kills,
+    sum(deaths) AS deaths,
+    sum(assists) AS assists
+  FROM games
+  GROUP BY ended_at / 3600000, champion_id;
+
+CREATE MATERIALIZED VIEW hours AS
+  SELECT
+    h.hour,
+    h.champion_id,
+    c.name AS champion_name,
+    h.games,
+    h.wins,
+    h.kills,
+    h.deaths,
+    h.assists
+  FROM champion_hours AS h JOIN champions AS c ON h.champion_id = c.champion_id;
+
+CREATE MATERIALIZED VIEW players AS
+  SELECT
+    player,
+    count(*) AS games,
+    sum(CASE WHEN win THEN 1 ELSE 0 END) AS wins,
+    sum(kills) AS kills,
+    sum(deaths) AS deaths,
+    sum(assists) AS assists,
+    max(kills) AS max_kills,
+    max(ended_at) AS last_seen
+  FROM games
+  GROUP BY player;
+
+CREATE SINK hours_out FROM hours
+WITH (
+  connector = 'kafka',
+  topic = '${HOURS}',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP}',
+  topic.partitions = '4',
+  primary_key = 'hour,champion_id'
+)
+FORMAT UPSERT ENCODE JSON;
+
+CREATE SINK players_out FROM players
+WITH (
+  connector = 'kafka',
+  topic = '${PLAYERS}',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP}',
+  topic.partitions = '4',
+  primary_key = 'player'
+)
+FORMAT UPSERT ENCODE JSON;
