@@ -320,16 +320,39 @@ def people(ingest):
     return rows
 
 
+def fill(db, name, spec, rows):
+    """Makes a table of rows, by way of a file: binding parameters is slow."""
+    columns = split(spec)
+    names = [f'"{c}"' for c, _ in columns]
+    db.execute(f"CREATE TABLE {name} ({', '.join(n + ' ' + ('TIMESTAMP' if k == 't' else TYPES[k]) for n, (_, k) in zip(names, columns))})")
+    if not rows:
+        return
+    parts = []
+    for n, (_, kind) in enumerate(columns):
+        value = f"j->>'$[{n}]'"
+        parts.append(f"make_timestamp(CAST({value} AS BIGINT))" if kind == "t" else f"CAST({value} AS {TYPES[kind]})")
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+        file.flush()
+        db.execute(f"INSERT INTO {name} SELECT {', '.join(parts)} FROM (SELECT json AS j FROM read_ndjson_objects('{file.name}'))")
+
+
+def rows_of(db, name):
+    """Rows of a table as dictionaries of plain JSON values."""
+    found = db.execute(f"SELECT * FROM {name}")
+    names = [d[0] for d in found.description]
+    return [dict(zip(names, (plain(v) for v in row))) for row in found.fetchall()]
+
+
 class Answers:
     def __init__(self, ingest):
         self.db = duckdb.connect()
         self.db.execute("SET TimeZone = 'UTC'")
         rows = ingest.rows()
-        with tempfile.TemporaryDirectory() as folder:
-            for name, spec in model.COLUMNS.items():
-                self.load(folder, name, split(spec), rows.pop(name))
-            for name, held in people(ingest).items():
-                self.load(folder, name, split(PEOPLE[name]), held)
+        for name, spec in model.COLUMNS.items():
+            fill(self.db, name, spec, rows.pop(name))
+        for name, held in people(ingest).items():
+            fill(self.db, name, PEOPLE[name], held)
         for name, sql in HELPERS.items():
             self.db.execute(f"CREATE TABLE {name} AS {sql}")
         for name, sql in VIEWS.items():
@@ -337,22 +360,6 @@ class Answers:
             for after, helper, query in BETWEEN:
                 if after == name:
                     self.db.execute(f"CREATE TABLE {helper} AS {query}")
-
-    def load(self, folder, name, columns, rows):
-        """Rows by way of a file: binding parameters is slow."""
-        path = pathlib.Path(folder) / f"{name}.json"
-        with open(path, "w", encoding="utf-8") as f:
-            for row in rows:
-                f.write(json.dumps(row) + "\n")
-        names = [f'"{c}"' for c, _ in columns]
-        self.db.execute(f"CREATE TABLE {name} ({', '.join(n + ' ' + ('TIMESTAMP' if k == 't' else TYPES[k]) for n, (_, k) in zip(names, columns))})")
-        if not rows:
-            return
-        parts = []
-        for n, (_, kind) in enumerate(columns):
-            value = f"j->>'$[{n}]'"
-            parts.append(f"make_timestamp(CAST({value} AS BIGINT))" if kind == "t" else f"CAST({value} AS {TYPES[kind]})")
-        self.db.execute(f"INSERT INTO {name} SELECT {', '.join(parts)} FROM (SELECT json AS j FROM read_ndjson_objects('{path}'))")
 
     def view(self, name):
         """Columns with whether each is a float, and rows of plain JSON values."""

@@ -381,8 +381,8 @@ class Table:
         if why:
             return "constraint", why
         partition = record["partition"]
-        if self.time:
-            at = self.time(row)
+        at = self.time(row) if self.time else None
+        if at is not None:
             if stamp is not None and at > stamp + self.ahead:
                 return "constraint", "watermark.max_ahead"
             newest = self.newest.get(partition)
@@ -432,6 +432,20 @@ class Table:
 
 def fetched(_, stamp):
     return stamp
+
+
+def by_name(name):
+    return lambda row, _: row[name]
+
+
+def parsed(form, record):
+    """A record's value as its columns, or why it has none."""
+    try:
+        if record["value"] is None:
+            raise Bad("no value")
+        return form(json.loads(record["value"], parse_constant=refuse))
+    except (Bad, ValueError, OverflowError) as e:
+        return e if isinstance(e, Bad) else Bad(str(e))
 
 
 def tables():
@@ -493,12 +507,7 @@ class Ingest:
             record = {**record, "partition": 0}
         number = self.read[topic]
         self.read[topic] += 1
-        try:
-            if record["value"] is None:
-                raise Bad("no value")
-            row = FORMS[topic](json.loads(record["value"], parse_constant=refuse))
-        except (Bad, ValueError, OverflowError) as e:
-            row = e if isinstance(e, Bad) else Bad(str(e))
+        row = parsed(FORMS[topic], record)
         return [table.take(record, number, row) for table in self.topics[topic]]
 
     def watermark(self, name):

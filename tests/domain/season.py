@@ -10,7 +10,8 @@ The season holds: players and champions of Zipf's activity, parties that play se
 patch every two weeks, a hidden skill of each player and game that drifts, ranks that follow it. It also
 holds corrections, older captures that come late, duplicates, disorder, records that are broken in each
 way that the tables know, consent that is withdrawn and given again, and orders to erase E persons, half of
-them among those who play most; all of them go on playing. `--flips` adds matches that are fetched A, B, A with
+them among those who play most; all of them go on playing. Users have preferences of notifications, with quiet
+hours; senders report of notifications that may follow from a match or a rank, and of some that nobody sent. `--flips` adds matches that are fetched A, B, A with
 the last A arriving before B.
 
 Ids of persons are digests, and no other id contains one, so that a search for their bytes finds them alone.
@@ -36,7 +37,12 @@ TOPICS = [
     "user.profile.updated", "user.profile.resolved", "user.preferences.changed", "user.authenticated",
     "user.session.created", "user.logout.initiated", "rank.changed", "match.live.started", "match.live.updated",
     "user.erased",
+    # Of notifications.sql and quality.sql.
+    "notification.preference.updated", "notification.delivered", "notification.failed", "notification.clicked",
+    "quality.threshold",
 ]
+# Topics of one partition.
+SINGLE = {"notification.delivered", "notification.failed", "notification.clicked", "quality.threshold"}
 CHAMPIONS = [
     (1, "Annie"), (2, "Olaf"), (3, "Galio"), (9, "FiddleSticks"), (11, "MasterYi"), (12, "Alistar"), (17, "Teemo"),
     (21, "MissFortune"), (22, "Ashe"), (25, "Morgana"), (28, "Evelynn"), (35, "Shaco"), (39, "Irelia"), (40, "Janna"),
@@ -69,6 +75,11 @@ def iso(seconds, digits=3):
     return text + "Z"
 
 
+def sql_time(seconds):
+    """A time as SQL casts it to text."""
+    return iso(seconds).replace("T", " ").removesuffix("Z") + "+00"
+
+
 def duration(seconds):
     """ISO-8601 with seven decimals, as Halo writes it."""
     hours, rest = divmod(seconds, 3600)
@@ -86,6 +97,8 @@ class Season:
         self.args, self.rng = args, random.Random(args.seed)
         # Orders to erase draw by themselves: without them the season is the same but for the persons.
         self.erasing = random.Random(f"erasures of {args.seed}")
+        self.telling = random.Random(f"notifications of {args.seed}")
+        self.accounts = {}
         self.days = args.days
         self.now, self.seq = START, 0
         self.events, self.out = [], []
@@ -125,7 +138,7 @@ class Season:
     def emit(self, topic, at, value, key=None, by=None, stamp=None):
         """Sends a record at `at`; `value` is a JSON value, text as it is, or None."""
         text = value if value is None or isinstance(value, str) else text_of(value)
-        partition = zlib.crc32(str(by or key or text).encode()) % PARTITIONS
+        partition = 0 if topic in SINGLE else zlib.crc32(str(by or key or text).encode()) % PARTITIONS
         line = {"timestamp": iso(at if stamp is None else stamp), "key": key, "partition": partition, "value": text}
         self.seq += 1
         heapq.heappush(self.out, (at, self.seq, topic, text_of(line)))
@@ -149,6 +162,8 @@ class Season:
     def run(self):
         self.people()
         self.broken_records()
+        self.broken_reports()
+        self.thresholds()
         self.at(START, self.next_party, self.args.matches / 1.9 / (self.days * DAY))
         while self.events:
             when, _, what, args = heapq.heappop(self.events)
@@ -293,6 +308,7 @@ class Season:
             self.timeline(match_id, rows, took, ended, info)
         if queue in (420, 440) and kind == "completed":
             self.lol_ranks(players, rows, queue, ended)
+        self.reported("trend", "lol", [p["puuid"] for p in players], match_id, ended)
         if r.random() < 0.25 and not old:
             self.live("lol", match_id, info["platformId"], str(queue), mode, str(map_id),
                       [(row.get("puuid"), p["name"], row["teamId"], row["championId"]) for p, row in zip(players, rows)],
@@ -472,6 +488,7 @@ class Season:
                      "leaguePoints": int(points) % 100, "wins": r.randrange(300), "losses": r.randrange(300), "veteran": False}
             at = ended + r.uniform(60, 5000)
             self.emit("riot.league", at + r.choice([1, 30, 4000]), entry, None, p["puuid"], at)
+            self.reported("rank", "lol", [p["puuid"]], f"{queue}@{sql_time(at)}", at)
             if r.random() < 0.03:
                 self.emit("riot.league", at + 5000, {**entry, "wins": 1}, None, p["puuid"], at)
                 # Another system tells another rank for the same moment.
@@ -560,6 +577,8 @@ class Season:
         if not custom and in_teams and r.random() < 0.5:
             self.halo_skill(match_id, players, rows, ended)
         self.halo_sides(match_id, party, rows, body, ended)
+        self.reported("trend", "halo", [p["xuid"] for p in players], match_id, ended)
+        self.reported("rank", "halo", [p["xuid"] for p in players], f"all@{sql_time(ended)}", ended)
         if r.random() < 0.15:
             self.live("halo", match_id, None, "playlist", "slayer", "map", [(p["xuid"], None, 0, None) for p in players], start, took)
         return took + 25
@@ -659,6 +678,8 @@ class Season:
             began = START + r.uniform(0, 0.2 * self.days) * DAY
             self.at(began, self.life, user, accounts, 0)
             users[p["n"]] = user, began
+            self.accounts |= {p["puuid"]: user, p["xuid"]: user}
+            self.wishes(user, began)
             if r.random() < 0.25:
                 self.at(START + r.uniform(0.1, 0.7) * self.days * DAY, self.consent, user, False)
             for game, own in (("lol", p["puuid"]), ("halo", p["xuid"])):
@@ -750,6 +771,10 @@ class Season:
             self.emit("user.profile.updated", back + 1, profile, user, user)
         rank = {"game": "lol", "player_id": subject, "queue": "420", "tier": "GOLD", "as_of": iso(back)}
         self.emit("rank.changed", back + 2, rank, None, subject)
+        self.wish(subject, "trend", back)
+        # Two users have told of one event: the first one counts.
+        for n, user in enumerate(self.telling.sample([subject, other], 2)):
+            self.report("delivered", self.opaque("back report", subject), "of-" + other, user, back + n)
 
     def named(self, subject):
         """Records that are refused and name the person, and ids of events that two users have: the first one counts."""
@@ -773,6 +798,91 @@ class Season:
             body = {"game": game, "player_id": player_id, "queue": queue, "tier": tier, "division": "2", "points": r.randrange(100),
                     "wins": 3, "losses": 4, "as_of": iso(at)}
             self.emit("rank.changed", at + r.choice([1, 1, 5000]), body, player_id, player_id)
+        self.reported("rank", game, [player_id], f"{queue}@{sql_time(at)}", at)
+
+    # --- notifications and quality ---------------------------------------------------------------
+
+    def wishes(self, user, began):
+        """Preferences of a user, changed now and then."""
+        r, end = self.telling, START + self.days * DAY
+        for kind in ("trend", "rank"):
+            at = began + r.uniform(0, 0.1 * self.days) * DAY
+            while at < end and r.random() < 0.8:
+                self.wish(user, kind, at)
+                at += r.uniform(2, 25) * DAY
+
+    def wish(self, user, kind, at):
+        """A preference as of `at`; it may come late, twice, and after one that is older."""
+        r = self.telling
+        hours = r.choice([(None, None), (1320, 420), (1320, 420), (60, 540), (720, 780), (600, 600), (None, 420), (0, 1439), (1439, 0)])
+        body = {"user_id": user, "kind": kind, "enabled": r.choice([True, True, True, False, None]), "channel": r.choice(["push", "mail", None]),
+                "quiet_from": hours[0], "quiet_until": hours[1], "utc_offset_min": r.choice([None, 0, 60, 120, 345, 840, -480, -720]), "updated_at": iso(at)}
+        late = r.choice([1, 1, 1, 5000, 2 * DAY])
+        self.emit("notification.preference.updated", at + late, body, text_of([user, kind]), user)
+        if r.random() < 0.1:
+            self.emit("notification.preference.updated", at + late + 60, body, text_of([user, kind]), user)
+        if r.random() < 0.1:
+            before = {**body, "enabled": not body["enabled"], "updated_at": iso(at - 5)}
+            self.emit("notification.preference.updated", at + late + 90, before, text_of([user, kind]), user)
+
+    def reported(self, kind, game, players, about, at):
+        """Reports of the triggers that may follow from a match or a rank, by their ids; most triggers there never are."""
+        r = self.telling
+        for player in players:
+            user = self.accounts.get(player)
+            if user is None or r.random() > (0.3 if kind == "trend" else 0.6):
+                continue
+            trigger = hashlib.md5(f"{kind}|{game}|{player}|{about}".encode()).hexdigest()
+            name, when = self.opaque("report", f"{trigger} {at}", 16), at + r.uniform(5, 3000)
+            for n in range(r.choice([0, 0, 1, 3])):
+                self.report("failed", f"f{n}-{name}", trigger, user, when - 4 + n, r.choice(["timeout", "refused", None]))
+            if r.random() < 0.7:
+                self.report("delivered", "d-" + name, trigger, user, when)
+                if r.random() < 0.4:
+                    self.report("clicked", "c-" + name, trigger, user, when + r.uniform(1, 3 * DAY))
+            if r.random() < 0.1:
+                # Within the day before the trigger and the 30 days after it, or not.
+                days = r.choice([-2, -0.5, 29, 31])
+                self.report(r.choice(["delivered", "clicked"]), "o-" + name, trigger, user, at + days * DAY)
+
+    def report(self, what, name, trigger, user, at, reason=None):
+        """A sender's report, which may come late and twice."""
+        r = self.telling
+        body = {"event_id": name, "trigger_id": trigger, "user_id": user, "occurred_at": iso(at)}
+        if what == "failed":
+            body["reason"] = reason
+        late = r.choice([1, 1, 1, 30, 5000])
+        self.emit(f"notification.{what}", at + late, body, user)
+        if r.random() < 0.05:
+            self.emit(f"notification.{what}", at + late + r.uniform(1, 90000), body, user)
+
+    def broken_reports(self):
+        """Preferences and reports that no table may take."""
+        r, end = self.telling, START + self.days * DAY
+        for n in range(max(1, self.args.matches // 1500)):
+            at = START + r.uniform(0.1, 0.9) * self.days * DAY
+            user = self.opaque("user", n)
+            wish = {"user_id": user, "kind": "trend", "enabled": False, "channel": "ahead", "updated_at": iso(at)}
+            for body in ['{"user_id":', None, {**wish, "kind": None}, {**wish, "updated_at": None}, {**wish, "quiet_from": "22:00"},
+                         {**wish, "updated_at": iso(at + 301)}, {**wish, "updated_at": iso(START + 27000 * DAY)}]:
+                self.emit("notification.preference.updated", at, body, None, user)
+            for topic in ("notification.delivered", "notification.failed", "notification.clicked"):
+                told = {"event_id": f"bad-{n}", "trigger_id": "x", "user_id": user, "occurred_at": iso(at)}
+                for body in ["[", None, {**told, "event_id": None}, {**told, "trigger_id": None}, {**told, "occurred_at": iso(at + 2 * DAY)}]:
+                    self.emit(topic, at, body, user)
+                self.emit(topic, end, {**told, "event_id": f"old-{n}", "occurred_at": iso(START - 40 * DAY)}, user)
+
+    def thresholds(self):
+        """Changed thresholds of quality, also of metrics that have none, and some that are taken back or refused."""
+        r = self.telling
+        bounds = {"success_rate": (0.5, 0.8, 1.0), "completeness": (0.97, 0.99, 1.0), "duplicate_share": (0.05, 0.2), "late_share": (0.0, 0.2),
+                  "freshness_p90_s": (900.0, 5000.0), "freshness_median_s": (600.0, 900.0), "received": (1.0, 3.0), "newest_s": (START + 30 * DAY,)}
+        for _ in range(40):
+            at, metric = START + r.uniform(0, self.days) * DAY, r.choice(list(bounds))
+            key = text_of({"metric": metric, "source": r.choice(["riot.match", "riot.timeline", "halo.match", "halo.skill", "none"])})
+            body = {"bound": r.choice(bounds[metric]), "direction": r.choice(["above", "below"])}
+            value = r.choice([body] * 5 + [None, {**body, "direction": "sideways"}, {**body, "bound": None}, "{"])
+            self.emit("quality.threshold", at, value, key)
 
     # --- records that no table may take ----------------------------------------------------------
 
