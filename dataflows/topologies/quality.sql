@@ -7,13 +7,15 @@
 --
 -- Kept: a row a source and hour for 90 days behind the watermark of the source, which is a day behind its newest
 -- record; of these the newest 720 hours are shown, 30 days, with their alerts; digests of ids for 30 days and times
--- since the end of matches for a day, behind the same watermark; fields and rules for 30 days behind all watermarks.
--- For ever: of an hour with rejected records their number, for dead letters may be too few to tell the time. A record
--- more than a day older than the newest of its partition is `late` here, and not counted. A source is shown once each
--- of its partitions has had a record; one in which nothing comes any more holds back the ends, and hides nothing.
+-- since the end of matches for a day, behind the same watermark; fields for 30 days behind all watermarks, rules for
+-- 31 days behind the newest dead letter. For ever: of an hour with rejected records their number, for dead letters may
+-- be too few to tell the time. A record more than a day older than the newest of its partition is `late` here, and not
+-- counted; of dead letters, one that is more than 30 days older. A source is shown once each of its partitions has had
+-- a record; one in which nothing comes any more holds back the ends, and hides nothing.
 --
--- Persons: bodies are looked at and not kept, in no view and no state. Kept are counts, times and digests of
--- ids of matches, or of bodies where there is no id, so an order to erase has nothing to take out of here.
+-- Persons: bodies are looked at and not kept, in no view. Kept are counts, times and digests of ids of matches, or of
+-- bodies where there is no id, so an order to erase has nothing to take out of here. But what is `late` here is a
+-- rejected record as any other: `herald.dead_letter` of this state has it, up to 1 GiB of them.
 
 CREATE SOURCE riot_match_raw (
   body BYTEA,
@@ -76,7 +78,9 @@ CREATE SOURCE dead_letters (
         THEN to_timestamp_millis(CAST(encode(stamp, 'escape') AS BIGINT))
     END
   ),
-  WATERMARK FOR at AS at - INTERVAL '1 day'
+  -- Their order is that in which a topology reads several topics: in a backlog an old one of one topic comes behind a
+  -- new one of another.
+  WATERMARK FOR at AS at - INTERVAL '30 days'
 )
 INCLUDE header 'herald.topic' AS topic
 INCLUDE header 'herald.timestamp' AS stamp
@@ -457,7 +461,7 @@ CREATE MATERIALIZED VIEW quality_fields WITH (retention = '30 days') AS
   GROUP BY source, hour, field;
 
 -- Rejected records by the rule that refused them: the name of a constraint, or the outcome where none did.
-CREATE MATERIALIZED VIEW quality_rules WITH (retention = '30 days') AS
+CREATE MATERIALIZED VIEW quality_rules WITH (retention = '1 day') AS
   SELECT
     encode(topic, 'escape') AS source,
     window_start AS hour,

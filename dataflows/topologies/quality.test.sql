@@ -28,16 +28,18 @@ timestamp=2026-01-31T12:33:00Z half of nothing
 {"source":"riot.match","hour":"2026-01-31T12:00:00.000000Z","field":"teams","records":3,"missing":0,"missing_share":0.0}
 -- expect quality_alerts
 
--- The topology of the matches has rejected three of them, and one of another hour; a replay has sent one again, and a
--- row of a view failed.
+-- The topology of the matches has rejected three of them, one of another hour, and one of ten days before out of a
+-- backlog; a replay has sent one again, and a row of a view failed.
 -- feed dead_letters
 header.herald.topic=riot.match header.herald.timestamp=1769862660000 header.herald.outcome=decode half
 header.herald.topic=riot.match header.herald.timestamp=1769862720000 header.herald.outcome=decode half
 header.herald.topic=riot.match header.herald.timestamp=1769862000000 header.herald.outcome=constraint header.herald.constraint=sane_duration {}
 header.herald.topic=riot.match header.herald.timestamp=1769860740000 header.herald.outcome=constraint header.herald.constraint="match_id NOT NULL" {}
+header.herald.topic=riot.match header.herald.timestamp=1768998000000 header.herald.outcome=constraint header.herald.constraint=sane_duration {}
 key=riot.match/0/3 header.herald.outcome=replayed NULL
 header.herald.view=matches header.herald.outcome=expression {}
 -- expect quality_rules
+{"source":"riot.match","hour":"2026-01-21T12:00:00.000000Z","outcome":"constraint","rule":"sane_duration","rejected":1}
 {"source":"riot.match","hour":"2026-01-31T11:00:00.000000Z","outcome":"constraint","rule":"match_id NOT NULL","rejected":1}
 {"source":"riot.match","hour":"2026-01-31T12:00:00.000000Z","outcome":"constraint","rule":"sane_duration","rejected":1}
 {"source":"riot.match","hour":"2026-01-31T12:00:00.000000Z","outcome":"decode","rule":"decode","rejected":2}

@@ -118,21 +118,21 @@ LOOK = {"riot.match": riot_match, "riot.timeline": riot_timeline, "halo.match": 
 
 
 class Stream:
-    """A source of which a record is late when it is more than a day behind the newest of its partition."""
+    """A source of which a record is late when it is so much older than the newest of its partition."""
 
-    def __init__(self, partitions):
-        self.partitions, self.newest, self.outcomes = partitions, {}, collections.Counter()
+    def __init__(self, partitions, delay=DAY):
+        self.partitions, self.delay, self.newest, self.outcomes = partitions, delay, {}, collections.Counter()
 
     def takes(self, partition, at):
         newest = self.newest.get(partition)
-        late = at is not None and newest is not None and at < newest - DAY
+        late = at is not None and newest is not None and at < newest - self.delay
         self.outcomes["late" if late else "accepted"] += 1
         if at is not None:
             self.newest[partition] = max(at, newest or at)
         return not late
 
     def watermark(self):
-        return min(self.newest.values()) - DAY if len(self.newest) == self.partitions else None
+        return min(self.newest.values()) - self.delay if len(self.newest) == self.partitions else None
 
     def bounds(self):
         return {o: (self.outcomes[o],) * 2 for o in ("accepted", "duplicate", "superseded", "erased", "constraint", "decode", "late")}
@@ -151,7 +151,7 @@ def thresholds(records):
 
 def dead_letters(records):
     """Rows (source, hour, outcome, rule) of rejected records, and their stream."""
-    stream, rows = Stream(DEAD_PARTITIONS), []
+    stream, rows = Stream(DEAD_PARTITIONS, 30 * DAY), []
     for record in records:
         headers = record["headers"]
         stamp, topic, outcome = headers.get("herald.timestamp"), headers.get("herald.topic"), headers.get("herald.outcome")
@@ -186,7 +186,7 @@ HOURLY = """
     FROM hours LEFT JOIN rejected USING (source, hour) LEFT JOIN complete USING (source, hour)
     QUALIFY row_number() OVER (PARTITION BY source ORDER BY hour DESC) <= 720"""
 
-# Rows are served for 30 days after their hour is final, by the source that is behind.
+# Fields are served for 30 days after their hour is final, by the source that is behind; rules for a day.
 TABLES = {
     "quality_hourly": HOURLY,
     "quality_fields": """
@@ -195,7 +195,7 @@ TABLES = {
         GROUP BY 1, 2, 3""",
     "quality_rules": """
         SELECT source, hour, outcome, rule, count(*) AS rejected FROM dead
-        WHERE coalesce(hour > (SELECT mark FROM clocks WHERE source = 'dead') - INTERVAL '721 hours', true) GROUP BY 1, 2, 3, 4""",
+        WHERE coalesce(hour > (SELECT mark FROM clocks WHERE source = 'dead') - INTERVAL '25 hours', true) GROUP BY 1, 2, 3, 4""",
     "metrics": """
         SELECT source, hour, metric, value FROM (
           UNPIVOT (SELECT source, hour, received::DOUBLE AS received, success_rate, completeness, duplicate_share, late_share,

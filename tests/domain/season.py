@@ -680,6 +680,7 @@ class Season:
             users[p["n"]] = user, began
             self.accounts |= {p["puuid"]: user, p["xuid"]: user}
             self.wishes(user, began)
+            self.climbs(user, p, began)
             if r.random() < 0.25:
                 self.at(START + r.uniform(0.1, 0.7) * self.days * DAY, self.consent, user, False)
             for game, own in (("lol", p["puuid"]), ("halo", p["xuid"])):
@@ -810,6 +811,19 @@ class Season:
             while at < end and r.random() < 0.8:
                 self.wish(user, kind, at)
                 at += r.uniform(2, 25) * DAY
+
+    def climbs(self, user, p, began):
+        """Ranks of a user in a queue that is not the main one, which go up and down."""
+        r, end = self.telling, START + self.days * DAY
+        for game, player, queue, tiers in (("lol", p["puuid"], "440", TIERS), ("halo", p["xuid"], "quick", HALO_TIERS)):
+            at, step = began + r.uniform(0, 5) * DAY, r.randrange(len(tiers))
+            while at < end and r.random() < 0.97:
+                body = {"game": game, "player_id": player, "queue": queue, "tier": tiers[step], "division": "1", "points": r.randrange(100),
+                        "wins": 3, "losses": 4, "as_of": iso(at)}
+                self.emit("rank.changed", at + r.choice([1, 1, 5000]), body, player, player)
+                self.reported("rank", game, [player], f"{queue}@{sql_time(at)}", at)
+                step = min(len(tiers) - 1, max(0, step + r.choice([-1, 0, 1, 1])))
+                at += r.uniform(1, 8) * DAY
 
     def wish(self, user, kind, at):
         """A preference as of `at`; it may come late, twice, and after one that is older."""
