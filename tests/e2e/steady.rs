@@ -10,7 +10,7 @@ use crate::child::{Ended, Herald};
 use crate::servers;
 
 /// Longest time for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Longest time for an answer of a server that is held up by nobody, on a machine that is busy with other tests. Whoever
 /// holds it up does so for longer: until a query of minutes ends, or hundreds of connections time out in turn.
 pub const SOON: Duration = Duration::from_secs(30);
