@@ -149,11 +149,9 @@ impl<'j> Pull<'j> for Cursor<'j, '_> {
         let start = self.at + usize::from(is_negative);
         let (mut at, mut value) = (start, 0i64);
         while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-            // Nineteen digits may be too many: jiter decides.
-            if at - start == 18 {
-                return Err(refuse());
-            }
-            value = value * 10 + i64::from(digit - b'0');
+            // Beyond 64 bits jiter says so.
+            let next = value.checked_mul(10).and_then(|tens| tens.checked_add(i64::from(digit - b'0')));
+            value = next.ok_or_else(refuse)?;
             at += 1;
         }
         // No digits, or a zero in front of others.

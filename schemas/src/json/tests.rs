@@ -366,7 +366,7 @@ fn by_jiter(schema: &Arc<Schema>, input: &Records) -> Decoded {
     decoder.batch.finish().unwrap()
 }
 
-/// How many of the records the fast parser reads itself.
+/// Number of the records that the fast parser reads itself.
 fn read_fast(schema: &Arc<Schema>, input: &Records) -> usize {
     let mut decoder = JsonDecoder::new(schema.clone(), JsonOptions::default()).unwrap();
     let mut buffer = String::new();
