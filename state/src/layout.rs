@@ -43,9 +43,18 @@ pub(crate) struct Layout {
     pub(crate) root: PathBuf,
 }
 
-/// The lock of a state that is not open: no other process opens or wipes it while this value exists.
+/// The lock of a state directory: no other process opens or wipes the state while this value exists.
 pub struct StateLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for StateLock {
+    /// Releases the lock even where a process that is being started still has a copy of the descriptor, which it
+    /// closes only when its program begins.
+    fn drop(&mut self) {
+        // Closing the file, which follows, is the other way to release it.
+        let _ = self.file.unlock();
+    }
 }
 
 /// The content of the file `HERALD`.
@@ -149,9 +158,8 @@ impl Layout {
         File::open(&self.root)?.sync_all()
     }
 
-    /// Takes the lock of the directory. It is held while the file is open and released however the process
-    /// ends.
-    pub(crate) fn take_lock(&self) -> Result<File, StateError> {
+    /// Takes the lock of the directory. It is released when the value is dropped, and however the process ends.
+    pub(crate) fn take_lock(&self) -> Result<StateLock, StateError> {
         let path = self.root.join("LOCK");
         let failed = StateError::io_at(&self.root, "lock", &path);
         let mut file = private_options().create(true).truncate(false).open(&path).map_err(failed)?;
@@ -164,7 +172,7 @@ impl Layout {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         write_process_id(&mut file).map_err(failed)?;
-        Ok(file)
+        Ok(StateLock { file })
     }
 
     /// Locks the state, whole or damaged. None without a state; the directory is then left as it is.
@@ -173,7 +181,7 @@ impl Layout {
             return Ok(None);
         }
         self.refuse_foreign_files()?;
-        if self.has_state() { Ok(Some(StateLock { _file: self.take_lock()? })) } else { Ok(None) }
+        if self.has_state() { self.take_lock().map(Some) } else { Ok(None) }
     }
 
     /// Returns true if there is a state, which may lack one of its two parts.
@@ -333,5 +341,17 @@ mod tests {
         Store::wipe(&state).unwrap();
         assert!(!exports.exists());
         assert!(Store::lock(&state).unwrap().is_none());
+    }
+
+    /// A process gets copies of all descriptors when it is started, and closes them when its program begins.
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let lock = layout.take_lock().unwrap();
+        let _copy = lock.file.try_clone().unwrap();
+        assert!(matches!(layout.take_lock(), Err(StateError::Locked { .. })));
+        drop(lock);
+        assert!(layout.take_lock().is_ok());
     }
 }

@@ -73,7 +73,7 @@ pub struct Store {
     /// The message of the first failed write.
     poison: OnceLock<String>,
     /// The last field, so that the database is closed before another process can take the lock.
-    _lock: File,
+    _lock: StateLock,
 }
 
 impl Store {
@@ -121,7 +121,7 @@ impl Store {
     fn open_database(
         layout: &Layout,
         (options, create): (&StoreOptions, bool),
-        lock: File,
+        lock: StateLock,
     ) -> Result<Store, StateError> {
         let dir = layout.root.clone();
         let cache = Cache::new_lru_cache(options.block_cache_bytes);

@@ -44,12 +44,24 @@ impl FileSink {
     }
 }
 
+/// A file that no other process may write while this value exists.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    /// Releases the lock even where a process that is being started still has a copy of the descriptor.
+    fn drop(&mut self) {
+        // Closing the file, which follows, is the other way to release it.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Writes the epochs of one topology to one file.
 #[derive(Debug)]
 pub struct FileWriter {
     path: PathBuf,
     note: PathBuf,
-    file: File,
+    file: LockedFile,
     length: u64,
     marker: Option<Marker>,
     state_id: String,
@@ -89,13 +101,13 @@ impl FileWriter {
     /// Removes lines behind the last note, which a crash left: their epoch is written again. Only for a state that the
     /// file belongs to, since to another they are the output of a topology that may run.
     pub fn discard_unnoted(&mut self) -> Result<(), ConnectorError> {
-        self.file.set_len(self.length).map_err(|error| ConnectorError::io(&self.path, error))
+        self.file.0.set_len(self.length).map_err(|error| ConnectorError::io(&self.path, error))
     }
 
     /// Starts over: the file is emptied and belongs to this state (`--fresh`). Also takes over a
     /// file that another state wrote.
     pub fn claim(&mut self) -> Result<(), ConnectorError> {
-        self.file.set_len(0).map_err(|error| ConnectorError::io(&self.path, error))?;
+        self.file.0.set_len(0).map_err(|error| ConnectorError::io(&self.path, error))?;
         let marker = Marker::whole(&self.state_id, 0, &[]);
         self.write_note(marker, 0)
     }
@@ -121,8 +133,8 @@ impl FileWriter {
     /// is replaced.
     fn append_lines(&mut self, chunks: &[Vec<u8>]) -> Result<u64, ConnectorError> {
         let failed = |error| ConnectorError::io(&self.path, error);
-        self.file.seek(SeekFrom::Start(self.length)).map_err(failed)?;
-        let mut out = BufWriter::with_capacity(1 << 20, &self.file);
+        self.file.0.seek(SeekFrom::Start(self.length)).map_err(failed)?;
+        let mut out = BufWriter::with_capacity(1 << 20, &self.file.0);
         let mut length = self.length;
         for chunk in chunks {
             for record in OutChunk::read(chunk)? {
@@ -145,7 +157,7 @@ impl FileWriter {
         }
         out.flush().map_err(failed)?;
         drop(out);
-        self.file.sync_data().map_err(failed)?;
+        self.file.0.sync_data().map_err(failed)?;
         Ok(length)
     }
 
@@ -183,18 +195,18 @@ fn note_path(path: &Path) -> PathBuf {
 }
 
 /// Opens and locks a file, and verifies its length; with `create`, a missing file is created.
-fn lock_file(path: &Path, noted: Option<u64>, create: bool) -> Result<File, ConnectorError> {
+fn lock_file(path: &Path, noted: Option<u64>, create: bool) -> Result<LockedFile, ConnectorError> {
     let failed = |error| ConnectorError::io(path, error);
     let file = OpenOptions::new().create(create).truncate(false).write(true).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
+    let file = match file.try_lock() {
+        Ok(()) => LockedFile(file),
         Err(TryLockError::WouldBlock) => {
             let message = "is written by another process".to_owned();
             return Err(ConnectorError::File { path: path.to_path_buf(), message });
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    verify_length(path, noted, file.metadata().map_err(failed)?.len())?;
+    };
+    verify_length(path, noted, file.0.metadata().map_err(failed)?.len())?;
     Ok(file)
 }
 

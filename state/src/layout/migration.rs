@@ -18,7 +18,7 @@ use schemas::{GROUP_BYTES, key_group};
 
 use crate::catalogue::{Catalogue, CatalogueEntry, StateTableKind};
 use crate::error::StateError;
-use crate::layout::{FORMAT_VERSION, Layout};
+use crate::layout::{FORMAT_VERSION, Layout, StateLock};
 
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
 use crate::store::options::{StoreOptions, database_options, family_descriptors};
@@ -42,7 +42,7 @@ pub struct Migration {
     state_id: String,
     options: StoreOptions,
     /// The last field, so that the database is closed before another process can take the lock.
-    _lock: File,
+    _lock: StateLock,
 }
 
 impl Migration {
