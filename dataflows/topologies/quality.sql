@@ -14,8 +14,24 @@
 -- a record; one in which nothing comes any more holds back the ends, and hides nothing.
 --
 -- Persons: bodies are looked at and not kept, in no view. Kept are counts, times and digests of ids of matches, or of
--- bodies where there is no id, so an order to erase has nothing to take out of here. But what is `late` here is a
--- rejected record as any other: `herald.dead_letter` of this state has it, up to 1 GiB of them.
+-- bodies where there is no id, so an order to erase has nothing to take out of the views. But what is `late` here is a
+-- rejected record as any other: `herald.dead_letter` of this state has it, until an order names somebody in it.
+
+-- Orders to erase a person, whose name leaves the rejected records. What the topology of the matches makes of a broken
+-- order is told there; here it is rejected once more.
+CREATE TABLE erasures (
+  subject VARCHAR NOT NULL,
+  requested_at TIMESTAMPTZ,
+  PRIMARY KEY (subject)
+)
+WITH (
+  connector = 'kafka',
+  topic = 'user.erased',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
+  personal = 'subject',
+  erase = 'subject'
+)
+FORMAT PLAIN ENCODE JSON;
 
 CREATE SOURCE riot_match_raw (
   body BYTEA,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use schemas::{Records, identity_patterns};
+use schemas::{ERASED_MESSAGE, Records, identity_patterns};
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, Options, plan};
@@ -193,6 +193,52 @@ fn paths_that_come_later_filter_the_rows_that_are_held() {
         "its files are to be rewritten"
     );
     assert_forgotten(&engine, &BTreeSet::from([name(1)]));
+}
+
+/// A rejected record of a source without paths is a dead letter without its bytes if any of its texts is the name of
+/// somebody who was erased before.
+#[test]
+fn later_rejected_records_of_every_source_lose_the_person() {
+    let plan = plan(
+        "
+CREATE TABLE erasures (subject VARCHAR, PRIMARY KEY (subject))
+WITH (connector = 'file', path = 'erasures', erase = 'subject') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE seen (at TIMESTAMPTZ, who VARCHAR, others STRUCT<name VARCHAR>[], n INT,
+  CONSTRAINT small CHECK (n < 100), WATERMARK FOR at AS at - INTERVAL '1 hour')
+WITH (connector = 'file', path = 'seen') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM seen;
+",
+    );
+    let (anna, ben) = (name(1), name(2));
+    let escaped: String = anna.chars().map(|char| format!("\\u{:04x}", u32::from(char))).collect();
+    // A record of a key, and whether it loses what it holds.
+    let records = [
+        (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{anna}"}}"#), true),
+        (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{escaped}"}}"#), true),
+        (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","others":[{{}},{{"name":"{escaped}"}}]}}"#), true),
+        (None, format!(r#"{{"at":"2026-01-02T00:00:00Z","n":100,"undeclared":"{anna}"}}"#), true),
+        (Some(&anna), r#"{"n":"#.to_owned(), true),
+        (Some(&ben), format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{ben}"}}"#), false),
+        (None, r#"{"at":"2026-01-02T00:00:00Z","n":100}"#.to_owned(), false),
+    ];
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut engine =
+        Engine::open(&plan, dir.path(), &[1; 2], Options { workers: 2, in_flight: 1, cut: true });
+    let mut orders = Records::new(0);
+    orders.push(0, None, None, Some(json!({"subject": anna}).to_string().as_bytes()));
+    engine.feed(ERASURES, orders);
+    engine.close(|_, _| {});
+    let mut seen = Records::new(0);
+    seen.push(0, None, None, Some(br#"{"at":"2026-01-02T00:00:00Z"}"#));
+    for (offset, (key, value, _)) in (1..).zip(&records) {
+        seen.push(offset, None, key.map(|key| key.as_bytes()), Some(value.as_bytes()));
+    }
+    engine.feed(1, seen);
+    let mut found = Vec::new();
+    engine.close(|_, committed| found.extend(committed.dead_letters));
+    let found: Vec<bool> = found.iter().map(|letter| letter.message == ERASED_MESSAGE).collect();
+    let wanted: Vec<bool> = records.iter().map(|(_, _, is_erased)| *is_erased).collect();
+    assert_eq!(found, wanted);
 }
 
 /// Nothing of those who are erased is in any entry. Returns true if the one who never is can be found.

@@ -167,7 +167,8 @@ impl Ingest {
                     continue;
                 }
             };
-            let erased = hits.contains_key(&(row as u32));
+            let record = (records, decoded.rows[row] as usize);
+            let erased = hits.contains_key(&(row as u32)) || self.names_erased(record, Some((&batch, row)));
             rejected.push(Rejected {
                 record: decoded.rows[row],
                 outcome,
@@ -207,7 +208,7 @@ impl Ingest {
     fn undecoded(&self, rejects: Vec<Reject>, records: &Records) -> Vec<Rejected> {
         let mut rejected = Vec::with_capacity(rejects.len());
         for reject in rejects {
-            let erased = self.names_erased(records, reject.row as usize);
+            let erased = self.names_erased((records, reject.row as usize), None);
             rejected.push(Rejected {
                 record: reject.row,
                 outcome: Outcome::Decode,

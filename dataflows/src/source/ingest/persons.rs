@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use schemas::Records;
+use schemas::{ErasedSet, Records};
 
 use super::Ingest;
 use crate::error::RunError;
 use crate::plan::Origin;
 use crate::source::erasure::Order;
-use crate::source::erasure::filter::{Filtered, RowHit};
+use crate::source::erasure::filter::{Filtered, RowHit, is_erased};
 use crate::source::evaluate::Verdict;
 use crate::source::held::Trace;
 
@@ -106,10 +106,15 @@ impl Ingest {
         Ok(Filtered { batch, hits: BTreeMap::new() })
     }
 
-    /// Returns true if the bytes of a record that does not decode have an erased identity as a whole, or between two
-    /// quotes, as JSON writes a string without escapes.
-    pub(super) fn names_erased(&self, records: &Records, record: usize) -> bool {
-        let (Some(_), Some(erasing)) = (&self.filter, &self.erasing) else { return false };
+    /// Returns true if a rejected record names somebody who was erased: its key as a whole, any text of its value
+    /// between two quotes, as JSON writes one without escapes, or any text of the row that it was decoded to. That
+    /// goes for every source of a topology with orders, whether or not it has `erase.by`.
+    pub(super) fn names_erased(
+        &self,
+        (records, record): (&Records, usize),
+        row: Option<(&RecordBatch, usize)>,
+    ) -> bool {
+        let Some(erasing) = &self.erasing else { return false };
         let known = &erasing.borrow().known;
         // The usual case costs no look at the bytes.
         if known.is_empty() {
@@ -117,6 +122,24 @@ impl Ingest {
         }
         let (key, value) = (records.keys.get(record), records.values.get(record));
         let mut texts = key.into_iter().chain(value).flat_map(|bytes| bytes.split(|byte| *byte == b'"'));
-        texts.any(|text| known.find(text).is_some())
+        if texts.any(|text| known.find(text).is_some()) {
+            return true;
+        }
+        row.is_some_and(|(batch, row)| batch.columns().iter().any(|column| holds_erased(column, row, known)))
+    }
+}
+
+/// Returns true if a value is an erased person's name, or holds one at any depth.
+fn holds_erased(column: &ArrayRef, row: usize, erased: &ErasedSet) -> bool {
+    if column.is_null(row) {
+        return false;
+    }
+    if let Some(list) = column.as_list_opt::<i32>() {
+        let items = list.value(row);
+        return (0..items.len()).any(|at| holds_erased(&items, at, erased));
+    }
+    match column.as_struct_opt() {
+        Some(whole) => whole.columns().iter().any(|field| holds_erased(field, row, erased)),
+        None => is_erased(column, row, erased),
     }
 }
