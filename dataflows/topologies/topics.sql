@@ -277,14 +277,13 @@ WITH (
 
 -- Analytics, made by Herald.
 
--- A quarter, for comparing windows across two seasons. Windows are spread by the key's second part,
--- and the versions of one window keep their order.
+-- Hourly rows of players and rows of users by period as events. A quarter, for comparing windows across two seasons.
 CREATE TOPIC "analytics.computed"
 WITH (
   partitions = '12',
   replication.factor = '${REPLICATION:-1}',
-  key = 'view,window_start',
-  cleanup.policy = 'delete',
+  key = 'view,window_start,group_key',
+  cleanup.policy = 'compact,delete',
   retention = '90 days',
   value.schema = '../../schemas/avro/analytics.computed.avsc',
   compatibility = 'full_transitive'

@@ -112,6 +112,115 @@ WITH (
 )
 FORMAT UPSERT ENCODE JSON;
 
+-- Rows of the views by player and by user as events, in the form that one reader of all views wants. Figures that are
+-- NULL are left out. The id is made of the whole row.
+CREATE SINK analytics_computed AS
+  SELECT DISTINCT ON (view, window_start, group_key)
+    CAST(
+      md5(concat_ws('|', view, window_start, group_key, CAST(metrics AS VARCHAR))) AS UUID
+    ) AS event_id,
+    'analytics.computed' AS event_type,
+    CAST(1 AS INT) AS event_version,
+    'herald' AS source,
+    window_start AS occurred_at,
+    CAST(NULL AS UUID) AS correlation_id,
+    CAST(NULL AS UUID) AS causation_id,
+    view,
+    window_start,
+    window_end,
+    group_key,
+    jsonb_strip_nulls(dimensions) AS dimensions,
+    jsonb_strip_nulls(metrics) AS metrics
+  FROM (
+    SELECT
+      'gaming_analytics' AS view,
+      window_start,
+      window_end,
+      CAST(
+        jsonb_build_array(game, player_id, champion_id, queue, region, tier, mode) AS VARCHAR
+      ) AS group_key,
+      jsonb_build_object(
+        'game',
+        game,
+        'player_id',
+        player_id,
+        'champion_id',
+        CAST(champion_id AS VARCHAR),
+        'queue',
+        CAST(queue AS VARCHAR),
+        'region',
+        region,
+        'tier',
+        tier,
+        'mode',
+        mode
+      ) AS dimensions,
+      jsonb_build_object(
+        'games',
+        games,
+        'win_rate',
+        win_rate,
+        'kda_avg',
+        kda_avg,
+        'cs_per_min',
+        cs_per_min,
+        'damage_share',
+        damage_share,
+        'vision_score',
+        vision_score
+      ) AS metrics
+    FROM gaming_analytics
+    UNION ALL
+    SELECT
+      'user_analytics',
+      period_start,
+      CASE period
+        WHEN 'day' THEN period_start + INTERVAL '1 day'
+        WHEN 'week' THEN period_start + INTERVAL '7 days'
+        ELSE period_start + INTERVAL '1 month'
+      END,
+      CAST(jsonb_build_array(user_id, period, game) AS VARCHAR),
+      jsonb_build_object('user_id', user_id, 'period', period, 'game', game),
+      jsonb_build_object(
+        'games',
+        games,
+        'wins',
+        wins,
+        'win_rate',
+        win_rate,
+        'kills',
+        kills,
+        'deaths',
+        deaths,
+        'assists',
+        assists,
+        'kda',
+        kda,
+        'cs_per_min',
+        cs_per_min,
+        'gold_per_min',
+        gold_per_min,
+        'damage_share',
+        damage_share,
+        'vision_score',
+        vision_score,
+        'accuracy',
+        accuracy,
+        'played_s',
+        played_s
+      )
+    FROM user_analytics
+  ) AS v
+  ORDER BY view, window_start, group_key, event_id
+WITH (
+  connector = 'kafka',
+  topic = 'analytics.computed',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',
+  topic.partitions = '12',
+  primary_key = 'view,window_start,group_key'
+)
+FORMAT UPSERT ENCODE JSON;
+
 CREATE SINK rank_moves_out FROM rank_moves
 WITH (
   connector = 'kafka',
