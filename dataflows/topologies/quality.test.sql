@@ -201,17 +201,14 @@ timestamp=2026-03-02T12:00:00Z {"metadata":{"matchId":"EUW1_9"},"info":{"platfor
 {"metric":"success_rate","source":"riot.match","hour":"2026-01-31T12:00:00.000000Z","value":0.5,"bound":0.95,"direction":"below","since":"2026-01-31T12:00:00.000000Z"}
 {"metric":"success_rate","source":"riot.match","hour":"2026-01-31T13:00:00.000000Z","value":0.5,"bound":0.95,"direction":"below","since":"2026-01-31T12:00:00.000000Z"}
 
--- What was late is a rejected record, with whom it names, until there is an order; and after it one that comes names nobody.
+-- What was late is a rejected record, with whom it names, until there is an order.
 -- expect dead_letter
 {"source":"riot_match_raw","partition":0,"offset":9,"outcome":"late","constraint":null,"message":"event time 2026-03-02T12:00:00.000000Z is below the partition's watermark 2026-03-04T12:00:00.000000Z"}
+{"source":"threshold_changes","partition":0,"offset":2,"outcome":"constraint","constraint":"known_direction","message":"CHECK (direction IN ('above', 'below')) is false"}
 -- feed erasures
 {"subject":"anna"}
 -- expect outcomes erasures
 {"read":1,"accepted":1,"duplicate":0,"superseded":0,"constraint":0,"decode":0,"late":0}
--- feed riot_match_raw
-timestamp=2026-03-02T12:01:00Z {"metadata":{"matchId":"EUW1_9"},"info":{"participants":[{"puuid":"anna"}]}}
-timestamp=2026-03-02T12:02:00Z {"metadata":{"matchId":"EUW1_9"},"info":{"participants":[{"puuid":"ben"}]}}
--- expect dead_letter
 
 -- A quarter later the hours of Riot's matches are gone with their alerts, also those that nothing has replaced among the
 -- newest 720. The other sources have had no record since: theirs stay.
