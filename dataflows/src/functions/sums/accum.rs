@@ -1,8 +1,8 @@
 //! Accumulators of a key's aggregates, as a differential diff.
 //!
 //! [`Accums`] is an additive vector of accumulators: a row count, and for each accumulable aggregate
-//! the number of non-NULL arguments and their exact sum (integers in 128 bits; decimals unscaled in
-//! 256, since two of 38 digits overflow 128; doubles as [`FloatSum`], products of doubles as
+//! the number of non-NULL arguments and their exact sum (integers in 64 bits, and in 128 where these are too few;
+//! decimals unscaled in 256, since two of 38 digits overflow 128; doubles as [`FloatSum`], products of doubles as
 //! [`ProductSum`]). Because it is additive, differential's own compaction maintains it, and a
 //! correction is one more addition. Compaction and reads copy diffs often and rarely change them, so
 //! copies share their accumulators until one changes. The stored form is stable: little-endian, as
@@ -37,13 +37,16 @@ pub struct Acc {
     pub sum: ExactSum,
 }
 
-/// Exact sum.
+/// Exact sum. Sums of one kind that are equal have the same form. The usual one takes 8 bytes: a topology holds one of
+/// them for each aggregate and key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExactSum {
     /// Integers; stays 0 for counts.
-    Int(i128),
+    Int(i64),
+    /// Integers whose sum does not fit 64 bits.
+    BigInt(Box<i128>),
     /// Unscaled decimals: below 2^127 each, so 2^63 rows times 2^63 fit.
-    Wide(i256),
+    Wide(Box<i256>),
     /// Doubles.
     Float(Box<FloatSum>),
     /// Products of doubles.
@@ -51,12 +54,87 @@ pub enum ExactSum {
 }
 
 impl ExactSum {
+    /// Creates a sum of integers.
+    pub fn of_int(sum: i128) -> ExactSum {
+        match i64::try_from(sum) {
+            Ok(sum) => ExactSum::Int(sum),
+            Err(_) => ExactSum::BigInt(Box::new(sum)),
+        }
+    }
+
+    /// Returns a sum of integers.
+    pub fn as_int(&self) -> Option<i128> {
+        match self {
+            ExactSum::Int(sum) => Some(i128::from(*sum)),
+            ExactSum::BigInt(sum) => Some(**sum),
+            _ => None,
+        }
+    }
+
     /// Returns a sum of integers or decimals; None for doubles and their products.
     pub fn as_wide(&self) -> Option<i256> {
         match self {
-            ExactSum::Int(sum) => Some(i256::from_i128(*sum)),
-            ExactSum::Wide(sum) => Some(*sum),
-            ExactSum::Float(_) | ExactSum::Products(_) => None,
+            ExactSum::Wide(sum) => Some(**sum),
+            _ => self.as_int().map(i256::from_i128),
+        }
+    }
+
+    /// Adds an integer some times to a sum of integers; does nothing to another.
+    pub fn add_int(&mut self, value: i64, times: i64) {
+        if let ExactSum::Int(sum) = self
+            && let Some(next) = value.checked_mul(times).and_then(|product| sum.checked_add(product))
+        {
+            *sum = next;
+        } else if let Some(sum) = self.as_int() {
+            *self = ExactSum::of_int(sum + i128::from(value) * i128::from(times));
+        }
+    }
+
+    /// Adds a sum of the same kind.
+    fn merge(&mut self, other: &ExactSum) {
+        match (&mut *self, other) {
+            (ExactSum::Float(held), ExactSum::Float(add)) => held.merge(add),
+            (ExactSum::Products(held), ExactSum::Products(add)) => held.merge(add),
+            (held, ExactSum::Int(add)) if held.as_int().is_some() => held.add_int(*add, 1),
+            (held, add) => *held = held.plus(add),
+        }
+    }
+
+    /// Returns the sum of two sums of integers or decimals.
+    fn plus(&self, other: &ExactSum) -> ExactSum {
+        if let (Some(held), Some(add)) = (self.as_int(), other.as_int()) {
+            return ExactSum::of_int(held + add);
+        }
+        match (self.as_wide(), other.as_wide()) {
+            // States written before decimals had 256 bits hold them as integers.
+            (Some(held), Some(add)) => ExactSum::Wide(Box::new(held.wrapping_add(add))),
+            // Both sides come from one plan; a mix cannot be built.
+            _ => panic!("sums of two kinds: {self:?} and {other:?}"),
+        }
+    }
+
+    /// Changes the sign.
+    fn negate(&mut self) {
+        match self {
+            ExactSum::Int(_) | ExactSum::BigInt(_) => {
+                *self = ExactSum::of_int(-self.as_int().unwrap_or_default());
+            }
+            ExactSum::Wide(sum) => **sum = sum.wrapping_neg(),
+            ExactSum::Float(sum) => sum.negate(),
+            ExactSum::Products(sum) => sum.negate(),
+        }
+    }
+}
+
+impl IsZero for ExactSum {
+    fn is_zero(&self) -> bool {
+        match self {
+            ExactSum::Int(sum) => *sum == 0,
+            // Zero has the other form.
+            ExactSum::BigInt(_) => false,
+            ExactSum::Wide(sum) => **sum == i256::ZERO,
+            ExactSum::Float(sum) => sum.is_zero(),
+            ExactSum::Products(sum) => sum.is_zero(),
         }
     }
 }
@@ -64,7 +142,9 @@ impl ExactSum {
 impl HeapBytes for ExactSum {
     fn heap_bytes(&self) -> usize {
         match self {
-            ExactSum::Int(_) | ExactSum::Wide(_) => 0,
+            ExactSum::Int(_) => 0,
+            ExactSum::BigInt(_) => allocated_bytes(size_of::<i128>()),
+            ExactSum::Wide(_) => allocated_bytes(size_of::<i256>()),
             ExactSum::Float(sum) => allocated_bytes(size_of::<FloatSum>()) + sum.heap_bytes(),
             ExactSum::Products(sum) => allocated_bytes(size_of::<ProductSum>()) + sum.heap_bytes(),
         }
@@ -129,6 +209,10 @@ impl Accums {
             match &acc.sum {
                 ExactSum::Int(sum) => {
                     out.push(0);
+                    out.extend_from_slice(&i128::from(*sum).to_le_bytes());
+                }
+                ExactSum::BigInt(sum) => {
+                    out.push(0);
                     out.extend_from_slice(&sum.to_le_bytes());
                 }
                 ExactSum::Float(sum) => {
@@ -163,13 +247,13 @@ impl Accums {
                 0 => {
                     let (head, rest) = input.split_first_chunk::<16>()?;
                     *input = rest;
-                    ExactSum::Int(i128::from_le_bytes(*head))
+                    ExactSum::of_int(i128::from_le_bytes(*head))
                 }
                 1 => ExactSum::Float(Box::new(FloatSum::read(input)?)),
                 2 => {
                     let (head, rest) = input.split_first_chunk::<32>()?;
                     *input = rest;
-                    ExactSum::Wide(i256::from_le_bytes(*head))
+                    ExactSum::Wide(Box::new(i256::from_le_bytes(*head)))
                 }
                 3 => ExactSum::Products(Box::new(ProductSum::read(input)?)),
                 _ => return None,
@@ -183,16 +267,7 @@ impl Accums {
 
 impl IsZero for Accums {
     fn is_zero(&self) -> bool {
-        self.rows == 0
-            && self.accs().iter().all(|acc| {
-                acc.n == 0
-                    && match &acc.sum {
-                        ExactSum::Int(sum) => *sum == 0,
-                        ExactSum::Wide(sum) => *sum == i256::ZERO,
-                        ExactSum::Float(sum) => sum.is_zero(),
-                        ExactSum::Products(sum) => sum.is_zero(),
-                    }
-            })
+        self.rows == 0 && self.accs().iter().all(|acc| acc.n == 0 && acc.sum.is_zero())
     }
 }
 
@@ -211,17 +286,7 @@ impl Semigroup for Accums {
         assert_eq!(self.accs().len(), other.accs().len(), "accumulators of two templates");
         for (held, add) in self.accs_mut().iter_mut().zip(other.accs()) {
             held.n += add.n;
-            match (&mut held.sum, &add.sum) {
-                (ExactSum::Int(held), ExactSum::Int(add)) => *held += add,
-                (ExactSum::Float(held), ExactSum::Float(add)) => held.merge(add),
-                (ExactSum::Products(held), ExactSum::Products(add)) => held.merge(add),
-                // States written before decimals had 256 bits hold them as integers.
-                (held, add) => match (held.as_wide(), add.as_wide()) {
-                    (Some(sum), Some(add)) => *held = ExactSum::Wide(sum.wrapping_add(add)),
-                    // Both sides come from one plan; a mix cannot be built.
-                    _ => panic!("sums of two kinds: {held:?} and {add:?}"),
-                },
-            }
+            held.sum.merge(&add.sum);
         }
     }
 }
@@ -237,18 +302,15 @@ impl Abelian for Accums {
         self.rows = -self.rows;
         for acc in self.accs_mut() {
             acc.n = -acc.n;
-            match &mut acc.sum {
-                ExactSum::Int(sum) => *sum = -*sum,
-                ExactSum::Wide(sum) => *sum = sum.wrapping_neg(),
-                ExactSum::Float(sum) => sum.negate(),
-                ExactSum::Products(sum) => sum.negate(),
-            }
+            acc.sum.negate();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     #[test]
@@ -256,7 +318,11 @@ mod tests {
         let mut float = FloatSum::default();
         let values = [1.5, -3e300, 5e-324, 2147483648.0, f64::NAN, f64::INFINITY];
         values.iter().for_each(|v| float.add(*v, 3));
-        let sums = [ExactSum::Int(-7), ExactSum::Wide(i256::from_i128(9)), ExactSum::Float(Box::new(float))];
+        let sums = [
+            ExactSum::Int(-7),
+            ExactSum::Wide(Box::new(i256::from_i128(9))),
+            ExactSum::Float(Box::new(float)),
+        ];
         let mut total = Accums::new(3, sums.into_iter().map(|sum| Acc { n: 2, sum }));
         let mut less = total.clone();
         less.negate();
@@ -301,17 +367,40 @@ mod tests {
     fn decimals_of_38_digits_add_up() {
         let most = 10i128.pow(38) - 1;
         let one = |sum| Accums::new(1, [Acc { n: 1, sum }].into_iter());
-        let wide = ExactSum::Wide(i256::from_i128(most));
+        let wide = ExactSum::Wide(Box::new(i256::from_i128(most)));
         // The first as an older state holds it.
-        let mut total = one(ExactSum::Int(most));
+        let mut total = one(ExactSum::of_int(most));
         total.plus_equals(&one(wide.clone()));
         let sum = i256::from_i128(most).wrapping_add(i256::from_i128(most));
-        assert_eq!(total.accs()[0].sum, ExactSum::Wide(sum));
+        assert_eq!(total.accs()[0].sum, ExactSum::Wide(Box::new(sum)));
         assert_eq!(Accums::from_bytes(&total.to_bytes()), Some(total.clone()));
         total.plus_equals(&Accums::new(
             -2,
-            [Acc { n: -2, sum: ExactSum::Wide(sum.wrapping_neg()) }].into_iter(),
+            [Acc { n: -2, sum: ExactSum::Wide(Box::new(sum.wrapping_neg())) }].into_iter(),
         ));
         assert!(total.is_zero());
+    }
+
+    #[test]
+    fn integers_are_summed_beyond_64_bits_and_back() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let most = [i64::MAX, i64::MIN, 1, -1, 0];
+        for _ in 0..1000 {
+            let (mut held, mut other, mut sum) = (ExactSum::Int(0), ExactSum::Int(0), 0i128);
+            for at in 0..12 {
+                let (value, times) = (most[rng.random_range(0..5)], rng.random_range(-3..4i64));
+                sum += i128::from(value) * i128::from(times);
+                if at % 2 == 0 { &mut held } else { &mut other }.add_int(value, times);
+            }
+            held.merge(&other);
+            assert_eq!(held, ExactSum::of_int(sum), "one form for each sum");
+            let stored = Accums::new(1, [Acc { n: 1, sum: held.clone() }].into_iter());
+            assert_eq!(Accums::from_bytes(&stored.to_bytes()), Some(stored));
+            other = held.clone();
+            other.negate();
+            held.merge(&other);
+            assert!(held.is_zero(), "{held:?}");
+        }
+        assert_eq!(size_of::<Acc>(), 24, "memory of a key");
     }
 }

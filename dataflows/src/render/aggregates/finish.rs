@@ -136,11 +136,13 @@ fn accumulated_value(
                 fit_output(sum.as_wide().and_then(|sum| rounded_mean(sum, acc.n, power)), output)
             }
             // An average of integers is a double.
-            (_, ExactSum::Int(sum)) => Ok(ResultValue::Float(canonical_bits(*sum as f64 / acc.n as f64))),
-            _ => fit_output(None, output),
+            (_, sum) => match sum.as_int() {
+                Some(sum) => Ok(ResultValue::Float(canonical_bits(sum as f64 / acc.n as f64))),
+                None => fit_output(None, output),
+            },
         },
         // Booleans are summed as 0 and 1: all are true if the sum equals their number.
-        (AggFunc::BoolAnd, ExactSum::Int(sum)) => Ok(ResultValue::Int((*sum == i128::from(acc.n)).into())),
+        (AggFunc::BoolAnd, ExactSum::Int(sum)) => Ok(ResultValue::Int((*sum == acc.n).into())),
         (AggFunc::BoolOr, ExactSum::Int(sum)) => Ok(ResultValue::Int((*sum > 0).into())),
         (AggFunc::BoolAnd | AggFunc::BoolOr, _) => fit_output(None, output),
         (AggFunc::Min | AggFunc::Max | AggFunc::Stat(_), _) => Ok(ResultValue::Null),

@@ -89,7 +89,7 @@ impl Grouping {
                     let sum = match &arg {
                         _ if func == AggFunc::Count => ExactSum::Int(0),
                         Some(DataType::Float64) => ExactSum::Float(Box::default()),
-                        Some(DataType::Decimal128(..)) => ExactSum::Wide(i256::ZERO),
+                        Some(DataType::Decimal128(..)) => ExactSum::Wide(Box::new(i256::ZERO)),
                         _ => ExactSum::Int(0),
                     };
                     template.push(Acc { n: 0, sum });
@@ -300,16 +300,14 @@ impl GroupSums {
         // One loop for each argument type: the type is decided once, not for each row.
         if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
             for row in marked_rows(counted) {
-                if let ExactSum::Int(sum) = &mut accs[place(row)].sum {
-                    *sum += values.value(row) as i128 * diffs[row] as i128;
-                }
+                accs[place(row)].sum.add_int(values.value(row), diffs[row]);
             }
         } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
             for row in marked_rows(counted) {
                 if let ExactSum::Wide(sum) = &mut accs[place(row)].sum {
                     let times = i256::from_i128(diffs[row] as i128);
                     // Decimals are below 2^127 and diffs below 2^63, so the product fits 256 bits.
-                    *sum = sum.wrapping_add(i256::from_i128(values.value(row)).wrapping_mul(times));
+                    **sum = sum.wrapping_add(i256::from_i128(values.value(row)).wrapping_mul(times));
                 }
             }
         } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
