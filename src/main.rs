@@ -22,12 +22,13 @@ mod run;
 mod serve;
 mod topology;
 
-/// mimalloc: workers free memory that other threads allocated, and the peak of an epoch must be returned to
-/// the system.
+/// mimalloc: workers free memory that other threads allocated, and the peak of epochs must be returned to the system
+/// once they are over.
 #[global_allocator]
 static ALLOCATOR: metrics::CountingAllocator = metrics::CountingAllocator;
 
 fn main() -> ExitCode {
+    metrics::keep_freed_memory();
     let cli = Cli::parse();
     if !matches!(cli.command, Command::Run(_)) {
         end_on_failed_output();

@@ -23,7 +23,7 @@ use prometheus::{
 };
 use state::{EarlierPhase, Store, TimedPhase};
 
-pub use allocator::CountingAllocator;
+pub use allocator::{CountingAllocator, keep_freed_memory};
 use exports::ExportMetrics;
 use memory::MemoryGauges;
 pub use pg::PgMetrics;

@@ -3,10 +3,11 @@
 //! mimalloc does not tell how much of its memory is in use. [`CountingAllocator`] counts beside it, in a thread's
 //! own cell that is added to the total once it holds [`MAX_PENDING_BYTES`]: only then, and for blocks that
 //! are larger, is there an atomic operation. From the resident memory and this count the memory ledger knows what the allocators keep free.
-#![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; all calls are passed on as they came")]
+#![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait, and mimalloc's options are set by a C function")]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use mimalloc::MiMalloc;
@@ -84,6 +85,20 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 }
 
+unsafe extern "C" {
+    /// Sets an option unless the environment has; `MIMALLOC_PURGE_DELAY` is this one's name there.
+    safe fn mi_option_set_default(option: c_int, value: c_long);
+}
+
+/// Sets the time for which freed memory is kept before it is returned to the system. An epoch frees about what the next
+/// one takes: with mimalloc's own second a busy process returned half of it each time, for the kernel to clear it again.
+pub fn keep_freed_memory() {
+    /// `mi_option_purge_delay` in `mimalloc.h`.
+    const PURGE_DELAY: c_int = 15;
+    const MILLISECONDS: c_long = 10_000;
+    mi_option_set_default(PURGE_DELAY, MILLISECONDS);
+}
+
 /// Returns the bytes of all blocks that are in use. Each thread may have [`MAX_PENDING_BYTES`] beside it.
 pub fn allocated() -> u64 {
     u64::try_from(ALLOCATED.load(Ordering::Relaxed)).unwrap_or(0)
@@ -92,6 +107,17 @@ pub fn allocated() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_option_is_the_one_that_is_meant() {
+        unsafe extern "C" {
+            safe fn mi_option_get(option: c_int) -> c_long;
+        }
+        let usual = mi_option_get(15);
+        assert_eq!(usual, 1000, "mimalloc's own delay, in milliseconds: its options have other numbers now");
+        keep_freed_memory();
+        assert_eq!(mi_option_get(15), 10_000);
+    }
 
     #[test]
     fn blocks_count_while_they_live_on_whatever_thread() {
