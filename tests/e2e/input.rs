@@ -1,7 +1,7 @@
 //! Records of `match.completed` and `champion` for tests, made by `tests/oracle`, with the expected results
 //! of the topology; also the folding of sink topics into rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use base64::Engine;
@@ -166,8 +166,13 @@ fn plain(value: Value) -> Value {
 
 /// Fails with the differing rows, if there are any.
 pub fn assert_same(what: &str, got: &[Value], want: &[Value]) {
-    let missing: Vec<&Value> = want.iter().filter(|row| !got.contains(row)).collect();
-    let extra: Vec<&Value> = got.iter().filter(|row| !want.contains(row)).collect();
+    if got == want {
+        return;
+    }
+    let texts = |rows: &[Value]| rows.iter().map(Value::to_string).collect::<HashSet<_>>();
+    let (all_got, all_want) = (texts(got), texts(want));
+    let missing: Vec<&Value> = want.iter().filter(|row| !all_got.contains(&row.to_string())).collect();
+    let extra: Vec<&Value> = got.iter().filter(|row| !all_want.contains(&row.to_string())).collect();
     let show = |rows: &[&Value]| rows.iter().take(5).map(|r| format!("  {r}\n")).collect::<String>();
     assert!(
         missing.is_empty() && extra.is_empty() && got.len() == want.len(),
