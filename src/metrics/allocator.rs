@@ -3,7 +3,10 @@
 //! mimalloc does not tell how much of its memory is in use. [`CountingAllocator`] counts beside it, in a thread's
 //! own cell that is added to the total once it holds [`MAX_PENDING_BYTES`]: only then, and for blocks that
 //! are larger, is there an atomic operation. From the resident memory and this count the memory ledger knows what the allocators keep free.
-#![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait, and mimalloc's options are set by a C function")]
+#![allow(
+    unsafe_code,
+    reason = "GlobalAlloc is an unsafe trait, and mimalloc's options are set by a C function"
+)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
