@@ -21,6 +21,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 /// Interval in which an idle process uses less than a tenth of a core.
 const IDLE_INTERVAL: Duration = Duration::from_millis(400);
+/// Bytes of a page of memory.
+const PAGE_BYTES: u64 = 4096;
 /// Time that any child may take.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -130,27 +132,38 @@ impl Running {
     /// When the process ends, or takes too long.
     pub fn wait_until(&mut self, mut done: impl FnMut(&str) -> bool) -> Result<(f64, Instant)> {
         let begun = Instant::now();
-        let (mut seen, mut spent) = (None, f64::MAX);
+        while !fetch_metrics(self.port).is_ok_and(|metrics| done(&metrics)) {
+            self.verify_within(begun)?;
+            std::thread::sleep(SAMPLE_EVERY * 2);
+        }
+        let at = Instant::now();
+        Ok((self.wait_idle()?, at))
+    }
+
+    /// Waits until the process is idle, and returns its CPU seconds so far.
+    ///
+    /// # Errors
+    /// When the process ends, or takes too long.
+    pub fn wait_idle(&mut self) -> Result<f64> {
+        let (begun, mut spent) = (Instant::now(), f64::MAX);
         loop {
-            self.verify_alive()?;
-            if begun.elapsed() > TIMEOUT {
-                bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(&self.log));
-            }
-            let Some(at) = seen else {
-                if fetch_metrics(self.port).is_ok_and(|metrics| done(&metrics)) {
-                    seen = Some(Instant::now());
-                } else {
-                    std::thread::sleep(SAMPLE_EVERY * 2);
-                }
-                continue;
-            };
+            self.verify_within(begun)?;
             std::thread::sleep(IDLE_INTERVAL);
             let now = process_s(self.child.id())?;
             if now - spent < IDLE_INTERVAL.as_secs_f64() * 0.1 {
-                return Ok((now, at));
+                return Ok(now);
             }
             spent = now;
         }
+    }
+
+    /// Verifies that it has not ended, and that the time has not passed that it may take from `begun` on.
+    fn verify_within(&mut self, begun: Instant) -> Result<()> {
+        self.verify_alive()?;
+        if begun.elapsed() > TIMEOUT {
+            bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(&self.log));
+        }
+        Ok(())
     }
 }
 
@@ -235,11 +248,27 @@ fn children_s() -> Result<f64> {
 }
 
 /// CPU seconds of a running process.
-fn process_s(pid: u32) -> Result<f64> {
+///
+/// # Errors
+/// When it has ended.
+pub fn process_s(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = parse_stat(&text).context("a process' stat is not as expected")?;
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(11) + ticks(12)) / TICKS)
+}
+
+/// Processes that a process has started and that still run.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Resident memory of a process; 0 when it has ended.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_BYTES
 }
 
 /// Updates the CPU time of every thread of a process; threads that ended keep their last value.
@@ -271,7 +300,10 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// Fetches `/metrics`.
-fn fetch_metrics(port: u16) -> Result<String> {
+///
+/// # Errors
+/// When nobody answers.
+pub fn fetch_metrics(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

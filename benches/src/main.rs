@@ -12,7 +12,8 @@
 //! With `kernels` only the instructions of kernels are counted ([`kernels`]), without Kafka.
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
 //! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`. With `peers` one job
-//! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own.
+//! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own. With `serve` latency, starts,
+//! bytes of a key and queries beside a load are measured ([`serve`]), which has its own too.
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
 //! FAIL and the process exits 1 when one failed; the table is printed either way. Bars are for events of
@@ -28,6 +29,7 @@ mod limit;
 mod options;
 mod paths;
 mod peers;
+mod serve;
 mod spine;
 mod table;
 mod view;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Some("kernel") => kernels::run_child(&arguments[1..]).map(|()| true),
         Some("kernels") => kernels::compare(),
         Some("receive") => peers::receive::run_child(&arguments[1..]).map(|()| true),
+        Some("serve") => serve::run(&arguments[1..]).map(|()| true),
         Some("peers") => peers::run(&arguments[1..]).map(|()| true),
         Some("view") => Options::parse(&arguments[1..])
             .and_then(|options| Paths::find().and_then(|paths| measure_view(&paths, &options))),

@@ -9,12 +9,12 @@
 //! herald-benches peers [--events N] [--nested N] [--keys N] [--zipf] [--repeat N] [--only NAME,..] [--json FILE]
 //! ```
 
-mod answers;
-mod games;
+pub mod answers;
+pub mod games;
 mod options;
 pub mod receive;
-mod report;
-mod systems;
+pub mod report;
+pub mod systems;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,7 +26,7 @@ use crate::child::{self, Running, Used};
 use crate::kafka::Kafka;
 use crate::paths::Paths;
 use answers::Follower;
-use games::{Answer, Games, Input, Shape};
+use games::{Answer, Games, Input, Law, Shape};
 use options::PeerOptions;
 use report::{Report, Section};
 use systems::{Place, System};
@@ -76,7 +76,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// Fetches the peers, once, and returns the directory that holds them.
-fn fetch_peers(paths: &Paths) -> Result<PathBuf> {
+pub fn fetch_peers(paths: &Paths) -> Result<PathBuf> {
     let mut command = Command::new(paths.peers.join("fetch.sh"));
     let output = command.stderr(std::process::Stdio::inherit()).output();
     let output = output.context("benches/peers/fetch.sh cannot be run")?;
@@ -88,7 +88,8 @@ impl Bench {
     /// Measures all systems over records of one shape, in turns, so that a busy minute is shared by all.
     fn measure(&self, shape: Shape, events: u64) -> Result<Section> {
         eprintln!("filling {} with {events} events", shape.topic());
-        let games = Games { shape, keys: self.options.keys, zipf: self.options.zipf };
+        let law = if self.options.zipf { Law::Zipf } else { Law::Alike };
+        let games = Games::new(shape, self.options.keys, law);
         let (input, answer) = games.fill(&self.kafka.bootstrap, events)?;
         let mut section = Section::new(input, &self.options.systems);
         for turn in 0..self.options.repeat {

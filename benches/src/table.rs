@@ -1,6 +1,7 @@
 //! The table: one line per measurement, with its ratio, its bar and the verdict.
 
 pub mod profile;
+pub mod spread;
 
 use std::fmt;
 
@@ -93,14 +94,19 @@ pub fn machine() -> String {
     format!("{cores} cores, {} GiB of memory", kib.map_or(0, |kib: u64| kib >> 20))
 }
 
+/// The machine's load, averaged over a minute.
+pub fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
 /// The text above the table: machine, load and number of runs.
 pub fn title(options: &Options) -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
         "{}, {} workers, load {} at the end; best of {} runs but for the lines with keys held.\n",
         machine(),
         options.workers,
-        load.split_whitespace().next().unwrap_or("unknown"),
+        load(),
         options.repeat,
     )
 }

@@ -5,8 +5,8 @@
 //! its process by the kernel. Two lines have a bound: a LIMIT reads no more entries than rows, and no query takes more
 //! memory than it may.
 
-mod http;
-mod pg;
+pub mod http;
+pub mod pg;
 mod report;
 
 use std::fs;
@@ -37,8 +37,6 @@ const LIMIT: u64 = 10;
 const GAP: Duration = Duration::from_millis(25);
 /// Time between two looks at the memory of the processes that answer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// Bytes of a page of memory.
-const PAGE_BYTES: u64 = 4096;
 
 /// A keyed table of generated rows and its view: the key is the number of a row.
 const TOPOLOGY: &str = "
@@ -186,17 +184,7 @@ impl Asked {
 
     /// Resident memory of the largest process that answers queries, in MiB; 0 without one.
     fn largest_mib(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
-        let mut most = 0;
-        for task in tasks {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            for child in children.split_whitespace() {
-                let statm = fs::read_to_string(format!("/proc/{child}/statm")).unwrap_or_default();
-                let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-                most = most.max((pages.unwrap_or(0) * PAGE_BYTES) >> 20);
-            }
-        }
-        most
+        child::children_of(self.pid).into_iter().map(child::resident_bytes).max().unwrap_or(0) >> 20
     }
 }
 

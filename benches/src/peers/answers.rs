@@ -80,8 +80,8 @@ impl Fold {
     }
 }
 
-/// The number in the field `games`.
-fn games_of(value: &[u8]) -> u64 {
+/// The number in the field `games` of an answer.
+pub fn games_of(value: &[u8]) -> u64 {
     const NAME: &[u8] = b"\"games\":";
     let at = value.windows(NAME.len()).position(|window| window == NAME);
     let digits = at.map_or(&[][..], |at| &value[at + NAME.len()..]);

@@ -87,14 +87,42 @@ pub struct Answer {
     pub games: u64,
 }
 
-/// Options of the generator.
+/// Frequencies of players.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// All play alike.
+    Alike,
+    /// Few play most games.
+    Zipf,
+    /// One after another, each record a game of its own: neither repeats nor refused records.
+    InTurn,
+}
+
+/// The generator.
 pub struct Games {
-    /// Shape of the records.
-    pub shape: Shape,
-    /// Players.
-    pub keys: u64,
-    /// True if they play as Zipf's law says.
-    pub zipf: bool,
+    shape: Shape,
+    players: Players,
+}
+
+/// A record.
+pub struct Game {
+    /// Key of the record.
+    pub key: String,
+    /// Partition of its key.
+    pub partition: i32,
+    /// Number of its id: the first record of an id counts.
+    pub id: u64,
+    /// False for a game that is too long to be.
+    pub sane: bool,
+    ended_at: i64,
+    parts: Vec<Part>,
+}
+
+impl Game {
+    /// The player of the first part.
+    pub fn player(&self) -> u64 {
+        self.parts.first().map_or(0, |part| part.player)
+    }
 }
 
 /// One player's part of a game.
@@ -209,6 +237,31 @@ pub fn fill_champions(bootstrap: &str) -> Result<()> {
 }
 
 impl Games {
+    /// A generator of records of so many players.
+    pub fn new(shape: Shape, keys: u64, law: Law) -> Games {
+        Games { shape, players: Players::new(keys, law) }
+    }
+
+    /// Writes the record of that number in place of `json`'s content.
+    ///
+    /// # Errors
+    /// Never: text has room.
+    pub fn write(&self, at: u64, json: &mut String) -> Result<Game> {
+        let mut random = Random::new(7, at);
+        let plain = self.players.law == Law::InTurn;
+        let id = if random.below(10) == 0 && at > 0 && !plain { random.below(at) } else { at };
+        let sane = random.below(1000) > 0 || plain;
+        let seconds = if sane { random.between(900, 3000) } else { 100_000 };
+        let ended_at = BEGIN_MS + at as i64 * STEP_MS - random.between(0, HOUR_MS / 2);
+        let parts: Vec<Part> =
+            (0..self.shape.parts()).map(|_| self.players.draw_part(at, &mut random)).collect();
+        json.clear();
+        self.shape.write(json, (id, seconds, ended_at), &parts)?;
+        let key = match_id(id);
+        let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
+        Ok(Game { key, partition, id, sane, ended_at, parts })
+    }
+
     /// Fills the topic, and returns the answer to it.
     ///
     /// # Errors
@@ -219,22 +272,14 @@ impl Games {
         let spec = TopicSpec { name: topic.to_owned(), partitions: Some(PARTITIONS), ..TopicSpec::default() };
         Topics::open(&cluster, BROKER_TIMEOUT)?.ensure(&spec)?;
         let feed = Feed::open(&cluster)?;
-        let players = Players::new(self.keys, self.zipf);
         let (mut json, mut bytes, mut fold) = (String::new(), 0, Fold::default());
         for at in 0..records {
-            let mut random = Random::new(7, at);
-            let id = if random.below(10) == 0 && at > 0 { random.below(at) } else { at };
-            let seconds = if random.below(1000) == 0 { 100_000 } else { random.between(900, 3000) };
-            let ended_at = BEGIN_MS + at as i64 * STEP_MS - random.between(0, HOUR_MS / 2);
-            let parts: Vec<Part> = (0..self.shape.parts()).map(|_| players.draw_part(&mut random)).collect();
-            json.clear();
-            self.shape.write(&mut json, (id, seconds, ended_at), &parts)?;
+            let game = self.write(at, &mut json)?;
             bytes += json.len() as u64;
-            let key = match_id(id);
-            let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
-            feed.send((topic, partition), Some(key.as_bytes()), Some(json.as_bytes()), None)?;
-            if seconds <= 14_400 {
-                fold.add(id, ended_at, &parts);
+            let to = (topic, game.partition);
+            feed.send(to, Some(game.key.as_bytes()), Some(json.as_bytes()), None)?;
+            if game.sane {
+                fold.add(game.id, game.ended_at, &game.parts);
             }
         }
         feed.flush(BROKER_TIMEOUT)?;
@@ -293,30 +338,32 @@ fn match_id(id: u64) -> String {
     format!("EUW1_7{id:09}")
 }
 
-fn player_name(player: u64) -> String {
+/// The name of a player, as records have it.
+pub fn player_name(player: u64) -> String {
     format!("player-{player:012}")
 }
 
 /// Players, by rank of how much they play.
 struct Players {
     count: u64,
+    law: Law,
     /// Zipf's law: the sum of all weights, and the constants of the inverse that Gray et al. approximate.
-    law: Option<(f64, f64)>,
+    zipf: Option<(f64, f64)>,
 }
 
 impl Players {
-    fn new(count: u64, zipf: bool) -> Players {
-        let law = zipf.then(|| {
+    fn new(count: u64, law: Law) -> Players {
+        let zipf = (law == Law::Zipf).then(|| {
             let zeta = (1..=count).map(|rank| (rank as f64).powf(-ZIPF)).sum::<f64>();
             let of_two = 1.0 + 0.5f64.powf(ZIPF);
             (zeta, (1.0 - (2.0 / count as f64).powf(1.0 - ZIPF)) / (1.0 - of_two / zeta))
         });
-        Players { count, law }
+        Players { count, law, zipf }
     }
 
     /// A player, with the frequency that the law says.
     fn draw(&self, random: &mut Random) -> u64 {
-        let Some((zeta, eta)) = self.law else { return random.below(self.count) };
+        let Some((zeta, eta)) = self.zipf else { return random.below(self.count) };
         let unit = random.unit();
         let weight = unit * zeta;
         if weight < 1.0 {
@@ -329,9 +376,10 @@ impl Players {
         (rank as u64).min(self.count - 1)
     }
 
-    fn draw_part(&self, random: &mut Random) -> Part {
+    fn draw_part(&self, at: u64, random: &mut Random) -> Part {
+        let player = if self.law == Law::InTurn { at % self.count } else { self.draw(random) };
         Part {
-            player: self.draw(random),
+            player,
             champion: 1 + random.below(CHAMPION_COUNT),
             kills: random.between(0, 20),
             deaths: random.between(0, 15),
@@ -347,10 +395,10 @@ mod tests {
 
     #[test]
     fn records_have_the_size_that_is_told() {
-        let players = Players::new(100_000, false);
+        let players = Players::new(100_000, Law::Alike);
         for (shape, least, most) in [(Shape::Flat, 180, 200), (Shape::Nested, 2050, 2250)] {
             let mut random = Random::new(1, 1);
-            let parts: Vec<Part> = (0..shape.parts()).map(|_| players.draw_part(&mut random)).collect();
+            let parts: Vec<Part> = (0..shape.parts()).map(|_| players.draw_part(1, &mut random)).collect();
             let mut json = String::new();
             shape.write(&mut json, (1, 1800, BEGIN_MS), &parts).unwrap();
             assert!((least..most).contains(&json.len()), "{} bytes: {json}", json.len());
@@ -359,7 +407,7 @@ mod tests {
 
     #[test]
     fn few_players_play_most_games_under_zipf() {
-        let players = Players::new(1000, true);
+        let players = Players::new(1000, Law::Zipf);
         let mut random = Random::new(1, 1);
         let mut counts = vec![0; 1000];
         for _ in 0..100_000 {
@@ -368,6 +416,16 @@ mod tests {
         // The first has 1 / zeta(1000, 0.99) of all, which is 13%.
         assert!((12_000..15_000).contains(&counts[0]), "{}", counts[0]);
         assert!(counts[0] > counts[1] && counts[1] > counts[10] && counts[10] > counts[500]);
+    }
+
+    #[test]
+    fn in_turn_every_record_is_a_game_of_the_next_player() {
+        let games = Games::new(Shape::Flat, 3, Law::InTurn);
+        let mut json = String::new();
+        for at in 0..2000 {
+            let game = games.write(at, &mut json).unwrap();
+            assert_eq!((game.id, game.sane, game.player()), (at, true, at % 3));
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::games::Input;
 use super::options::PeerOptions;
 use super::systems::System;
 use crate::paths::Paths;
-use crate::table::machine;
+use crate::table::spread::Spread;
+use crate::table::{load, machine};
 
 /// Runs over one shape of record.
 pub struct Section {
@@ -44,7 +45,7 @@ impl Section {
     /// Median CPU time of the system that the others are compared with.
     fn herald_s(&self) -> Option<f64> {
         let (_, runs) = self.runs.iter().find(|(system, _)| *system == System::Herald)?;
-        Some(Spread::of(runs, |run| run.cpu_s).median)
+        Some(spread_of(runs, |run| run.cpu_s).median)
     }
 
     fn to_json(&self) -> Value {
@@ -76,10 +77,10 @@ impl fmt::Display for Section {
         )?;
         writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
         let [receive, decode] =
-            [&self.receive, &self.decode].map(|runs| Spread::of(runs, |run| run.cpu_s).median);
+            [&self.receive, &self.decode].map(|runs| spread_of(runs, |run| run.cpu_s).median);
         for (at, (name, runs)) in self.lines().into_iter().enumerate() {
-            let cpu = Spread::of(runs, |run| run.cpu_s);
-            let wall = Spread::of(runs, |run| run.wall_s).median;
+            let cpu = spread_of(runs, |run| run.cpu_s);
+            let wall = spread_of(runs, |run| run.wall_s).median;
             write!(f, "| {name} | {:.2} | {:.2}-{:.2} | {wall:.2} |", cpu.median, cpu.least, cpu.most)?;
             write!(f, " {:.0} |", records as f64 / cpu.median.max(0.01))?;
             if at < 2 {
@@ -88,7 +89,7 @@ impl fmt::Display for Section {
             }
             let ratio = self.herald_s().map(|herald| format!("{:.2}", cpu.median / herald));
             let share = |limit: f64| format!("{:.1}%", 100.0 * limit / cpu.median.max(0.01));
-            let peak = Spread::of(runs, |run| run.peak_kib as f64 / 1024.0).median;
+            let peak = spread_of(runs, |run| run.peak_kib as f64 / 1024.0).median;
             let ratio = ratio.unwrap_or_default();
             writeln!(f, " {ratio} | {} | {} | {peak:.0} |", share(receive), share(decode))?;
         }
@@ -96,21 +97,9 @@ impl fmt::Display for Section {
     }
 }
 
-/// Median and bounds of some runs.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
-        let mut figures: Vec<f64> = runs.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        let at = |index: usize| figures.get(index).copied().unwrap_or_default();
-        let last = figures.len().saturating_sub(1);
-        Spread { least: at(0), median: (at(last / 2) + at(figures.len() / 2)) / 2.0, most: at(last) }
-    }
+/// Median and bounds of a figure of some runs.
+fn spread_of(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
+    Spread::of(&runs.iter().map(figure).collect::<Vec<f64>>())
 }
 
 /// Everything that was measured, with what is needed to measure it again.
@@ -159,7 +148,7 @@ impl fmt::Display for Report {
 }
 
 /// Versions of all that takes part.
-fn versions(paths: &Paths) -> Vec<String> {
+pub fn versions(paths: &Paths) -> Vec<String> {
     let script = std::fs::read_to_string(&paths.kafka_script).unwrap_or_default();
     let broker = script.lines().find_map(|line| line.strip_prefix("VERSION=")).unwrap_or("unknown");
     // It tells its version on standard error.
@@ -175,25 +164,6 @@ fn versions(paths: &Paths) -> Vec<String> {
 }
 
 /// A number of runs, in words.
-fn counted(runs: usize) -> String {
+pub fn counted(runs: usize) -> String {
     if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
-}
-
-/// The machine's load, averaged over a minute.
-fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split_whitespace().next().unwrap_or("unknown").to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_between_the_bounds() {
-        let runs = [3.0, 1.0, 2.0, 10.0].map(|cpu_s| Run { cpu_s, ..Run::default() });
-        let spread = Spread::of(&runs, |run| run.cpu_s);
-        assert_eq!((spread.least, spread.median, spread.most), (1.0, 2.5, 10.0));
-        assert_eq!(Spread::of(&runs[..3], |run| run.cpu_s).median, 2.0);
-    }
 }

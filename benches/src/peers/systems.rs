@@ -77,10 +77,8 @@ impl System {
     pub fn command(self, paths: &Paths, jars: &Path, place: &Place) -> Result<Command> {
         match self {
             System::Herald => {
-                let sql = place.write_sql(&paths.peers.join(place.shape.herald_sql()))?;
-                let mut command = Command::new(&paths.herald);
-                command.arg("run").arg(sql).args(["--name", &place.name, "--listen", "off", "--state"]);
-                command.arg(&place.state);
+                let mut command = herald(paths, place)?;
+                command.args(["--listen", "off"]);
                 Ok(command)
             }
             System::Streams => Ok(streams(jars, place, &[], &[])),
@@ -99,8 +97,19 @@ impl System {
     }
 }
 
+/// Herald's job, without a server's address.
+///
+/// # Errors
+/// When its SQL cannot be written.
+pub fn herald(paths: &Paths, place: &Place) -> Result<Command> {
+    let sql = place.write_sql(&paths.peers.join(place.shape.herald_sql()))?;
+    let mut command = Command::new(&paths.herald);
+    command.arg("run").arg(sql).args(["--name", &place.name, "--state"]).arg(&place.state);
+    Ok(command)
+}
+
 /// Kafka Streams' job with options of the JVM and settings of its own.
-fn streams(jars: &Path, place: &Place, jvm: &[&str], settings: &[&str]) -> Command {
+pub fn streams(jars: &Path, place: &Place, jvm: &[&str], settings: &[&str]) -> Command {
     let mut command = java(jars, "streams");
     command.args(jvm).arg("Streams").args(settings);
     command.args(place.values().map(|(name, value)| format!("{name}={value}")));
@@ -124,6 +133,8 @@ pub struct Place {
     pub name: String,
     /// Shape of the records.
     pub shape: Shape,
+    /// Topic of the records.
+    pub input: String,
     /// Topics of answers: champions by the hour, players.
     pub answers: [String; 2],
     /// Directory of the system's state.
@@ -138,6 +149,7 @@ impl Place {
             bootstrap: bootstrap.to_owned(),
             name: name.to_owned(),
             shape,
+            input: shape.topic().to_owned(),
             answers,
             state: paths.work_path(name),
         }
@@ -149,7 +161,7 @@ impl Place {
         [
             ("KAFKA_BOOTSTRAP", self.bootstrap.clone()),
             ("NAME", self.name.clone()),
-            ("INPUT", self.shape.topic().to_owned()),
+            ("INPUT", self.input.clone()),
             ("CHAMPIONS", CHAMPIONS.to_owned()),
             ("HOURS", hours),
             ("PLAYERS", players),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::table::spread::quantile_ms;
 use crate::table::{machine, short};
 
 /// Lines of the page around the table.
@@ -52,9 +53,7 @@ impl Line {
 
     /// The time in milliseconds within which a share of the answers came.
     fn quantile_ms(&self, share: f64) -> f64 {
-        let at = (self.times.len() as f64 * share).ceil() as usize;
-        let time = self.times.get(at.saturating_sub(1)).or(self.times.last());
-        time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        quantile_ms(&self.times, share)
     }
 }
 

@@ -1,0 +1,185 @@
+//! The highest steady rate, and the time from a record to its answer at shares of it.
+//!
+//! A topic is filled and drained. The drain, from its first answer to its last, works in large epochs, while records that
+//! come one by one also pay for the producer, which shares the cores. So shares of its rate are tried as a load, from all
+//! down, until the backlog does not grow: that is the highest steady rate.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use super::contender::{Contender, PATIENCE, Run};
+use super::options::ServeOptions;
+use super::report::Part;
+use crate::peers::games::Law;
+use crate::table::spread::quantile_ms;
+
+/// Players whose games come.
+pub const PLAYERS: u64 = 100_000;
+/// Shares of the drain's rate that are tried.
+const TRIED: [f64; 9] = [1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
+/// Shares of the highest steady rate that are measured.
+const SHARES: [f64; 3] = [0.1, 0.5, 0.8];
+/// Time that the rest of a load may take to be seen.
+const REST: Duration = Duration::from_secs(60);
+
+/// A load, by its name in tables.
+pub struct Rate {
+    name: String,
+    /// Records a second.
+    pub rate: f64,
+}
+
+/// Rates that a contender reached.
+struct Highest {
+    drained: f64,
+    steady: f64,
+}
+
+/// Finds the highest steady rate of a contender.
+fn find_highest(bench: &Bench, contender: &Contender) -> Result<Highest> {
+    let options = &bench.options;
+    let mut run = Run::prepare(bench, contender, PLAYERS, Law::Alike)?;
+    run.load.fill(options.events)?;
+    run.start()?;
+    let (mut first, accepted) = (None, run.load.ledger().backlog());
+    let drained = run.drain(PATIENCE, |ledger| {
+        if first.is_none() && ledger.seen() > 0 {
+            first = Some((Instant::now(), ledger.seen()));
+        }
+    })?;
+    let (since, before) = first.filter(|_| drained).context("a filled topic was not drained")?;
+    // Of what was drained since the first answer, refused records count as well.
+    let share = (accepted - before.min(accepted)) as f64 / accepted as f64;
+    let rate = options.events as f64 * share / since.elapsed().as_secs_f64();
+    ensure!(share > 0.1, "one epoch drained nearly all: give more --events, or --rate");
+    eprintln!("{}, {}: drains {rate:.0} records a second", contender.system.title(), contender.shown());
+    for tried in TRIED {
+        let driven = run.drive(rate * tried, options.length, |_| Ok(true))?;
+        ensure!(run.drain(PATIENCE, |_| ())?, "a backlog was not drained");
+        eprintln!("  {:.0} a second: {}", driven.rate(), if driven.steady { "steady" } else { "not held" });
+        if driven.steady {
+            run.finish()?;
+            return Ok(Highest { drained: rate, steady: rate * tried });
+        }
+    }
+    anyhow::bail!("no rate is steady, down to a tenth of the drain's; see that the machine is idle, or give --rate")
+}
+
+/// The loads to measure, ascending: those that are given, or shares of Herald's highest steady rate and half of Streams'.
+///
+/// # Errors
+/// When a run fails.
+pub fn choose_rates(bench: &Bench, parts: &mut Vec<Part>) -> Result<Vec<Rate>> {
+    let ServeOptions { rates, peers, .. } = &bench.options;
+    if !rates.is_empty() {
+        return Ok(rates.iter().map(|rate| Rate { name: "given".to_owned(), rate: *rate as f64 }).collect());
+    }
+    let figures = [("drains, records/s", 0), ("highest steady, records/s", 0)];
+    let mut part = Part::new("Highest rate", &["system", "settings"], &figures);
+    let mut add = |contender: Contender| -> Result<f64> {
+        let Highest { drained, steady } = find_highest(bench, &contender)?;
+        part.add(&[contender.system.title(), &contender.shown()], &[Some(drained), Some(steady)]);
+        Ok(steady)
+    };
+    let highest = add(Contender::herald(&[]))?;
+    let named = |share: f64| Rate { name: format!("{:.0}% of Herald's", share * 100.0), rate: highest * share };
+    let mut rates: Vec<Rate> = SHARES.map(named).into();
+    if *peers {
+        let rate = add(Contender::streams(&[]))? / 2.0;
+        rates.push(Rate { name: "50% of Streams'".to_owned(), rate });
+    }
+    rates.sort_by(|left, right| left.rate.total_cmp(&right.rate));
+    parts.push(part);
+    Ok(rates)
+}
+
+/// The load of half the highest rate, or the given one in the middle.
+pub fn half(rates: &[Rate]) -> f64 {
+    let half = rates.iter().find(|rate| rate.name == "50% of Herald's");
+    half.or(rates.get(rates.len() / 2)).map_or(1.0, |rate| rate.rate)
+}
+
+/// Measures the latency of all contenders at all rates.
+///
+/// # Errors
+/// When a run fails.
+pub fn measure(bench: &Bench, rates: &[Rate]) -> Result<Part> {
+    let options = &bench.options;
+    let mut contenders: Vec<Contender> = options
+        .intervals
+        .iter()
+        .map(|interval| Contender::herald(&["--epoch-interval", interval]))
+        .collect();
+    contenders.push(Contender::herald(&["--latency-target", &options.target]));
+    if options.peers {
+        contenders.push(Contender::streams(&[]));
+    }
+    let labels = ["system", "settings", "load", "asked, records/s"];
+    let figures = [("sent, records/s", 0), ("p50 ms", 1), ("p99 ms", 1), ("p99.9 ms", 1), ("held", 2)];
+    let mut part = Part::new("Latency: record sent to answer visible, read committed", &labels, &figures);
+    for turn in 0..options.repeat {
+        for contender in &contenders {
+            eprintln!("latency, turn {}: {}, {}", turn + 1, contender.system.title(), contender.shown());
+            measure_once(bench, contender, rates, &mut part)?;
+        }
+    }
+    part.notes.push(
+        "held: the share of the runs in which the rate was reached and the backlog did not grow. Times of a load that \
+         is not held tell its length, and higher loads are left out."
+            .to_owned(),
+    );
+    if options.peers {
+        compare(&mut part, &contenders, rates);
+    }
+    Ok(part)
+}
+
+/// Measures a contender once at all rates, up to the first that it does not hold.
+fn measure_once(bench: &Bench, contender: &Contender, rates: &[Rate], part: &mut Part) -> Result<()> {
+    let mut run = Run::prepare(bench, contender, PLAYERS, Law::Alike)?;
+    run.start()?;
+    // A first record waits for the start; then what is compiled late is compiled.
+    run.drive(100.0, Duration::from_secs(1), |_| Ok(true))?;
+    ensure!(run.drain(PATIENCE, |_| ())?, "the first records were not answered");
+    let warm = rates.first().map_or(1.0, |rate| rate.rate);
+    run.drive(warm, bench.options.length / 2, |_| Ok(true))?;
+    ensure!(run.drain(PATIENCE, |_| ())?, "the first load was not answered");
+    run.load.take_times();
+    for Rate { name, rate } in rates {
+        let driven = run.drive(*rate, bench.options.length, |_| Ok(true))?;
+        let held = run.drain(REST, |_| ())? && driven.steady;
+        let times = run.load.take_times();
+        let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|share| Some(quantile_ms(&times, share)));
+        let labels = [contender.system.title(), &contender.shown(), name, &format!("{rate:.0}")];
+        part.add(&labels, &[Some(driven.rate()), half, most, nearly_all, Some(f64::from(u8::from(held)))]);
+        if !held {
+            break;
+        }
+    }
+    run.finish()
+}
+
+/// Adds what share of Streams' p99 each setting of Herald has, at half of either's highest rate.
+fn compare(part: &mut Part, contenders: &[Contender], rates: &[Rate]) {
+    let Some((streams, others)) = contenders.split_last() else { return };
+    for Rate { name, rate } in rates.iter().filter(|rate| rate.name.starts_with("50%")) {
+        let asked = format!("{rate:.0}");
+        let p99 = |of: &Contender| {
+            let labels = [of.system.title(), &of.shown(), name, &asked];
+            let held = part.median(&labels, "held").is_some_and(|held| held > 0.5);
+            part.median(&labels, "p99 ms").filter(|_| held)
+        };
+        let peer = p99(streams);
+        let notes = others.iter().map(|of| match (p99(of), peer) {
+            (Some(own), Some(peer)) => {
+                format!("p99 at {name}, {}: {:.2} of Kafka Streams'.", of.shown(), own / peer)
+            }
+            (Some(_), None) => format!("p99 at {name}, {}: Kafka Streams does not hold the load.", of.shown()),
+            _ => format!("p99 at {name}, {}: not held.", of.shown()),
+        });
+        let notes: Vec<String> = notes.collect();
+        part.notes.extend(notes);
+    }
+}
