@@ -49,7 +49,11 @@ impl Contender {
 
     /// Its settings as tables show them.
     pub fn shown(&self) -> String {
-        if self.settings.is_empty() { "as it comes".to_owned() } else { format!("`{}`", self.settings.join(" ")) }
+        if self.settings.is_empty() {
+            "as it comes".to_owned()
+        } else {
+            format!("`{}`", self.settings.join(" "))
+        }
     }
 
     fn command(&self, bench: &Bench, place: &Place, ports: Ports) -> Result<Command> {

@@ -38,10 +38,11 @@ struct Held {
 }
 
 impl Held {
-    /// Bytes a key of what a state has more than one with fewer keys: memory and disk.
+    /// The difference to a state with fewer keys, divided by the difference of keys: memory and disk.
     fn per_key(self, fewer: Held) -> [f64; 2] {
         let keys = (self.keys - fewer.keys) as f64;
-        [self.memory as f64 - fewer.memory as f64, self.disk as f64 - fewer.disk as f64].map(|more| more / keys)
+        [self.memory as f64 - fewer.memory as f64, self.disk as f64 - fewer.disk as f64]
+            .map(|more| more / keys)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The highest steady rate, and the time from a record to its answer at shares of it.
 //!
-//! A topic is filled and drained. The drain, from its first answer to its last, works in large epochs, while records that
-//! come one by one also pay for the producer, which shares the cores. So shares of its rate are tried as a load, from all
-//! down, until the backlog does not grow: that is the highest steady rate.
+//! A topic is filled and drained. The drain, from its first answer to its last, works in large epochs, while records
+//! that come one by one also pay for the producer, which shares the cores. So shares of its rate are tried as a load,
+//! from all down, until the backlog does not grow: that is the highest steady rate.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ fn find_highest(bench: &Bench, contender: &Contender) -> Result<Highest> {
         }
     })?;
     let (since, before) = first.filter(|_| drained).context("a filled topic was not drained")?;
-    // Of what was drained since the first answer, refused records count as well.
+    // Refused records and repeats were drained at the same rate as those that have answers.
     let share = (accepted - before.min(accepted)) as f64 / accepted as f64;
     let rate = options.events as f64 * share / since.elapsed().as_secs_f64();
     ensure!(share > 0.1, "one epoch drained nearly all: give more --events, or --rate");
@@ -64,10 +64,13 @@ fn find_highest(bench: &Bench, contender: &Contender) -> Result<Highest> {
             return Ok(Highest { drained: rate, steady: rate * tried });
         }
     }
-    anyhow::bail!("no rate is steady, down to a tenth of the drain's; see that the machine is idle, or give --rate")
+    anyhow::bail!(
+        "no rate is steady, down to a tenth of the drain's; see that the machine is idle, or give --rate"
+    )
 }
 
-/// The loads to measure, ascending: those that are given, or shares of Herald's highest steady rate and half of Streams'.
+/// The loads to measure, ascending: those that are given, or shares of Herald's highest steady rate and half of
+/// Streams'.
 ///
 /// # Errors
 /// When a run fails.
@@ -84,7 +87,8 @@ pub fn choose_rates(bench: &Bench, parts: &mut Vec<Part>) -> Result<Vec<Rate>> {
         Ok(steady)
     };
     let highest = add(Contender::herald(&[]))?;
-    let named = |share: f64| Rate { name: format!("{:.0}% of Herald's", share * 100.0), rate: highest * share };
+    let named =
+        |share: f64| Rate { name: format!("{:.0}% of Herald's", share * 100.0), rate: highest * share };
     let mut rates: Vec<Rate> = SHARES.map(named).into();
     if *peers {
         let rate = add(Contender::streams(&[]))? / 2.0;
@@ -107,11 +111,8 @@ pub fn half(rates: &[Rate]) -> f64 {
 /// When a run fails.
 pub fn measure(bench: &Bench, rates: &[Rate]) -> Result<Part> {
     let options = &bench.options;
-    let mut contenders: Vec<Contender> = options
-        .intervals
-        .iter()
-        .map(|interval| Contender::herald(&["--epoch-interval", interval]))
-        .collect();
+    let mut contenders: Vec<Contender> =
+        options.intervals.iter().map(|interval| Contender::herald(&["--epoch-interval", interval])).collect();
     contenders.push(Contender::herald(&["--latency-target", &options.target]));
     if options.peers {
         contenders.push(Contender::streams(&[]));
@@ -161,7 +162,7 @@ fn measure_once(bench: &Bench, contender: &Contender, rates: &[Rate], part: &mut
     run.finish()
 }
 
-/// Adds what share of Streams' p99 each setting of Herald has, at half of either's highest rate.
+/// Adds the ratio of each setting's p99 to that of Streams, at half of either's highest rate.
 fn compare(part: &mut Part, contenders: &[Contender], rates: &[Rate]) {
     let Some((streams, others)) = contenders.split_last() else { return };
     for Rate { name, rate } in rates.iter().filter(|rate| rate.name.starts_with("50%")) {
@@ -176,7 +177,9 @@ fn compare(part: &mut Part, contenders: &[Contender], rates: &[Rate]) {
             (Some(own), Some(peer)) => {
                 format!("p99 at {name}, {}: {:.2} of Kafka Streams'.", of.shown(), own / peer)
             }
-            (Some(_), None) => format!("p99 at {name}, {}: Kafka Streams does not hold the load.", of.shown()),
+            (Some(_), None) => {
+                format!("p99 at {name}, {}: Kafka Streams does not hold the load.", of.shown())
+            }
             _ => format!("p99 at {name}, {}: not held.", of.shown()),
         });
         let notes: Vec<String> = notes.collect();

@@ -1,7 +1,7 @@
 //! A producer of games and a consumer of the answers about players, in one thread, so that one clock is read.
 //!
-//! A record's time begins when it is handed to the producer and ends when a consumer of committed records has the answer
-//! that counts it. The producer waits a millisecond for further records of a batch.
+//! A record's time begins when it is handed to the producer and ends when a consumer of committed records has the
+//! answer that counts it. The producer waits a millisecond for further records of a batch.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

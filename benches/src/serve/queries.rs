@@ -1,7 +1,7 @@
 //! Queries while records come, and the cost of a record with and without them.
 //!
-//! Three clients ask, each over one connection and at most forty times a second (one address may send fifty requests by
-//! HTTP): a player by the key over HTTP, the same over PostgreSQL's protocol, and ten players over PostgreSQL's protocol.
+//! Three clients ask, each over one connection and at most forty times a second (one address may send fifty requests
+//! by HTTP): a player by the key over HTTP, the same over PostgreSQL's protocol, and ten players over PostgreSQL's protocol.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -94,7 +94,11 @@ fn load(
         let times = times.map_err(|_| anyhow::anyhow!("a client ended"))?.transpose()?;
         let (driven, before, after) = worked?;
         let engine_s = after.engine_s - before.engine_s;
-        Ok::<_, anyhow::Error>((driven, Spent { engine_s, queries_s: after.queries_s - before.queries_s }, times))
+        Ok::<_, anyhow::Error>((
+            driven,
+            Spent { engine_s, queries_s: after.queries_s - before.queries_s },
+            times,
+        ))
     })?;
     let sent = if rate > 0.0 { format!("{rate:.0}") } else { "none".to_owned() };
     for (query, mut took) in QUERIES.iter().zip(asked_times.unwrap_or_default()) {
@@ -139,8 +143,8 @@ fn ask_all(ports: Ports, done: &AtomicBool) -> Result<Times> {
     })
 }
 
-/// Asks again and again, for a player drawn from all, and returns the times; the first, which makes what a session needs,
-/// does not count. A player without a row is an answer as well.
+/// Asks again and again, for a player drawn from all, and returns the times. The first query, for which a session is
+/// made ready, does not count. A player without a row is an answer as well.
 fn ask(done: &AtomicBool, mut query: impl FnMut(u64) -> Result<String>) -> Result<Vec<Duration>> {
     let (mut random, mut times) = (Random::new(7, 0), vec![]);
     // Player 0 has a game among twice as many games as there are players, or the first answer is an error.
@@ -149,7 +153,10 @@ fn ask(done: &AtomicBool, mut query: impl FnMut(u64) -> Result<String>) -> Resul
         let begun = Instant::now();
         let answer = query(random.below(PLAYERS));
         let took = begun.elapsed();
-        ensure!(answer.as_ref().map_or_else(|error| error.to_string().contains(" 404 "), |_| true), "{answer:?}");
+        ensure!(
+            answer.as_ref().map_or_else(|error| error.to_string().contains(" 404 "), |_| true),
+            "{answer:?}"
+        );
         times.push(took);
         std::thread::sleep(GAP.saturating_sub(begun.elapsed()));
     }

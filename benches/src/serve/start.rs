@@ -24,7 +24,8 @@ const REACHED: [&str; 4] = ["/healthz, ms", "/readyz, ms", "first epoch, ms", "f
 /// # Errors
 /// When a run fails.
 pub fn measure(bench: &Bench) -> Result<Part> {
-    let mut part = Part::new("Start on an empty state", &["system", "settings"], &REACHED.map(|name| (name, 0)));
+    let mut part =
+        Part::new("Start on an empty state", &["system", "settings"], &REACHED.map(|name| (name, 0)));
     let herald = Contender::herald(&[]);
     for turn in 0..bench.options.repeat {
         eprintln!("start, turn {}", turn + 1);
@@ -77,7 +78,8 @@ mod tests {
 
     #[test]
     fn the_committed_epoch_is_read() {
-        let metrics = "# TYPE herald_committed_epoch_number gauge\nherald_committed_epoch_number{topology=\"a\"} 7\n";
+        let metrics =
+            "# TYPE herald_committed_epoch_number gauge\nherald_committed_epoch_number{topology=\"a\"} 7\n";
         assert_eq!((committed_epoch(metrics), committed_epoch("")), (7.0, 0.0));
     }
 }
