@@ -93,14 +93,34 @@ unsafe extern "C" {
     safe fn mi_option_set_default(option: c_int, value: c_long);
 }
 
-/// Sets the time for which freed memory is kept before it is returned to the system. An epoch frees about what the next
-/// one takes: with mimalloc's own second a busy process returned half of it each time, for the kernel to clear it again.
+/// Sets how long, and how much of, freed memory is kept before it is returned to the system. An epoch frees about what the
+/// next one takes: as the allocators come, a busy process returned half of it each time, for the kernel to clear it again.
 pub fn keep_freed_memory() {
     /// `mi_option_purge_delay` in `mimalloc.h`.
     const PURGE_DELAY: c_int = 15;
     const MILLISECONDS: c_long = 10_000;
     mi_option_set_default(PURGE_DELAY, MILLISECONDS);
+    keep_freed_of_libraries();
 }
+
+/// The same for the C library's allocator, which RocksDB and the Kafka client use: blocks of the size of a batch do not go
+/// back when they are freed, and of the end of each of its areas that much stays.
+#[cfg(target_env = "gnu")]
+fn keep_freed_of_libraries() {
+    unsafe extern "C" {
+        safe fn mallopt(option: c_int, value: c_int) -> c_int;
+    }
+    // M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h; the latter is at most 32 MiB.
+    const TRIM: (c_int, c_int) = (-1, 256 << 20);
+    const MAPPED: (c_int, c_int) = (-3, 32 << 20);
+    for (option, bytes) in [TRIM, MAPPED] {
+        // One that is refused stays as it comes.
+        mallopt(option, bytes);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn keep_freed_of_libraries() {}
 
 /// Returns the bytes of all blocks that are in use. Each thread may have [`MAX_PENDING_BYTES`] beside it.
 pub fn allocated() -> u64 {
