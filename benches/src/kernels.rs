@@ -19,6 +19,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use topology::plan_of;
+
 /// Share of the baseline by which a kernel may grow.
 const TOLERANCE: f64 = 0.10;
 

@@ -9,6 +9,7 @@
 //! herald-benches [view | kernels] [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
 //! ```
 //!
+//! With `experiment NAME` a design is measured before it is built ([`experiments`]).
 //! With `kernels` only the instructions of kernels are counted ([`kernels`]), without Kafka.
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
 //! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`. With `peers` one job
@@ -21,6 +22,7 @@
 //! next to nothing.
 
 mod child;
+mod experiments;
 mod input;
 mod kafka;
 mod kernels;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("limit") => limit::run_child(&arguments[1..]).map(|()| true),
         Some("kernel") => kernels::run_child(&arguments[1..]).map(|()| true),
+        Some("experiment") => experiments::run(&arguments[1..]).map(|()| true),
         Some("kernels") => kernels::compare(),
         Some("receive") => peers::receive::run_child(&arguments[1..]).map(|()| true),
         Some("serve") => serve::run(&arguments[1..]).map(|()| true),

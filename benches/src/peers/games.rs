@@ -344,7 +344,7 @@ pub fn player_name(player: u64) -> String {
 }
 
 /// Players, by rank of how much they play.
-struct Players {
+pub struct Players {
     count: u64,
     law: Law,
     /// Zipf's law: the sum of all weights, and the constants of the inverse that Gray et al. approximate.
@@ -352,7 +352,8 @@ struct Players {
 }
 
 impl Players {
-    fn new(count: u64, law: Law) -> Players {
+    /// So many players.
+    pub fn new(count: u64, law: Law) -> Players {
         let zipf = (law == Law::Zipf).then(|| {
             let zeta = (1..=count).map(|rank| (rank as f64).powf(-ZIPF)).sum::<f64>();
             let of_two = 1.0 + 0.5f64.powf(ZIPF);
@@ -362,7 +363,7 @@ impl Players {
     }
 
     /// A player, with the frequency that the law says.
-    fn draw(&self, random: &mut Random) -> u64 {
+    pub fn draw(&self, random: &mut Random) -> u64 {
         let Some((zeta, eta)) = self.zipf else { return random.below(self.count) };
         let unit = random.unit();
         let weight = unit * zeta;
