@@ -188,6 +188,9 @@ pub fn by_key<R: Diff + Default>(
 /// Some bytes of a key, index of its message, and index of the key there.
 type KeyPlace = (u64, u32, u32);
 
+/// Keys that are compared themselves where their numbers are equal.
+const FEW_KEYS: usize = 8;
+
 /// Returns the bytes of a key.
 fn key_at<'p, R>(parts: &'p [Updates<R>], place: &KeyPlace) -> &'p [u8] {
     parts[place.1 as usize].keys.get(place.2 as usize)
@@ -204,10 +207,11 @@ fn sort_places<R>(parts: &[Updates<R>], places: &mut [KeyPlace], known: usize) {
     places.sort_unstable_by_key(|place| place.0);
     let all = places.len();
     for alike in places.chunk_by_mut(|a, b| a.0 == b.0) {
-        if alike.len() == all {
-            // Equal keys, or such as end in zeros, which a number does not tell from none.
+        // Few are mostly one key out of several messages. All are equal, or end in zeros, which a number does not tell
+        // from none.
+        if alike.len() <= FEW_KEYS || alike.len() == all {
             alike.sort_unstable_by(|a, b| key_at(parts, a).cmp(key_at(parts, b)));
-        } else if alike.len() > 1 {
+        } else {
             sort_places(parts, alike, common);
         }
     }
