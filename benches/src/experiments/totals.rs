@@ -148,11 +148,11 @@ struct Totals {
 /// the state, and the bytes of changed totals and rows.
 fn model(keys: u64, law: Law, room: u64) -> Result<(Spent, f64, u64)> {
     let dir = tempfile::tempdir()?;
-    let plan = plan_of(&format!(
+    let plan = plan_of(
         "CREATE TABLE a (k BIGINT, n BIGINT, PRIMARY KEY (k)) WITH (connector = 'file', path = 'a') FORMAT PLAIN ENCODE JSON;
 CREATE TABLE b (k BIGINT, n BIGINT, PRIMARY KEY (k)) WITH (connector = 'file', path = 'b') FORMAT PLAIN ENCODE JSON;
 CREATE MATERIALIZED VIEW v AS SELECT a.k FROM a JOIN b ON a.k = b.k;"
-    ))?;
+    )?;
     let (store, tables) = new_store(&dir.path().join("state"), &plan)?;
     let table = |at: usize| tables.tables.get(&at).copied().context("a table has no state");
     let mut totals = Totals {

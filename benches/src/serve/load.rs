@@ -117,7 +117,8 @@ impl Load {
         let (mut backlog, mut sampled) = (vec![], begun);
         while begun.elapsed() < length {
             let due = (begun.elapsed().as_secs_f64() * rate) as u64;
-            for _ in records..due.min(records + TURN) {
+            let turn = due.min(records + TURN);
+            while records < turn {
                 self.send(true)?;
                 records += 1;
             }
