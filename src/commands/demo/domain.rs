@@ -30,11 +30,12 @@ pub const FILES: [(&str, &str); 14] = shipped!(
 );
 
 /// The golden tests, and the two SQL files that they add.
-pub const TESTS: [(&str, &str); 17] = shipped!(
+pub const TESTS: [(&str, &str); 18] = shipped!(
     "tests/",
     "adapters.test.sql",
     "analytics.test.sql",
     "champions.test.sql",
+    "computed.test.sql",
     "conflicts.test.sql",
     "emberfall.sql",
     "emberfall.test.sql",
