@@ -17,8 +17,8 @@
 -- bodies where there is no id, so an order to erase has nothing to take out of the views. But what is `late` here is a
 -- rejected record as any other: `herald.dead_letter` of this state has it, until an order names somebody in it.
 
--- Orders to erase a person, whose name leaves the rejected records. What the topology of the matches makes of a broken
--- order is told there; here it is rejected once more.
+-- Orders to erase a person: rejected records that name one lose their bytes. Without a dead-letter topic, since the one that
+-- is read below has what other topologies reject, and a broken order is among that.
 CREATE TABLE erasures (
   subject VARCHAR NOT NULL,
   requested_at TIMESTAMPTZ,

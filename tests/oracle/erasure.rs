@@ -203,7 +203,7 @@ fn later_rejected_records_of_every_source_lose_the_person() {
         "
 CREATE TABLE erasures (subject VARCHAR, PRIMARY KEY (subject))
 WITH (connector = 'file', path = 'erasures', erase = 'subject') FORMAT PLAIN ENCODE JSON;
-CREATE SOURCE seen (at TIMESTAMPTZ, who VARCHAR, others STRUCT<name VARCHAR>[], n INT,
+CREATE SOURCE seen (at TIMESTAMPTZ, who VARCHAR, others STRUCT<name VARCHAR>[], doc JSONB, n INT,
   CONSTRAINT small CHECK (n < 100), WATERMARK FOR at AS at - INTERVAL '1 hour')
 WITH (connector = 'file', path = 'seen') FORMAT PLAIN ENCODE JSON;
 CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM seen;
@@ -216,6 +216,7 @@ CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM seen;
         (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{anna}"}}"#), true),
         (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{escaped}"}}"#), true),
         (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","others":[{{}},{{"name":"{escaped}"}}]}}"#), true),
+        (None, format!(r#"{{"at":"2026-01-01T00:00:00Z","doc":{{"a":["{escaped}"]}}}}"#), true),
         (None, format!(r#"{{"at":"2026-01-02T00:00:00Z","n":100,"undeclared":"{anna}"}}"#), true),
         (Some(&anna), r#"{"n":"#.to_owned(), true),
         (Some(&ben), format!(r#"{{"at":"2026-01-01T00:00:00Z","who":"{ben}"}}"#), false),

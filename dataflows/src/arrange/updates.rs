@@ -2,8 +2,7 @@
 //!
 //! [`Updates`] is the message exchanged between workers: updates of one epoch for one worker, the keys and
 //! the values each in one byte vector, a key's values side by side. Messages are not sorted. [`by_key`]
-//! sorts once, when the epoch is complete, by the first eight bytes of the keys and then by the rest, and
-//! adds up equal updates.
+//! sorts once, when the epoch is complete, by eight bytes of the keys at a time, and adds up equal updates.
 
 use schemas::memory::{HeapBytes, vector_bytes};
 use schemas::{MemoryPart, MemoryShare, Ownership, Rows};

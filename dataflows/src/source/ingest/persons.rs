@@ -11,7 +11,7 @@ use super::Ingest;
 use crate::error::RunError;
 use crate::plan::Origin;
 use crate::source::erasure::Order;
-use crate::source::erasure::filter::{Filtered, RowHit, is_erased};
+use crate::source::erasure::filter::{Filtered, RowHit};
 use crate::source::evaluate::Verdict;
 use crate::source::held::Trace;
 
@@ -106,9 +106,9 @@ impl Ingest {
         Ok(Filtered { batch, hits: BTreeMap::new() })
     }
 
-    /// Returns true if a rejected record names somebody who was erased: its key as a whole, any text of its value
-    /// between two quotes, as JSON writes one without escapes, or any text of the row that it was decoded to. That
-    /// goes for every source of a topology with orders, whether or not it has `erase.by`.
+    /// Returns true if a rejected record names somebody who was erased: in its key, its value, or a text of the row that
+    /// it was decoded to, as a whole or between two quotes. That goes for every source of a topology with orders,
+    /// whether or not it has `erase.by`.
     pub(super) fn names_erased(
         &self,
         (records, record): (&Records, usize),
@@ -120,16 +120,19 @@ impl Ingest {
         if known.is_empty() {
             return false;
         }
-        let (key, value) = (records.keys.get(record), records.values.get(record));
-        let mut texts = key.into_iter().chain(value).flat_map(|bytes| bytes.split(|byte| *byte == b'"'));
-        if texts.any(|text| known.find(text).is_some()) {
-            return true;
-        }
-        row.is_some_and(|(batch, row)| batch.columns().iter().any(|column| holds_erased(column, row, known)))
+        let bytes = [records.keys.get(record), records.values.get(record)];
+        bytes.into_iter().flatten().any(|bytes| quotes_erased(bytes, known))
+            || row.is_some_and(|(batch, row)| batch.columns().iter().any(|c| holds_erased(c, row, known)))
     }
 }
 
-/// Returns true if a value is an erased person's name, or holds one at any depth.
+/// Returns true if bytes are an erased person's name, or have one between two quotes, as JSON writes a text without
+/// escapes.
+fn quotes_erased(bytes: &[u8], erased: &ErasedSet) -> bool {
+    erased.find(bytes).is_some() || bytes.split(|byte| *byte == b'"').any(|text| erased.find(text).is_some())
+}
+
+/// Returns true if any text or bytes in a value, at any depth, name an erased person.
 fn holds_erased(column: &ArrayRef, row: usize, erased: &ErasedSet) -> bool {
     if column.is_null(row) {
         return false;
@@ -138,8 +141,10 @@ fn holds_erased(column: &ArrayRef, row: usize, erased: &ErasedSet) -> bool {
         let items = list.value(row);
         return (0..items.len()).any(|at| holds_erased(&items, at, erased));
     }
-    match column.as_struct_opt() {
-        Some(whole) => whole.columns().iter().any(|field| holds_erased(field, row, erased)),
-        None => is_erased(column, row, erased),
+    if let Some(whole) = column.as_struct_opt() {
+        return whole.columns().iter().any(|field| holds_erased(field, row, erased));
     }
+    let text = column.as_string_opt::<i32>().map(|texts| texts.value(row).as_bytes());
+    let bytes = text.or_else(|| column.as_binary_opt::<i32>().map(|bytes| bytes.value(row)));
+    bytes.is_some_and(|bytes| quotes_erased(bytes, erased))
 }
