@@ -1,5 +1,5 @@
 //! Experiments behind decisions about the state: they measure a design before it is built, and again when the figures are
-//! doubted. `docs/decisions` says what followed.
+//! doubted. Decision 0039 has their figures.
 //!
 //! ```text
 //! herald-benches experiment commits            an epoch as one value, as puts, and as puts with counts

@@ -5,7 +5,7 @@
 //! once. `benches/README.md` has the definition of each figure.
 //!
 //! ```text
-//! herald-benches serve [--quick] [--events N] [--rate N,..] [--keys N,..] [--seconds N] [--epoch-interval TIME,..]
+//! herald-benches serve [--quick] [--rate N,..] [--keys N,..] [--seconds N] [--epoch-interval TIME,..]
 //!   [--latency-target TIME] [--repeat N] [--peers] [--only NAME,..] [--json FILE]
 //! ```
 

@@ -3,8 +3,9 @@
 //!
 //! The first is a model of the operator: updates of an epoch are summed by key; keys that are not in the cache are read from
 //! the state, sorted and at once; totals and rows of the view are written with the epoch, and the cache drops what was not
-//! used of late once it is full. It leaves out the evaluation of columns and the rows for the view and sinks. The second is the engine, less
-//! what the same records cost it when no row passes a filter; so it has these parts.
+//! used of late once it is full. The second is the engine, less what the same records cost it when no row passes a filter. So
+//! it evaluates columns, packs keys and makes batches of output as well, which the model does not: the model's figures are a
+//! lower bound, and the ratios among them tell of the cache.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

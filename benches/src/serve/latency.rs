@@ -1,10 +1,9 @@
 //! The highest steady rate, and the time from a record to its answer at shares of it.
 //!
-//! A topic is filled and drained. The drain, from its first answer to its last, works in large epochs, while records
-//! that come one by one also pay for the producer, which shares the cores. So shares of its rate are tried as a load,
-//! from all down, until the backlog does not grow: that is the highest steady rate.
+//! Loads are tried, each half as fast again as the one before, until the backlog grows: the last one before is the
+//! highest steady rate.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,8 +16,9 @@ use crate::table::spread::quantile_ms;
 
 /// Players whose games come.
 pub const PLAYERS: u64 = 100_000;
-/// Shares of the drain's rate that are tried.
-const TRIED: [f64; 9] = [1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
+/// Records a second of the first load that is tried, and the ratio of each to the one before.
+const FIRST_TRIED: f64 = 1000.0;
+const NEXT_TRIED: f64 = 1.5;
 /// Shares of the highest steady rate that are measured.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.8];
 /// Time that the rest of a load may take to be seen.
@@ -31,42 +31,42 @@ pub struct Rate {
     pub rate: f64,
 }
 
-/// Rates that a contender reached.
-struct Highest {
-    drained: f64,
-    steady: f64,
+/// Finds the highest steady rate of a contender.
+fn find_highest(bench: &Bench, contender: &Contender) -> Result<f64> {
+    let mut run = Run::prepare(bench, contender, PLAYERS, Law::Alike)?;
+    warm_up(bench, &mut run, FIRST_TRIED)?;
+    let (mut rate, mut highest) = (FIRST_TRIED, None);
+    loop {
+        let driven = run.drive(rate, bench.options.length, |_| Ok(true))?;
+        ensure!(run.drain(PATIENCE, |_| ())?, "a backlog was not drained");
+        let held = if driven.steady { "steady" } else { "not held" };
+        eprintln!(
+            "{}, {}: {:.0} a second: {held}",
+            contender.system.title(),
+            contender.shown(),
+            driven.rate()
+        );
+        if !driven.steady {
+            run.finish()?;
+            return highest.with_context(|| {
+                format!("{rate:.0} a second are not held; see that the machine is idle, or give --rate")
+            });
+        }
+        highest = Some(rate);
+        rate *= NEXT_TRIED;
+    }
 }
 
-/// Finds the highest steady rate of a contender.
-fn find_highest(bench: &Bench, contender: &Contender) -> Result<Highest> {
-    let options = &bench.options;
-    let mut run = Run::prepare(bench, contender, PLAYERS, Law::Alike)?;
-    run.load.fill(options.events)?;
+/// Starts a contender and drives a load that does not count.
+fn warm_up(bench: &Bench, run: &mut Run<'_>, rate: f64) -> Result<()> {
     run.start()?;
-    let (mut first, accepted) = (None, run.load.ledger().backlog());
-    let drained = run.drain(PATIENCE, |ledger| {
-        if first.is_none() && ledger.seen() > 0 {
-            first = Some((Instant::now(), ledger.seen()));
-        }
-    })?;
-    let (since, before) = first.filter(|_| drained).context("a filled topic was not drained")?;
-    // Refused records and repeats were drained at the same rate as those that have answers.
-    let share = (accepted - before.min(accepted)) as f64 / accepted as f64;
-    let rate = options.events as f64 * share / since.elapsed().as_secs_f64();
-    ensure!(share > 0.1, "one epoch drained nearly all: give more --events, or --rate");
-    eprintln!("{}, {}: drains {rate:.0} records a second", contender.system.title(), contender.shown());
-    for tried in TRIED {
-        let driven = run.drive(rate * tried, options.length, |_| Ok(true))?;
-        ensure!(run.drain(PATIENCE, |_| ())?, "a backlog was not drained");
-        eprintln!("  {:.0} a second: {}", driven.rate(), if driven.steady { "steady" } else { "not held" });
-        if driven.steady {
-            run.finish()?;
-            return Ok(Highest { drained: rate, steady: rate * tried });
-        }
-    }
-    anyhow::bail!(
-        "no rate is steady, down to a tenth of the drain's; see that the machine is idle, or give --rate"
-    )
+    // A first record waits for the start; then what is compiled late is compiled.
+    run.drive(100.0, Duration::from_secs(1), |_| Ok(true))?;
+    ensure!(run.drain(PATIENCE, |_| ())?, "the first records were not answered");
+    run.drive(rate, bench.options.length / 2, |_| Ok(true))?;
+    ensure!(run.drain(PATIENCE, |_| ())?, "the first load was not answered");
+    run.load.take_times();
+    Ok(())
 }
 
 /// The loads to measure, ascending: those that are given, or shares of Herald's highest steady rate and half of
@@ -79,11 +79,11 @@ pub fn choose_rates(bench: &Bench, parts: &mut Vec<Part>) -> Result<Vec<Rate>> {
     if !rates.is_empty() {
         return Ok(rates.iter().map(|rate| Rate { name: "given".to_owned(), rate: *rate as f64 }).collect());
     }
-    let figures = [("drains, records/s", 0), ("highest steady, records/s", 0)];
-    let mut part = Part::new("Highest rate", &["system", "settings"], &figures);
+    let figures = [("records/s", 0)];
+    let mut part = Part::new("Highest steady rate", &["system", "settings"], &figures);
     let mut add = |contender: Contender| -> Result<f64> {
-        let Highest { drained, steady } = find_highest(bench, &contender)?;
-        part.add(&[contender.system.title(), &contender.shown()], &[Some(drained), Some(steady)]);
+        let steady = find_highest(bench, &contender)?;
+        part.add(&[contender.system.title(), &contender.shown()], &[Some(steady)]);
         Ok(steady)
     };
     let highest = add(Contender::herald(&[]))?;
@@ -140,14 +140,7 @@ pub fn measure(bench: &Bench, rates: &[Rate]) -> Result<Part> {
 /// Measures a contender once at all rates, up to the first that it does not hold.
 fn measure_once(bench: &Bench, contender: &Contender, rates: &[Rate], part: &mut Part) -> Result<()> {
     let mut run = Run::prepare(bench, contender, PLAYERS, Law::Alike)?;
-    run.start()?;
-    // A first record waits for the start; then what is compiled late is compiled.
-    run.drive(100.0, Duration::from_secs(1), |_| Ok(true))?;
-    ensure!(run.drain(PATIENCE, |_| ())?, "the first records were not answered");
-    let warm = rates.first().map_or(1.0, |rate| rate.rate);
-    run.drive(warm, bench.options.length / 2, |_| Ok(true))?;
-    ensure!(run.drain(PATIENCE, |_| ())?, "the first load was not answered");
-    run.load.take_times();
+    warm_up(bench, &mut run, rates.first().map_or(1.0, |rate| rate.rate))?;
     for Rate { name, rate } in rates {
         let driven = run.drive(*rate, bench.options.length, |_| Ok(true))?;
         let held = run.drain(REST, |_| ())? && driven.steady;

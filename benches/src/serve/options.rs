@@ -42,8 +42,6 @@ impl Measure {
 /// Amounts, parts and the place of the report.
 #[derive(Debug)]
 pub struct ServeOptions {
-    /// Records of the topic that is drained to find the highest rate.
-    pub events: u64,
     /// Records a second; empty for shares of the highest steady rate.
     pub rates: Vec<u64>,
     /// Keys of the states that are measured, ascending.
@@ -71,7 +69,6 @@ impl ServeOptions {
     /// When one is not known.
     pub fn parse(arguments: &[String]) -> Result<ServeOptions> {
         let mut options = ServeOptions {
-            events: 1_000_000,
             rates: vec![],
             keys: vec![10_000, 1_000_000],
             length: Duration::from_secs(15),
@@ -87,10 +84,9 @@ impl ServeOptions {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--quick" => {
-                    (options.events, options.keys) = (100_000, vec![10_000, 100_000]);
+                    options.keys = vec![10_000, 100_000];
                     (options.length, options.repeat) = (Duration::from_secs(4), 1);
                 }
-                "--events" => options.events = parse_number(value()?)?,
                 "--rate" => options.rates = parse_numbers(value()?)?,
                 "--keys" => options.keys = parse_numbers(value()?)?,
                 "--seconds" => options.length = Duration::from_secs(parse_number(value()?)?),
@@ -101,7 +97,7 @@ impl ServeOptions {
                 "--only" => options.only = value()?.split(',').map(Measure::parse).collect::<Result<_>>()?,
                 "--json" => options.json = Some(PathBuf::from(value()?)),
                 other => bail!(
-                    "{other} is not known; there are --quick, --events N, --rate N,.., --keys N,.., --seconds N, \
+                    "{other} is not known; there are --quick, --rate N,.., --keys N,.., --seconds N, \
                      --epoch-interval TIME,.., --latency-target TIME, --repeat N, --peers, --only NAME,.. and \
                      --json FILE"
                 ),
@@ -139,7 +135,7 @@ mod tests {
         let options = parse("--quick --only latency,start --rate 5k,1k --keys 10k").unwrap();
         assert_eq!((options.rates, options.keys), (vec![1000, 5000], vec![10_000]));
         assert_eq!(options.only, [Measure::Latency, Measure::Start]);
-        assert_eq!((options.repeat, options.events), (1, 100_000));
+        assert_eq!(options.repeat, 1);
         let refused = |line: &str| parse(line).map(|_| ()).unwrap_err().to_string();
         assert!(refused("--only speed").contains("there are latency"));
         assert!(refused("--only bytes --keys 10k").contains("two numbers"));
