@@ -2,21 +2,22 @@
 //! programs.
 //!
 //! JSON is an array with one object a row and line, in column order; its values are those of JSON
-//! sinks (DECIMAL as string, BYTEA as base64, timestamps in ISO-8601). In CSV a NULL is an empty
-//! field, and arrays and structs are JSON text. [`json_value`] alone decides how each type is written.
+//! sinks (DECIMAL as string, BYTEA as base64, timestamps in ISO-8601, JSONB as it is). In CSV a NULL is an empty
+//! field, and JSONB, arrays and structs are JSON text. [`value_of`] alone decides how each type is written.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNanoType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemas::types::span::Span;
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use super::Answer;
 use crate::cli::OutputFormat;
@@ -101,7 +102,7 @@ fn spell_columns(batch: &RecordBatch) -> Result<RecordBatch> {
         }
         let mut texts = Vec::with_capacity(column.len());
         for row in 0..column.len() {
-            texts.push(json_value(column.as_ref(), row)?.as_str().map(str::to_owned));
+            texts.push(text_of(field, column.as_ref(), row)?);
         }
         *column = Arc::new(StringArray::from(texts));
         *field = field.clone().with_data_type(DataType::Utf8);
@@ -111,10 +112,12 @@ fn spell_columns(batch: &RecordBatch) -> Result<RecordBatch> {
 
 fn write_json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     write!(out, "[")?;
-    let mut first = true;
+    let (mut first, mut text) = (true, String::new());
     for batch in &answer.batches {
         for row in 0..batch.num_rows() {
-            write!(out, "{}{}", if first { "\n" } else { ",\n" }, json_object(batch, row)?)?;
+            text.clear();
+            write_object(&mut text, (batch.schema_ref().fields(), batch.columns()), row)?;
+            write!(out, "{}{text}", if first { "\n" } else { ",\n" })?;
             first = false;
         }
     }
@@ -122,13 +125,11 @@ fn write_json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// One row as a JSON object, in column order.
-pub fn json_object(batch: &RecordBatch, row: usize) -> Result<Value> {
-    let mut object = Map::new();
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
-    }
-    Ok(Value::Object(object))
+/// One row as the text of a JSON object, in column order.
+pub fn json_object(batch: &RecordBatch, row: usize) -> Result<String> {
+    let mut text = String::new();
+    write_object(&mut text, (batch.schema_ref().fields(), batch.columns()), row)?;
+    Ok(text)
 }
 
 fn write_csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {
@@ -137,13 +138,12 @@ fn write_csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     for batch in &answer.batches {
         for row in 0..batch.num_rows() {
             let mut fields = Vec::with_capacity(batch.num_columns());
-            for column in batch.columns() {
-                fields.push(match json_value(column.as_ref(), row)? {
-                    Value::Null => String::new(),
+            for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+                fields.push(match text_of(field, column.as_ref(), row)? {
+                    None => String::new(),
                     // Quotes distinguish an empty string from NULL.
-                    Value::String(text) if text.is_empty() => "\"\"".to_owned(),
-                    Value::String(text) => quote_csv(&text),
-                    other => quote_csv(&other.to_string()),
+                    Some(text) if text.is_empty() => "\"\"".to_owned(),
+                    Some(text) => quote_csv(&text),
                 });
             }
             write_csv_line(out, fields.into_iter())?;
@@ -168,44 +168,88 @@ fn quote_csv(field: &str) -> String {
     }
 }
 
-/// One cell as JSON.
-pub fn json_value(column: &dyn Array, row: usize) -> Result<Value> {
+/// A value as text without quotes; None for NULL. JSONB, arrays and structs are JSON.
+pub fn text_of(field: &Field, column: &dyn Array, row: usize) -> Result<Option<String>> {
     if column.is_null(row) {
-        return Ok(Value::Null);
+        return Ok(None);
     }
-    Ok(match column.data_type() {
-        DataType::Null => Value::Null,
-        DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
-        kind if kind.is_integer() => json_number(&cell_text(column, row)?),
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => json_number(&cell_text(column, row)?),
-        DataType::Binary => base64_text(column.as_binary::<i32>().value(row)),
-        DataType::FixedSizeBinary(16) => {
-            Value::String(schemas::types::uuid::text(column.as_fixed_size_binary().value(row)))
-        }
-        DataType::LargeBinary => base64_text(column.as_binary::<i64>().value(row)),
-        DataType::BinaryView => base64_text(column.as_binary_view().value(row)),
-        DataType::List(_) => json_items(column.as_list::<i32>().value(row).as_ref())?,
-        DataType::LargeList(_) => json_items(column.as_list::<i64>().value(row).as_ref())?,
-        DataType::FixedSizeList(_, _) => json_items(column.as_fixed_size_list().value(row).as_ref())?,
-        DataType::Struct(fields) => {
-            let columns = column.as_struct().columns();
-            let mut object = Map::new();
-            for (field, column) in fields.iter().zip(columns) {
-                object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
-            }
-            Value::Object(object)
-        }
-        DataType::Interval(_) => Value::String(match column.as_primitive_opt::<IntervalMonthDayNanoType>() {
-            Some(spans) => Span::from(spans.value(row)).text(),
-            None => cell_text(column, row)?,
-        }),
-        _ => Value::String(cell_text(column, row)?),
-    })
+    let (Written::Json(text) | Written::Text(text)) = value_of(field, column, row)?;
+    Ok(Some(text))
 }
 
-fn json_items(column: &dyn Array) -> Result<Value> {
-    let items: Result<Vec<Value>> = (0..column.len()).map(|row| json_value(column, row)).collect();
-    Ok(Value::Array(items?))
+/// How a value that is not NULL is written.
+enum Written {
+    /// As JSON: a number, a boolean, JSONB, an array or an object.
+    Json(String),
+    /// As text, which JSON has in quotes.
+    Text(String),
+}
+
+fn value_of(field: &Field, column: &dyn Array, row: usize) -> Result<Written> {
+    let mut json = String::new();
+    match column.data_type() {
+        DataType::Boolean => return Ok(Written::Json(column.as_boolean().value(row).to_string())),
+        of if of.is_integer() || of.is_floating() => return Ok(json_number(cell_text(column, row)?)),
+        // Its own text keeps every digit.
+        _ if schemas::is_jsonb(field) => return Ok(Written::Json(cell_text(column, row)?)),
+        DataType::List(item) => write_items(&mut json, item, column.as_list::<i32>().value(row).as_ref())?,
+        DataType::LargeList(item) => {
+            write_items(&mut json, item, column.as_list::<i64>().value(row).as_ref())?;
+        }
+        DataType::FixedSizeList(item, _) => {
+            write_items(&mut json, item, column.as_fixed_size_list().value(row).as_ref())?;
+        }
+        DataType::Struct(fields) => write_object(&mut json, (fields, column.as_struct().columns()), row)?,
+        DataType::Binary => return Ok(base64_text(column.as_binary::<i32>().value(row))),
+        DataType::LargeBinary => return Ok(base64_text(column.as_binary::<i64>().value(row))),
+        DataType::BinaryView => return Ok(base64_text(column.as_binary_view().value(row))),
+        DataType::FixedSizeBinary(16) => {
+            return Ok(Written::Text(schemas::types::uuid::text(column.as_fixed_size_binary().value(row))));
+        }
+        DataType::Interval(_) => {
+            return Ok(Written::Text(match column.as_primitive_opt::<IntervalMonthDayNanoType>() {
+                Some(spans) => Span::from(spans.value(row)).text(),
+                None => cell_text(column, row)?,
+            }));
+        }
+        _ => return Ok(Written::Text(cell_text(column, row)?)),
+    }
+    Ok(Written::Json(json))
+}
+
+fn write_value(out: &mut String, field: &Field, column: &dyn Array, row: usize) -> Result<()> {
+    if column.is_null(row) {
+        out.push_str("null");
+        return Ok(());
+    }
+    match value_of(field, column, row)? {
+        Written::Json(text) => out.push_str(&text),
+        Written::Text(text) => write!(out, "{}", Value::String(text))?,
+    }
+    Ok(())
+}
+
+fn write_object(out: &mut String, (fields, columns): (&Fields, &[ArrayRef]), row: usize) -> Result<()> {
+    out.push('{');
+    for (position, (field, column)) in fields.iter().zip(columns).enumerate() {
+        let comma = if position > 0 { "," } else { "" };
+        write!(out, "{comma}{}:", Value::from(field.name().as_str()))?;
+        write_value(out, field, column.as_ref(), row)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn write_items(out: &mut String, item: &Field, column: &dyn Array) -> Result<()> {
+    out.push('[');
+    for row in 0..column.len() {
+        if row > 0 {
+            out.push(',');
+        }
+        write_value(out, item, column, row)?;
+    }
+    out.push(']');
+    Ok(())
 }
 
 fn cell_text(column: &dyn Array, row: usize) -> Result<String> {
@@ -213,16 +257,16 @@ fn cell_text(column: &dyn Array, row: usize) -> Result<String> {
 }
 
 /// A number as JSON. JSON has no NaN and infinities; they become strings.
-fn json_number(text: &str) -> Value {
+fn json_number(text: String) -> Written {
     match text.parse::<i128>().ok().and_then(Number::from_i128) {
-        Some(whole) => Value::Number(whole),
+        Some(whole) => Written::Json(whole.to_string()),
         None => match text.parse::<f64>().ok().and_then(Number::from_f64) {
-            Some(real) => Value::Number(real),
-            None => Value::String(text.to_owned()),
+            Some(real) => Written::Json(real.to_string()),
+            None => Written::Text(text),
         },
     }
 }
 
-fn base64_text(bytes: &[u8]) -> Value {
-    Value::String(BASE64.encode(bytes))
+fn base64_text(bytes: &[u8]) -> Written {
+    Written::Text(BASE64.encode(bytes))
 }

@@ -8,7 +8,6 @@ use anyhow::{Context, Error, Result};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
 use state::Snapshot;
 
 use super::queries::{Counted, Refusal, outcome_label};
@@ -24,8 +23,8 @@ const PREFIX: &str = "/v1/views/";
 /// Result of a look-up.
 #[derive(Debug)]
 enum Found {
-    /// The row, and the epoch it is of.
-    Row(u64, Value),
+    /// The row as a JSON object, and the epoch it is of.
+    Row(u64, String),
     /// A sentence about the row that the epoch does not have.
     NoRow(u64, String),
     /// The mistake of a name that no view has.

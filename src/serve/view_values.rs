@@ -10,7 +10,6 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use dataflows::plan::View;
-use serde_json::Value;
 
 use super::Served;
 use super::lookup::views_of;
@@ -80,10 +79,10 @@ fn write_rows(out: &mut String, topology: &str, view: &View, batch: &RecordBatch
     let own = own_labels(topology, &view.name);
     for row in 0..batch.num_rows() {
         let mut named = String::new();
-        if let Value::Object(members) = format::json_object(&labels, row)? {
-            for (name, value) in members {
-                let _ = write!(named, ",{name}=\"{}\"", escaped(&label_text(&value)));
-            }
+        for (field, column) in labels.schema_ref().fields().iter().zip(labels.columns()) {
+            // NULL is no text.
+            let value = format::text_of(field, column.as_ref(), row)?.unwrap_or_default();
+            let _ = write!(named, ",{}=\"{}\"", field.name(), escaped(&value));
         }
         for (name, column) in &numbers {
             let column = column.as_primitive::<Float64Type>();
@@ -95,15 +94,6 @@ fn write_rows(out: &mut String, topology: &str, view: &View, batch: &RecordBatch
         }
     }
     Ok(())
-}
-
-/// A value as a label: text as it is, NULL as no text.
-fn label_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }
 
 /// A number as Prometheus reads it.

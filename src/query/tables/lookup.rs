@@ -12,7 +12,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use dataflows::runtime::retention::Served;
 use schemas::{RowCodec, Rows, stored_key, without_group};
-use serde_json::Value;
 use state::{CatalogueEntry, Snapshot, StateTableKind};
 
 use super::conditions::{Bounds, ViewKey};
@@ -89,12 +88,12 @@ impl LookupView {
         &self.schema
     }
 
-    /// The row of a key, whose values are literals in the order of its columns, as an object like those of an
-    /// answer in JSON; None if there is none.
+    /// The row of a key, whose values are literals in the order of its columns, as the text of an object like those of
+    /// an answer in JSON; None if there is none.
     ///
     /// # Errors
     /// A mistake if the values are none of the view's key; else when the state cannot be read.
-    pub fn row(&self, snapshot: &Snapshot<'_>, values: &[String]) -> Result<Option<Value>> {
+    pub fn row(&self, snapshot: &Snapshot<'_>, values: &[String]) -> Result<Option<String>> {
         self.refuse_filling(snapshot)?;
         let key = self.stored_key(values)?;
         let Some(row) = snapshot.get(self.entry.id, &key)? else { return Ok(None) };

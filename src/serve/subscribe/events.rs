@@ -16,7 +16,7 @@
 use std::fmt::Write;
 
 use axum::body::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(super) use crate::query::tables::epoch::Stamp;
 use crate::query::tables::shape::progress_id;
@@ -73,7 +73,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Adds an event with a row.
-    pub fn push_row(&mut self, kind: RowKind, Stamp { epoch, commit_ms }: Stamp, (diff, row): (i64, &Value)) {
+    pub fn push_row(&mut self, kind: RowKind, Stamp { epoch, commit_ms }: Stamp, (diff, row): (i64, &str)) {
         let name = match kind {
             RowKind::Snapshot => "snapshot",
             RowKind::Delta => "delta",
@@ -150,13 +150,15 @@ fn json_event(event: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn events_are_framed() {
         let stamp = Stamp { epoch: 7, commit_ms: 1_000 };
         let mut frames = Frames::default();
-        frames.push_row(RowKind::Delta, stamp, (-2, &json!({"a": "x\ny", "b": null})));
+        frames.push_row(RowKind::Delta, stamp, (-2, r#"{"a":"x\ny","b":null}"#));
         frames.push_text(&progress(stamp, "0123456789abcdef"));
         assert_eq!(frames.take_full().len(), 0);
         let text: Vec<u8> = frames.take_all().concat();
@@ -168,7 +170,7 @@ mod tests {
         );
         assert!(frames.take_all().is_empty());
         for _ in 0..3 {
-            frames.push_row(RowKind::Snapshot, stamp, (1, &json!("x".repeat(FRAME_BYTES))));
+            frames.push_row(RowKind::Snapshot, stamp, (1, &"x".repeat(FRAME_BYTES)));
         }
         assert_eq!((frames.take_full().len(), frames.take_all().len()), (3, 0));
         assert_eq!(
@@ -183,14 +185,15 @@ mod tests {
         let stamp = Stamp { epoch: 7, commit_ms: 1_000 };
         let mut frames = Frames::default();
         let row = json!({"a": "event: x\n\ndata: \"y\"", "b": null});
-        frames.push_row(RowKind::Snapshot, stamp, (1, &row));
-        frames.push_row(RowKind::Delta, stamp, (-2, &row));
+        let text = row.to_string();
+        frames.push_row(RowKind::Snapshot, stamp, (1, &text));
+        frames.push_row(RowKind::Delta, stamp, (-2, &text));
         frames.push_text(&progress(stamp, "0123456789abcdef"));
         frames.push_text(&reset(stamp, "a \"why\"\n  and how"));
         frames.push_text(&end("slow", "w"));
-        let text = frames.take_all().concat();
+        let frames = frames.take_all().concat();
         let mut found = Vec::new();
-        for event in json_events(&String::from_utf8_lossy(&text)) {
+        for event in json_events(&String::from_utf8_lossy(&frames)) {
             found.push(serde_json::from_str::<Value>(&event).unwrap_or_default());
         }
         let stamped = |more: Value| {
