@@ -1,8 +1,10 @@
 """Answers of notifications.sql at a moment of a season, from the records in the topics that it reads.
 
 Triggers are those that the domain sent, in the order of their topic; the rest is the season's. A trigger is told by
-the preference that holds when it is read. Which one that is, when several came between two moments, no record says: then
-each of them is an answer, and of these the one that was found is taken. It must be the same at all later moments.
+the preference that holds when it is read. Which one that is, when several came between two moments, no record says. But
+triggers are read in the order of their topic and preferences in the order of their partitions, so there must be a
+position in each partition of preferences for each trigger, never behind that of the trigger before, that gives what was
+found, for all users together. What was found must be the same at all later moments.
 """
 
 import collections
@@ -83,7 +85,9 @@ class Notifications:
         paths = model.persons(SQL.read_text())
         for name, table in self.tables.items():
             table.persons, table.subjects = paths.get(name, []), self.subjects
-        self.read, self.wishes, self.read_at = 0, collections.defaultdict(list), {}
+        self.read, self.read_at = 0, {}
+        # Of each user and kind the preferences, with their partition and position; of each moment, positions by partition.
+        self.wishes, self.partition, self.ends = collections.defaultdict(list), {}, [collections.Counter()]
         for name in ("erasures", "delivered", "failed", "clicked"):
             for record in read(self.tables[name].topic)[: counts[-1][self.tables[name].topic]]:
                 self.take(name, record)
@@ -99,40 +103,51 @@ class Notifications:
         table.take(record, self.read, model.parsed(FORMS[table.topic], record))
 
     def take_wishes(self, records, counts):
-        """Takes in preferences; of each user and kind, which there were, with the moment in which they came."""
+        """Takes in preferences; of each user and kind, which there were, with the position after which they hold."""
         topic, held = "notification.preference.updated", self.tables["notification_preferences"].held
-        at = 0
-        for moment, until in enumerate(counts):
+        at, position = 0, collections.Counter()
+        for until in counts:
             for record in records[at : until[topic]]:
                 self.take("notification_preferences", record)
+                position[record["partition"]] += 1
                 try:
                     row = json.loads(record["value"])
                     key = (row["user_id"], row["kind"])
                 except (ValueError, TypeError, KeyError):
                     continue
                 if key in held and held[key][1] not in (None, model.GONE):
-                    self.wishes[key].append((moment, held[key][1]))
+                    assert self.partition.setdefault(key, record["partition"]) == record["partition"], "a user has one partition"
+                    self.wishes[key].append((position[record["partition"]], held[key][1]))
             at = until[topic]
+            self.ends.append(collections.Counter(position))
 
-    def wishes_for(self, key, moment):
-        """The preferences that a trigger of a moment may have met."""
-        before = [wish for at, wish in self.wishes[key] if at < moment]
-        return [before[-1] if before else None] + [wish for at, wish in self.wishes[key] if at == moment]
+    def wishes_for(self, key, moment, least):
+        """The preferences that a trigger of a moment may have met, each with the first position at which it may."""
+        partition = self.partition.get(key)
+        least, most = max(least, self.ends[moment][partition]), self.ends[moment + 1][partition]
+        begun = [(0, None), *self.wishes[key]]
+        ends = [at for at, _ in begun[1:]] + [most + 1]
+        return [(max(at, least), wish) for (at, wish), end in zip(begun, ends) if at <= most and end > least]
 
     def notifications(self, found):
-        """Rows of the view, and the number of triggers for which the records allow several."""
-        mark, rows, loose = self.mark("trigger_changes"), [], 0
+        """Rows of the view; the triggers that may have met one of several preferences, and those for which order decides."""
+        mark, rows, at, several, decided = self.mark("trigger_changes"), [], collections.Counter(), 0, 0
         for key, row, _ in self.held("trigger_changes"):
             trigger = row["after"]
             if row["op"] not in ("c", "u", "r") or not trigger or mark is None or trigger["occurred_at"] <= mark - 89 * DAY:
                 continue
-            wishes = self.wishes_for((trigger["user_id"], trigger["kind"]), self.read_at[key])
-            may = list(dict.fromkeys(told(trigger, wish) for wish in wishes))
-            loose += len(may) > 1
-            row = may[0] if len(may) == 1 or found.get(key) not in may else found.get(key)
+            person = (trigger["user_id"], trigger["kind"])
+            partition, moment = self.partition.get(person), self.read_at[key]
+            free = {told(trigger, wish) for _, wish in self.wishes_for(person, moment, 0)}
+            may = [(position, told(trigger, wish)) for position, wish in self.wishes_for(person, moment, at[partition])]
+            several += len(free) > 1
+            decided += len(free) > 1 and len({row for _, row in may}) == 1
+            position, row = next((one for one in may if one[1] == found.get(key)), (at[partition], may[0][1]))
+            if partition is not None:
+                at[partition] = position
             if row:
                 rows.append(row)
-        return rows, loose
+        return rows, several, decided
 
     def mark(self, name):
         return self.tables[name].watermark([0])
@@ -173,13 +188,14 @@ def views(season, counts, sent, found, before):
     """Rows of the views by name, the tables, and faults in words. `before` is what was found at the moment before."""
     at = Notifications(season, counts, sent)
     mine, earlier = found_rows(found), found_rows(before)
-    rows, loose = at.notifications(mine)
+    rows, several, decided = at.notifications(mine)
     kept = {row[0] for row in rows}
     faults = [f"{key} was told otherwise a moment before: {earlier[key]}, now {mine.get(key)}"
               for key in sorted(earlier) if key in kept and mine.get(key) != earlier[key]]
     faults += [f"{key} is told, and was not a moment before" for key in sorted(mine)
                if key not in earlier and key in at.read_at and at.read_at[key] < len(sent) - 1]
-    print(f"  {len(rows)} notifications, {loose} of triggers that may have met one of several preferences; {sum(1 for _ in at.reports())} reports")
+    print(f"  {len(rows)} notifications; {several} triggers may have met one of several preferences, the order tells of {decided} which one; "
+          f"{sum(1 for _ in at.reports())} reports")
     db = duckdb.connect()
     db.execute("SET TimeZone = 'UTC'")
     answers.fill(db, "notifications", "trigger_id user_id kind subject channel occurred_at:t not_before:t", rows)
