@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-kernels bench-view bench-peers bench-serve dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-kernels bench-view bench-peers bench-match bench-serve dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -73,6 +73,10 @@ bench-view: ## queries of a view of 5,000,000 rows, or HERALD_BENCH_ROWS; HERALD
 bench-peers: setup ## one job in Herald, Kafka Streams and Flink, beside the limit; PEERS='--events 300k --repeat 1' for less
 	$(CARGO) build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/herald-benches peers $(PEERS)
+
+bench-match: setup ## that job in Herald over three sizes of records, few and many keys, one and two workers; MATCH='--quick' for less
+	$(CARGO) build --release --workspace --bins
+	$(CARGO_TARGET_DIR)/release/herald-benches match $(MATCH)
 
 bench-serve: setup ## latency, recovery, start, bytes of a key, queries beside load; SERVE='--quick' for less, '--peers' for Streams too
 	$(CARGO) build --release --workspace --bins

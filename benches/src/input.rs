@@ -104,7 +104,7 @@ fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> Result<Feed> {
 
 /// Unread fields of a participant: about 260 of them, some nested. There are so many variants that no earlier
 /// one is within reach of a compressor.
-fn unread_blocks() -> Vec<Vec<u8>> {
+pub fn unread_blocks() -> Vec<Vec<u8>> {
     (0..512).map(|block| unread_block(&mut Random::new(3, block))).collect()
 }
 

@@ -13,7 +13,8 @@
 //! With `kernels` only the instructions of kernels are counted ([`kernels`]), without Kafka.
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
 //! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`. With `peers` one job
-//! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own. With `serve` latency, starts,
+//! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own; with `match` that job in Herald over
+//! records of three sizes, few and many keys, and one and two workers ([`match_job`]). With `serve` latency, starts,
 //! bytes of a key and queries beside a load are measured ([`serve`]), which has its own too.
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
@@ -28,6 +29,7 @@ mod kafka;
 mod kernels;
 mod keys;
 mod limit;
+mod match_job;
 mod options;
 mod paths;
 mod peers;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Some("experiment") => experiments::run(&arguments[1..]).map(|()| true),
         Some("kernels") => kernels::compare(),
         Some("receive") => peers::receive::run_child(&arguments[1..]).map(|()| true),
+        Some("match") => match_job::run(&arguments[1..]).map(|()| true),
         Some("serve") => serve::run(&arguments[1..]).map(|()| true),
         Some("peers") => peers::run(&arguments[1..]).map(|()| true),
         Some("view") => Options::parse(&arguments[1..])

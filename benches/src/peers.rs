@@ -90,11 +90,13 @@ impl Bench {
         eprintln!("filling {} with {events} events", shape.topic());
         let law = if self.options.zipf { Law::Zipf } else { Law::Alike };
         let games = Games::new(shape, self.options.keys, law);
-        let (input, answer) = games.fill(&self.kafka.bootstrap, events)?;
+        let (input, answer) = games.fill(&self.kafka.bootstrap, shape.topic(), events)?;
         let mut section = Section::new(input, &self.options.systems);
         for turn in 0..self.options.repeat {
             eprintln!("turn {} of {}", turn + 1, self.options.repeat);
-            let (receive, decode) = self.measure_limit(&section.input, turn)?;
+            let name = format!("limit-{turn}");
+            let place = Place::new(&self.kafka.bootstrap, &self.paths, shape, &name);
+            let [receive, decode] = measure_limits(&self.paths, &place, &section.input)?;
             section.receive.push(receive);
             section.decode.push(decode);
             for (system, runs) in &mut section.runs {
@@ -106,48 +108,51 @@ impl Bench {
         Ok(section)
     }
 
-    /// Receiving the topic with librdkafka alone, and reading and decoding it as Herald does.
-    fn measure_limit(&self, input: &Input, turn: usize) -> Result<(Run, Run)> {
-        let topic = input.shape.topic();
-        let log = self.paths.work_path("limit.log");
-        let mut command = Command::new(&self.paths.bench);
-        command.args(["receive", &self.kafka.bootstrap, topic]);
-        let receive = child::run(&mut command, &log)?;
-        let wanted = format!("{} records, {} bytes", input.records, input.bytes);
-        ensure!(receive.said.trim() == wanted, "received {}, not {wanted}", receive.said.trim());
-        let place = Place::new(&self.kafka.bootstrap, &self.paths, input.shape, &format!("limit-{turn}"));
-        let sql = place.write_sql(&self.paths.peers.join(input.shape.herald_sql()))?;
-        let mut command = Command::new(&self.paths.bench);
-        command.arg("limit").arg(&sql).arg(&self.kafka.bootstrap);
-        let decode = child::run(&mut command, &log)?;
-        ensure!(
-            decode.said.starts_with(&format!("{} read", input.records)),
-            "decoded {}",
-            decode.said.trim()
-        );
-        let run = |cost: child::Cost| Run { cpu_s: cost.cpu_s, wall_s: cost.wall_s, ..Run::default() };
-        Ok((run(receive), run(decode)))
-    }
-
     /// Runs one system until its whole answer is there, and verifies the answer.
     fn measure_system(&self, system: System, input: &Input, answer: &Answer, turn: usize) -> Result<Run> {
         let name = format!("{}-{}-{turn}", input.shape.topic(), system.name());
         let place = Place::new(&self.kafka.bootstrap, &self.paths, input.shape, &name);
-        answers::create_topics(&place)?;
-        let mut follower = Follower::open(&place, answer)?;
-        let mut command = system.command(&self.paths, &self.jars, &place)?;
-        let log = self.paths.work_path("peer.log");
-        let begun = Instant::now();
-        let mut running = Running::start(&mut command, &log, 0)?;
-        follower
-            .follow(|| running.verify_alive())
-            .with_context(|| format!("{}: {}", system.title(), child::log_tail(&log)))?;
-        let wall_s = begun.elapsed().as_secs_f64();
-        let Used { cpu_s, peak_kib } = running.used()?;
-        drop(running);
-        follower.verify().with_context(|| format!("the answer of {} is wrong", system.title()))?;
-        answers::delete_topics(&place)?;
-        std::fs::remove_dir_all(&place.state)?;
-        Ok(Run { cpu_s, wall_s, peak_kib, written: follower.written() })
+        let command = system.command(&self.paths, &self.jars, &place)?;
+        run_to_answer((&self.paths, &place), command, answer).with_context(|| system.title())
     }
+}
+
+/// Receives a topic with librdkafka alone, and reads and decodes it as Herald does.
+///
+/// # Errors
+/// When a run fails, or does not see all records.
+pub fn measure_limits(paths: &Paths, place: &Place, input: &Input) -> Result<[Run; 2]> {
+    let log = paths.work_path("limit.log");
+    let mut command = Command::new(&paths.bench);
+    command.args(["receive", &place.bootstrap, &place.input]);
+    let receive = child::run(&mut command, &log)?;
+    let wanted = format!("{} records, {} bytes", input.records, input.bytes);
+    ensure!(receive.said.trim() == wanted, "received {}, not {wanted}", receive.said.trim());
+    let sql = place.write_sql(&paths.peers.join(input.shape.herald_sql()))?;
+    let mut command = Command::new(&paths.bench);
+    command.arg("limit").arg(&sql).arg(&place.bootstrap);
+    let decode = child::run(&mut command, &log)?;
+    let read = decode.said.starts_with(&format!("{} read", input.records));
+    ensure!(read, "decoded {}", decode.said.trim());
+    Ok([receive, decode].map(|cost| Run { cpu_s: cost.cpu_s, wall_s: cost.wall_s, ..Run::default() }))
+}
+
+/// Runs a system until its whole answer is there, verifies the answer, and deletes its topics and its state.
+///
+/// # Errors
+/// When the system ends, or the answer is wrong.
+pub fn run_to_answer((paths, place): (&Paths, &Place), mut command: Command, answer: &Answer) -> Result<Run> {
+    answers::create_topics(place)?;
+    let mut follower = Follower::open(place, answer)?;
+    let log = paths.work_path("peer.log");
+    let begun = Instant::now();
+    let mut running = Running::start(&mut command, &log, 0)?;
+    follower.follow(|| running.verify_alive()).with_context(|| child::log_tail(&log))?;
+    let wall_s = begun.elapsed().as_secs_f64();
+    let Used { cpu_s, peak_kib } = running.used()?;
+    drop(running);
+    follower.verify().context("the answer is wrong")?;
+    answers::delete_topics(place)?;
+    std::fs::remove_dir_all(&place.state)?;
+    Ok(Run { cpu_s, wall_s, peak_kib, written: follower.written() })
 }

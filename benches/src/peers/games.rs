@@ -13,6 +13,8 @@ use connectors::generate::random::Random;
 use connectors::kafka::{Feed, KafkaCluster, TopicSpec, Topics};
 use connectors::murmur2_partition;
 
+use crate::input::unread_blocks;
+
 /// Topic of the names of champions.
 pub const CHAMPIONS: &str = "champions";
 /// Partitions of every topic but that of champions.
@@ -37,6 +39,8 @@ pub enum Shape {
     Flat,
     /// A match with its ten players, about 2.1 kB.
     Nested,
+    /// The same with all the fields that Riot sends, most of them unread, about 70 kB.
+    Whole,
 }
 
 impl Shape {
@@ -45,6 +49,7 @@ impl Shape {
         match self {
             Shape::Flat => "flat",
             Shape::Nested => "nested",
+            Shape::Whole => "whole",
         }
     }
 
@@ -52,7 +57,7 @@ impl Shape {
     pub fn herald_sql(self) -> &'static str {
         match self {
             Shape::Flat => "match_flat.sql",
-            Shape::Nested => "match_nested.sql",
+            Shape::Nested | Shape::Whole => "match_nested.sql",
         }
     }
 
@@ -60,7 +65,7 @@ impl Shape {
     pub fn flink_sql(self) -> &'static str {
         match self {
             Shape::Flat => "flink_flat.sql",
-            Shape::Nested => "flink_nested.sql",
+            Shape::Nested | Shape::Whole => "flink_nested.sql",
         }
     }
 }
@@ -102,6 +107,8 @@ pub enum Law {
 pub struct Games {
     shape: Shape,
     players: Players,
+    /// Unread fields of a player in a whole record.
+    blocks: Vec<Vec<u8>>,
 }
 
 /// A record.
@@ -239,7 +246,8 @@ pub fn fill_champions(bootstrap: &str) -> Result<()> {
 impl Games {
     /// A generator of records of so many players.
     pub fn new(shape: Shape, keys: u64, law: Law) -> Games {
-        Games { shape, players: Players::new(keys, law) }
+        let blocks = if shape == Shape::Whole { unread_blocks() } else { vec![] };
+        Games { shape, players: Players::new(keys, law), blocks }
     }
 
     /// Writes the record of that number in place of `json`'s content.
@@ -256,18 +264,17 @@ impl Games {
         let parts: Vec<Part> =
             (0..self.shape.parts()).map(|_| self.players.draw_part(at, &mut random)).collect();
         json.clear();
-        self.shape.write(json, (id, seconds, ended_at), &parts)?;
+        self.write_record(json, (id, seconds, ended_at), &parts)?;
         let key = match_id(id);
         let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
         Ok(Game { key, partition, id, sane, ended_at, parts })
     }
 
-    /// Fills the topic, and returns the answer to it.
+    /// Fills a topic, and returns the answer to it.
     ///
     /// # Errors
     /// When the broker refuses.
-    pub fn fill(&self, bootstrap: &str, records: u64) -> Result<(Input, Answer)> {
-        let topic = self.shape.topic();
+    pub fn fill(&self, bootstrap: &str, topic: &str, records: u64) -> Result<(Input, Answer)> {
         let cluster = KafkaCluster::new(bootstrap);
         let spec = TopicSpec { name: topic.to_owned(), partitions: Some(PARTITIONS), ..TopicSpec::default() };
         Topics::open(&cluster, BROKER_TIMEOUT)?.ensure(&spec)?;
@@ -293,11 +300,19 @@ impl Shape {
     fn parts(self) -> usize {
         if self == Shape::Flat { 1 } else { PARTICIPANTS }
     }
+}
 
+impl Games {
     /// Appends a record: its id, length in seconds and end, and the parts of its players.
-    fn write(self, out: &mut String, (id, seconds, ended_at): (u64, i64, i64), parts: &[Part]) -> Result<()> {
+    fn write_record(
+        &self,
+        out: &mut String,
+        (id, seconds, ended_at): (u64, i64, i64),
+        parts: &[Part],
+    ) -> Result<()> {
+        let seed = id as usize * PARTICIPANTS;
         let id = match_id(id);
-        if self == Shape::Flat {
+        if self.shape == Shape::Flat {
             write!(out, "{{\"match_id\":\"{id}\",\"platform\":\"EUW1\",")?;
             for part in parts {
                 part.write(out)?;
@@ -312,6 +327,11 @@ impl Shape {
         )?;
         for (at, part) in parts.iter().enumerate() {
             out.push_str(if at == 0 { "{" } else { ",{" });
+            if !self.blocks.is_empty() {
+                // A block begins with a brace and ends with a comma.
+                let block = &self.blocks[(seed + at * 7) % self.blocks.len()];
+                out.push_str(std::str::from_utf8(&block[1..])?);
+            }
             part.write(out)?;
             // Fields that nobody reads.
             let n = part.player % 1000 + 9000;
@@ -396,13 +416,12 @@ mod tests {
 
     #[test]
     fn records_have_the_size_that_is_told() {
-        let players = Players::new(100_000, Law::Alike);
-        for (shape, least, most) in [(Shape::Flat, 180, 200), (Shape::Nested, 2050, 2250)] {
-            let mut random = Random::new(1, 1);
-            let parts: Vec<Part> = (0..shape.parts()).map(|_| players.draw_part(1, &mut random)).collect();
+        let sizes = [(Shape::Flat, 180..200), (Shape::Nested, 2050..2250), (Shape::Whole, 60_000..80_000)];
+        for (shape, sizes) in sizes {
             let mut json = String::new();
-            shape.write(&mut json, (1, 1800, BEGIN_MS), &parts).unwrap();
-            assert!((least..most).contains(&json.len()), "{} bytes: {json}", json.len());
+            Games::new(shape, 100_000, Law::Alike).write(1, &mut json).unwrap();
+            assert!(sizes.contains(&json.len()), "{} bytes: {json}", json.len());
+            serde_json::from_str::<serde_json::Value>(&json).unwrap();
         }
     }
 

@@ -98,7 +98,7 @@ impl fmt::Display for Section {
 }
 
 /// Median and bounds of a figure of some runs.
-fn spread_of(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
+pub fn spread_of(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
     Spread::of(&runs.iter().map(figure).collect::<Vec<f64>>())
 }
 
