@@ -345,16 +345,24 @@ impl Ingest {
             if let Some(bound) = bound
                 && event < bound
             {
-                let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
-                let (event, bound) = (format_timestamp(event, true), format_timestamp(bound, true));
-                late.messages[row] =
-                    Some(format!("event time {event} is below the partition's {what} {bound}"));
+                let is_table = self.source.keyed.is_some();
+                late.messages[row] = Some(late_message(event, bound, (is_table, mark.has_ended())));
             }
             // A late row never moves the watermark: its event time is below it.
             mark.max_event_us = mark.max_event_us.max(Some(event));
         }
         late
     }
+}
+
+/// The reason why a row of a partition is late.
+fn late_message(event: i64, bound: i64, (is_table, has_ended): (bool, bool)) -> String {
+    let event = format_timestamp(event, true);
+    if has_ended {
+        return format!("event time {event} came after its source had ended");
+    }
+    let what = if is_table { "horizon" } else { "watermark" };
+    format!("event time {event} is below the partition's {what} {}", format_timestamp(bound, true))
 }
 
 /// Event time and horizon of each row, and the message of each late one.
@@ -395,4 +403,25 @@ fn header_of<'r>(records: &'r Records, row: usize, name: &str) -> Option<&'r [u8
 /// A BYTEA column of `values`.
 fn binary_column<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     Arc::new(values.collect::<BinaryArray>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_row_is_told_what_it_came_after() {
+        let (event, bound) = (1_000_000, 2_000_000);
+        let told = |of| late_message(event, bound, of);
+        let at = "event time 1970-01-01T00:00:01.000000Z";
+        assert_eq!(
+            told((false, false)),
+            format!("{at} is below the partition's watermark 1970-01-01T00:00:02.000000Z")
+        );
+        assert_eq!(
+            told((true, false)),
+            format!("{at} is below the partition's horizon 1970-01-01T00:00:02.000000Z")
+        );
+        assert_eq!(told((true, true)), format!("{at} came after its source had ended"));
+    }
 }

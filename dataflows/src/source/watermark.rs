@@ -19,6 +19,11 @@ impl PartitionMark {
     pub fn watermark(&self, delay_us: i64) -> Option<i64> {
         self.max_event_us.map(|max| max.saturating_sub(delay_us)).max(self.floor_us)
     }
+
+    /// Returns true once its source has ended: no time is left that could still come.
+    pub fn has_ended(&self) -> bool {
+        self.floor_us == Some(i64::MAX)
+    }
 }
 
 impl From<&PartitionProgress> for PartitionMark {
