@@ -13,7 +13,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-kernels bench-view bench-peers bench-match bench-serve dist dist-test ci
+.PHONY: demo test build setup lint deny docs clients stores judge pairs season bench bench-kernels bench-view bench-peers bench-match bench-nexmark bench-serve dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -77,6 +77,11 @@ bench-peers: setup ## one job in Herald, Kafka Streams and Flink, beside the lim
 bench-match: setup ## that job in Herald over three sizes of records, few and many keys, one and two workers; MATCH='--quick' for less
 	$(CARGO) build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/herald-benches match $(MATCH)
+
+bench-nexmark: ## NEXMark's queries in Herald and Flink over the same files of events; NEXMARK='--quick' for less
+	@scripts/setup.sh --build
+	$(CARGO) build --release --workspace --bins
+	$(CARGO_TARGET_DIR)/release/herald-benches nexmark $(NEXMARK)
 
 bench-serve: setup ## latency, recovery, start, bytes of a key, queries beside load; SERVE='--quick' for less, '--peers' for Streams too
 	$(CARGO) build --release --workspace --bins

@@ -14,8 +14,9 @@
 //! With `view` only the queries of a large view are measured ([`view`]), without Kafka. `HERALD_BENCH_ROWS` is the number
 //! of its rows; with `HERALD_UPDATE=1` their table is written to `docs/queries.md`. With `peers` one job
 //! is measured in Herald, Kafka Streams and Flink ([`peers`]), which has options of its own; with `match` that job in Herald over
-//! records of three sizes, few and many keys, and one and two workers ([`match_job`]). With `serve` latency, starts,
-//! bytes of a key and queries beside a load are measured ([`serve`]), which has its own too.
+//! records of three sizes, few and many keys, and one and two workers ([`match_job`]). With `nexmark` NEXMark's queries are
+//! measured in Herald and Flink ([`nexmark`]). With `serve` latency, starts, bytes of a key and queries beside a load are
+//! measured ([`serve`]). Both have options of their own, too.
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
 //! FAIL and the process exits 1 when one failed; the table is printed either way. Bars are for events of
@@ -30,6 +31,7 @@ mod kernels;
 mod keys;
 mod limit;
 mod match_job;
+mod nexmark;
 mod options;
 mod paths;
 mod peers;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Some("kernels") => kernels::compare(),
         Some("receive") => peers::receive::run_child(&arguments[1..]).map(|()| true),
         Some("match") => match_job::run(&arguments[1..]).map(|()| true),
+        Some("nexmark") => nexmark::run(&arguments[1..]).map(|()| true),
         Some("serve") => serve::run(&arguments[1..]).map(|()| true),
         Some("peers") => peers::run(&arguments[1..]).map(|()| true),
         Some("view") => Options::parse(&arguments[1..])

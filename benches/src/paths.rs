@@ -21,6 +21,8 @@ pub struct Paths {
     pub kafka_script: PathBuf,
     /// `benches/peers`: the jobs of the peers, and the script that gets them.
     pub peers: PathBuf,
+    /// `benches/nexmark`: Herald's texts of NEXMark's queries.
+    pub nexmark: PathBuf,
     /// The page that holds the table of queries.
     pub queries_page: PathBuf,
     topology: PathBuf,
@@ -42,6 +44,7 @@ impl Paths {
         Ok(Paths {
             kafka_script: project.join("scripts/kafka.sh"),
             peers: project.join("benches/peers"),
+            nexmark: project.join("benches/nexmark"),
             queries_page: project.join("docs/queries.md"),
             topology: PathBuf::from(SHIPPED_TOPOLOGY),
             herald,

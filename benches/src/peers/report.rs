@@ -151,16 +151,20 @@ impl fmt::Display for Report {
 pub fn versions(paths: &Paths) -> Vec<String> {
     let script = std::fs::read_to_string(&paths.kafka_script).unwrap_or_default();
     let broker = script.lines().find_map(|line| line.strip_prefix("VERSION=")).unwrap_or("unknown");
-    // It tells its version on standard error.
-    let java = Command::new("java").arg("-version").output().map(|output| output.stderr).unwrap_or_default();
-    let java = String::from_utf8_lossy(&java).split('"').nth(1).unwrap_or("unknown").to_owned();
     vec![
         format!("Herald {}", env!("CARGO_PKG_VERSION")),
         "Kafka Streams 4.4.0".to_owned(),
         "Flink 2.2.1 with connector 5.0.0-2.2".to_owned(),
-        format!("Java {java}"),
+        format!("Java {}", java_version()),
         format!("broker: Apache Kafka {broker}"),
     ]
+}
+
+/// The version of the Java that runs the peers.
+pub fn java_version() -> String {
+    // It tells its version on standard error.
+    let said = Command::new("java").arg("-version").output().map(|output| output.stderr).unwrap_or_default();
+    String::from_utf8_lossy(&said).split('"').nth(1).unwrap_or("unknown").to_owned()
 }
 
 /// A number of runs, in words.

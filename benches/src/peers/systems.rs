@@ -88,9 +88,8 @@ impl System {
             }
             System::Flink => {
                 let sql = place.write_sql(&paths.peers.join(place.shape.flink_sql()))?;
-                let mut command = java(jars, "flink");
-                command.args(FLINK_OPENS.map(|package| format!("--add-opens={package}=ALL-UNNAMED")));
-                command.arg("Flink").arg(sql);
+                let mut command = flink(jars);
+                command.arg(sql);
                 Ok(command)
             }
         }
@@ -113,6 +112,14 @@ pub fn streams(jars: &Path, place: &Place, jvm: &[&str], settings: &[&str]) -> C
     let mut command = java(jars, "streams");
     command.args(jvm).arg("Streams").args(settings);
     command.args(place.values().map(|(name, value)| format!("{name}={value}")));
+    command
+}
+
+/// Flink in a local cluster; the file of its SQL is yet to be named.
+pub fn flink(jars: &Path) -> Command {
+    let mut command = java(jars, "flink");
+    command.args(FLINK_OPENS.map(|package| format!("--add-opens={package}=ALL-UNNAMED")));
+    command.arg("Flink");
     command
 }
 

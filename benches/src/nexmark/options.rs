@@ -1,0 +1,91 @@
+//! Options of the comparison.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::queries::QUERIES;
+use crate::options::parse_number;
+use crate::peers::systems::System;
+
+/// Amounts, queries, engines and the place of the report.
+pub struct NexmarkOptions {
+    /// Events, of all three kinds together.
+    pub events: u64,
+    /// Queries to measure.
+    pub queries: Vec<&'static str>,
+    /// Runs of each query in each engine.
+    pub repeat: usize,
+    /// Engines to measure.
+    engines: Vec<System>,
+    /// File that the report is written to as JSON.
+    pub json: Option<PathBuf>,
+}
+
+impl NexmarkOptions {
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// When one is not known.
+    pub fn parse(arguments: &[String]) -> Result<NexmarkOptions> {
+        let mut options = NexmarkOptions {
+            events: 1_000_000,
+            queries: QUERIES.to_vec(),
+            repeat: 5,
+            engines: vec![System::Herald, System::Flink],
+            json: None,
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--quick" => (options.events, options.repeat) = (50_000, 1),
+                "--events" => options.events = parse_number(value()?)?,
+                "--queries" => options.queries = value()?.split(',').map(query_of).collect::<Result<_>>()?,
+                "--repeat" => options.repeat = parse_number(value()?)? as usize,
+                "--only" => options.engines = value()?.split(',').map(engine_of).collect::<Result<_>>()?,
+                "--json" => options.json = Some(PathBuf::from(value()?)),
+                other => bail!(
+                    "{other} is not known; there are --events N, --queries q0,q1,.., --repeat N, --only herald,flink, \
+                     --json FILE and --quick"
+                ),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Tells whether an engine is measured.
+    pub fn has(&self, engine: System) -> bool {
+        self.engines.contains(&engine)
+    }
+}
+
+fn query_of(name: &str) -> Result<&'static str> {
+    let found = QUERIES.into_iter().find(|query| *query == name);
+    found.with_context(|| format!("{name} is not compared; there are {}", QUERIES.join(", ")))
+}
+
+fn engine_of(name: &str) -> Result<System> {
+    let found = [System::Herald, System::Flink].into_iter().find(|engine| engine.name() == name);
+    found.with_context(|| format!("{name} is not known; there are herald and flink"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<NexmarkOptions> {
+        let arguments: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        NexmarkOptions::parse(&arguments)
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options = parse("--quick --queries q5,q0 --only flink --events 2m").unwrap();
+        assert_eq!((options.events, options.repeat, options.queries), (2_000_000, 1, vec!["q5", "q0"]));
+        assert_eq!(options.engines, [System::Flink]);
+        for wrong in ["--queries q6", "--only streams", "--events 0", "--json", "--fast"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
