@@ -173,25 +173,25 @@ pub fn text_of(field: &Field, column: &dyn Array, row: usize) -> Result<Option<S
     if column.is_null(row) {
         return Ok(None);
     }
-    let (Written::Json(text) | Written::Text(text)) = value_of(field, column, row)?;
+    let (CellText::Json(text) | CellText::Text(text)) = value_of(field, column, row)?;
     Ok(Some(text))
 }
 
-/// How a value that is not NULL is written.
-enum Written {
+/// Text of a value that is not NULL.
+enum CellText {
     /// As JSON: a number, a boolean, JSONB, an array or an object.
     Json(String),
     /// As text, which JSON has in quotes.
     Text(String),
 }
 
-fn value_of(field: &Field, column: &dyn Array, row: usize) -> Result<Written> {
+fn value_of(field: &Field, column: &dyn Array, row: usize) -> Result<CellText> {
     let mut json = String::new();
     match column.data_type() {
-        DataType::Boolean => return Ok(Written::Json(column.as_boolean().value(row).to_string())),
+        DataType::Boolean => return Ok(CellText::Json(column.as_boolean().value(row).to_string())),
         of if of.is_integer() || of.is_floating() => return Ok(json_number(cell_text(column, row)?)),
         // Its own text keeps every digit.
-        _ if schemas::is_jsonb(field) => return Ok(Written::Json(cell_text(column, row)?)),
+        _ if schemas::is_jsonb(field) => return Ok(CellText::Json(cell_text(column, row)?)),
         DataType::List(item) => write_items(&mut json, item, column.as_list::<i32>().value(row).as_ref())?,
         DataType::LargeList(item) => {
             write_items(&mut json, item, column.as_list::<i64>().value(row).as_ref())?;
@@ -204,17 +204,17 @@ fn value_of(field: &Field, column: &dyn Array, row: usize) -> Result<Written> {
         DataType::LargeBinary => return Ok(base64_text(column.as_binary::<i64>().value(row))),
         DataType::BinaryView => return Ok(base64_text(column.as_binary_view().value(row))),
         DataType::FixedSizeBinary(16) => {
-            return Ok(Written::Text(schemas::types::uuid::text(column.as_fixed_size_binary().value(row))));
+            return Ok(CellText::Text(schemas::types::uuid::text(column.as_fixed_size_binary().value(row))));
         }
         DataType::Interval(_) => {
-            return Ok(Written::Text(match column.as_primitive_opt::<IntervalMonthDayNanoType>() {
+            return Ok(CellText::Text(match column.as_primitive_opt::<IntervalMonthDayNanoType>() {
                 Some(spans) => Span::from(spans.value(row)).text(),
                 None => cell_text(column, row)?,
             }));
         }
-        _ => return Ok(Written::Text(cell_text(column, row)?)),
+        _ => return Ok(CellText::Text(cell_text(column, row)?)),
     }
-    Ok(Written::Json(json))
+    Ok(CellText::Json(json))
 }
 
 fn write_value(out: &mut String, field: &Field, column: &dyn Array, row: usize) -> Result<()> {
@@ -223,8 +223,8 @@ fn write_value(out: &mut String, field: &Field, column: &dyn Array, row: usize) 
         return Ok(());
     }
     match value_of(field, column, row)? {
-        Written::Json(text) => out.push_str(&text),
-        Written::Text(text) => write!(out, "{}", Value::String(text))?,
+        CellText::Json(text) => out.push_str(&text),
+        CellText::Text(text) => write!(out, "{}", Value::String(text))?,
     }
     Ok(())
 }
@@ -257,16 +257,16 @@ fn cell_text(column: &dyn Array, row: usize) -> Result<String> {
 }
 
 /// A number as JSON. JSON has no NaN and infinities; they become strings.
-fn json_number(text: String) -> Written {
+fn json_number(text: String) -> CellText {
     match text.parse::<i128>().ok().and_then(Number::from_i128) {
-        Some(whole) => Written::Json(whole.to_string()),
+        Some(whole) => CellText::Json(whole.to_string()),
         None => match text.parse::<f64>().ok().and_then(Number::from_f64) {
-            Some(real) => Written::Json(real.to_string()),
-            None => Written::Text(text),
+            Some(real) => CellText::Json(real.to_string()),
+            None => CellText::Text(text),
         },
     }
 }
 
-fn base64_text(bytes: &[u8]) -> Written {
-    Written::Text(BASE64.encode(bytes))
+fn base64_text(bytes: &[u8]) -> CellText {
+    CellText::Text(BASE64.encode(bytes))
 }
