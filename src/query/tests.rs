@@ -211,18 +211,11 @@ pub(super) fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
 
 #[test]
 fn jsonb_is_json_with_all_of_its_digits() -> Result<()> {
-    let sql = r#"SELECT CAST('{"b": 1.10, "a": [12345678901234567890123, "x"]}' AS JSONB) AS j, CAST('"x"' AS JSONB) AS t,
-        CAST(NULL AS JSONB) AS n"#;
-    let json = ask(sql, OutputFormat::Json)?;
-    assert_eq!(
-        json,
-        "[\n{\"j\":{\"a\": [12345678901234567890123, \"x\"], \"b\": 1.10},\"t\":\"x\",\"n\":null}\n]\n"
-    );
-    let csv = ask(sql, OutputFormat::Csv)?;
-    assert_eq!(
-        csv,
-        "j,t,n\n\"{\"\"a\"\": [12345678901234567890123, \"\"x\"\"], \"\"b\"\": 1.10}\",\"\"\"x\"\"\",\n"
-    );
+    let sql = r#"SELECT CAST('{"b": 1.10, "a": [12345678901234567890123, "x"]}' AS JSONB) AS j, CAST('"x"' AS JSONB) AS t"#;
+    let json = r#"{"j":{"a": [12345678901234567890123, "x"], "b": 1.10},"t":"x"}"#;
+    assert_eq!(ask(sql, OutputFormat::Json)?, format!("[\n{json}\n]\n"));
+    let csv = r#""{""a"": [12345678901234567890123, ""x""], ""b"": 1.10}","""x""""#;
+    assert_eq!(ask(sql, OutputFormat::Csv)?, format!("j,t\n{csv}\n"));
     Ok(())
 }
 
