@@ -43,6 +43,7 @@ use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::plan::sources::is_second;
 use dataflows::render::Start;
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::fill::{FillStep, PIECE_ROWS, Pacer};
 use dataflows::runtime::worker::{Command, Setup};
 use dataflows::source::progress::SourceHead;
@@ -272,6 +273,7 @@ impl Driver {
             let held = committed_watermark(&progress, &source.name);
             watermarks.push(Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN))));
         }
+        let budget = Budget::of(config.memory);
         let setup = Setup {
             plan: config.plan.clone(),
             state_tables: Arc::new(state_tables),
@@ -282,7 +284,8 @@ impl Driver {
             committed: Arc::new(AtomicU64::new(epoch)),
             abort: failed.clone(),
             decoder: open::decoders(failed.clone()),
-            joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
+            joined_bytes: budget.joined / config.workers.max(1) as u64,
+            totals: Arc::new(CacheRoom::new(budget.totals)),
         };
         note_start(&setup, &handle, &setup.progress);
         show_progress(&setup, &handle, &setup.progress);

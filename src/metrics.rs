@@ -83,6 +83,7 @@ pub struct Metrics {
     phases: HistogramVec,
     arrangement_rows: IntGaugeVec,
     touched: IntCounterVec,
+    lookups: IntCounterVec,
     state_bytes: IntGauge,
     outbox_depth: IntGauge,
     outbox_bytes: IntGauge,
@@ -158,6 +159,7 @@ impl Metrics {
                 "Rows each stateful operator read or wrote.",
                 &["operator"],
             )?,
+            lookups: lookup_counter()?,
             state_bytes: IntGauge::new("state_bytes", "Size of the state on disk.")?,
             outbox_depth: IntGauge::new(
                 "outbox_depth_epochs",
@@ -204,6 +206,7 @@ impl Metrics {
             Box::new(self.phases.clone()),
             Box::new(self.arrangement_rows.clone()),
             Box::new(self.touched.clone()),
+            Box::new(self.lookups.clone()),
             Box::new(self.state_bytes.clone()),
             Box::new(self.outbox_depth.clone()),
             Box::new(self.outbox_bytes.clone()),
@@ -338,6 +341,13 @@ impl Metrics {
     /// Counts `n` more rows that an operator read or wrote.
     pub fn count_touched_rows(&self, operator: &str, n: u64) {
         self.touched.with_label_values(&[operator]).inc_by(n);
+    }
+
+    /// Counts totals of groups that were found in an operator's cache, and that were read from the state.
+    pub fn count_lookups(&self, operator: &str, (cached, read): (u64, u64)) {
+        for (found, n) in [("cache", cached), ("state", read)] {
+            self.lookups.with_label_values(&[operator, found]).inc_by(n);
+        }
     }
 
     /// Sets the size of the state on disk.
@@ -486,6 +496,11 @@ fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
 }
 
 /// Creates the gauge of the schema registries.
+fn lookup_counter() -> Result<IntCounterVec> {
+    let help = "Changed groups whose totals live in the state, by where the total was: in the cache, or in the state.";
+    counter_vec("group_lookups_total", help, &["operator", "found"])
+}
+
 fn registry_gauge() -> Result<Gauge> {
     let about = "1 while a schema registry does not answer and records wait for it.";
     Ok(Gauge::new("registry_circuit_open_boolean", about)?)

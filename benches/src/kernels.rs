@@ -31,7 +31,7 @@ struct Kernel {
     run: fn() -> Result<()>,
 }
 
-const KERNELS: [Kernel; 9] = [
+const KERNELS: [Kernel; 10] = [
     Kernel { name: "decode", about: "JSON of 500 matches of 3 kB to columns", run: bytes::decode },
     Kernel { name: "pack", about: "columns of 20,000 rows to packed rows", run: bytes::pack },
     Kernel { name: "encode", about: "columns of 20,000 rows to JSON", run: bytes::encode },
@@ -40,8 +40,13 @@ const KERNELS: [Kernel; 9] = [
     Kernel { name: "table", about: "an epoch of 20,000 rows into a keyed table", run: topology::table },
     Kernel {
         name: "aggregate",
-        about: "an epoch of 20,000 rows into 5,000 groups",
+        about: "an epoch of 20,000 rows into 5,000 groups in memory",
         run: topology::aggregate,
+    },
+    Kernel {
+        name: "totals",
+        about: "an epoch of 20,000 rows into 5,000 groups in the state",
+        run: topology::totals,
     },
     Kernel {
         name: "arrange",

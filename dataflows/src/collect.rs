@@ -34,6 +34,8 @@ pub struct EpochOut {
     pub outcomes: BTreeMap<usize, OutcomeCounts>,
     /// Work done by operator: rows touched.
     pub touched: BTreeMap<String, u64>,
+    /// Totals that were looked up by operator: found in its cache, and read from the state.
+    pub lookups: BTreeMap<String, [u64; 2]>,
     /// Updates that each arrangement of this worker holds.
     pub held: BTreeMap<String, u64>,
     /// Updates that arrived at each arrangement of this worker: those of the key with most, and all.
@@ -191,6 +193,13 @@ impl Collector {
             }
             _ => true,
         }
+    }
+
+    /// Counts totals that an operator looked up: those found in its cache, and those read from the state.
+    pub fn count_lookups(&mut self, epoch: u64, operator: &str, (cached, read): (usize, usize)) {
+        let held = self.at(epoch).lookups.entry(operator.to_owned()).or_default();
+        held[0] += cached as u64;
+        held[1] += read as u64;
     }
 
     /// Opens the gates for the first `groups` key groups from an epoch on, which no gate has processed yet.

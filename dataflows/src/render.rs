@@ -42,12 +42,14 @@ use state::IndexLayout;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
-use timely::dataflow::{InputHandle, ProbeHandle, Scope};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 
 use crate::arrange::updates::Updates;
 use crate::collect::Shared;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
+use crate::plan::aggregate::has_totals;
+use crate::plan::analysis::reach::reach;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId};
@@ -55,6 +57,7 @@ use crate::runtime::fill::ViewRows;
 use crate::runtime::state_tables::StateTables;
 use aggregates::input::{Grouping, expression_types};
 use aggregates::operator::Reduce;
+use aggregates::totals::{StateReads, reduce_totals, rows_of_totals};
 use batch::RelationType;
 use event_time::rule::ExpiredKeys;
 use event_time::sessions::Sessions;
@@ -112,6 +115,13 @@ pub enum Restore {
         /// Input of the dataflow.
         handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<i64>>>>,
     },
+    /// Totals that stay where they are.
+    InState {
+        /// State table they are in.
+        table_id: u32,
+        /// Packed form of the key.
+        key: RowCodec,
+    },
     /// Rows of a view, for additions of an edit above it.
     View {
         /// Its table, and the columns that are taken.
@@ -127,9 +137,9 @@ impl Restore {
     /// Returns the state table of an arrangement and the packed form of its key.
     pub fn into_key(self) -> Option<(u32, RowCodec)> {
         match self {
-            Restore::Totals { table_id, key, .. } | Restore::Rows { table_id, key, .. } => {
-                Some((table_id, key))
-            }
+            Restore::Totals { table_id, key, .. }
+            | Restore::Rows { table_id, key, .. }
+            | Restore::InState { table_id, key } => Some((table_id, key)),
             Restore::View { .. } => None,
         }
     }
@@ -166,18 +176,7 @@ struct ExportUses {
 
 /// Tells whether some state that a restart derives again takes the rows of a relation.
 fn is_refilled_from(plan: &Plan, id: RelId) -> bool {
-    let mut reached = vec![false; plan.rels.len()];
-    reached[id] = true;
-    // Followed through stateless operators, which come behind their inputs; durable state ends the path.
-    for (at, rel) in plan.rels.iter().enumerate().skip(id + 1) {
-        if rel.op.inputs().iter().any(|input| reached[*input]) {
-            if rel.op.is_stateful() && !rel.durable {
-                return true;
-            }
-            reached[at] = !rel.op.is_stateful();
-        }
-    }
-    false
+    reach(plan, |at| at == id).stateful.into_iter().any(|reader| !plan.rels[reader].durable)
 }
 
 /// Returns the types of the rows of a plan's relations.
@@ -204,6 +203,7 @@ pub struct Renderer<'s, 'p> {
     /// Relations behind their gates.
     gates: RefCell<BTreeMap<RelId, Deltas<'s>>>,
     watermarks: Option<WatermarkUpdates<'s>>,
+    reads: Option<StateReads>,
     restores: Vec<Restore>,
 }
 
@@ -231,6 +231,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             past: BTreeMap::new(),
             gates: RefCell::default(),
             watermarks: None,
+            reads: None,
             restores: vec![],
         })
     }
@@ -238,6 +239,12 @@ impl<'s, 'p> Renderer<'s, 'p> {
     /// Sets the stream of the sources' watermarks.
     pub fn with_watermarks(mut self, watermarks: WatermarkUpdates<'s>) -> Renderer<'s, 'p> {
         self.watermarks = Some(watermarks.probe_with(&self.probe));
+        self
+    }
+
+    /// Sets the state that operators read while they run.
+    pub fn with_state(mut self, reads: StateReads) -> Renderer<'s, 'p> {
+        self.reads = Some(reads);
         self
     }
 
@@ -412,6 +419,12 @@ impl<'s, 'p> Renderer<'s, 'p> {
         );
         // Without a state table totals are not written.
         let table_id = if durable { Some(self.state_tables.table_of(id, StateRole::Groups)?) } else { None };
+        if let (Some(table_id), Some(reads), true) = (table_id, self.reads.clone(), has_totals(self.plan, id))
+        {
+            let shape = self.shapes[id].clone();
+            let reduce = self.reduce_of((grouping, None), shape, (id, Some(table_id)), errors);
+            return Ok(self.render_totals((id, table_id), updates, (reduce, reads)));
+        }
         if let (Some(table_id), true) = (table_id, self.is_restored(id)) {
             let (handle, restored) = self.scope.new_input();
             updates = updates.concat(restored);
@@ -430,6 +443,31 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let mut reduce = self.reduce_of((grouping, expired), shape, (id, table_id), errors);
         reduce.unread = self.unread_epoch(id);
         Ok(aggregates::operator::reduce(arranged, reduce))
+    }
+
+    /// Renders a GROUP BY whose totals live in the state.
+    fn render_totals(
+        &mut self,
+        (id, table_id): (RelId, u32),
+        updates: Stream<'s, u64, Vec<Updates<Accums>>>,
+        (reduce, reads): (Reduce, StateReads),
+    ) -> Deltas<'s> {
+        let mut restored = None;
+        if self.is_restored(id) {
+            let key = reduce.grouping.key_codec.clone();
+            self.restores.push(if self.unread_epoch(id).is_some() {
+                Restore::InState { table_id, key }
+            } else {
+                let (handle, totals) = self.scope.new_input();
+                restored = Some(rows_of_totals(totals, reduce.clone()));
+                Restore::Totals { table_id, key, handle }
+            });
+        }
+        let rows = reduce_totals(updates, (reduce, table_id), reads);
+        match restored {
+            Some(restored) => rows.concat(restored),
+            None => rows,
+        }
     }
 
     /// Renders functions over ordered partitions.

@@ -472,6 +472,7 @@ fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
         decoder: driver::decoders(abort.clone()),
         abort,
         joined_bytes: u64::MAX,
+        totals: Arc::default(),
         store,
         plan,
     })

@@ -1,6 +1,6 @@
 //! Budgets of a run: shares of the memory that `--memory` grants to caches, epochs and queues, and the time for which
 //! epochs collect records. The topology's own arrangements come on top of the memory: `explain` lists them, and
-//! metrics count their rows and bytes.
+//! metrics count their rows and bytes. Groups whose totals live in the state have a share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Budget {
     pub cache: usize,
     /// Writes of the state that are not in files yet: three sixteenths.
     pub writes: usize,
+    /// Cached totals of groups, over all workers: six sixteenths. Those of epochs in flight stay beyond it.
+    pub totals: usize,
     /// Undecoded records of one epoch: a sixteenth. Decoded they take a few times as much, and up to four
     /// epochs are in flight.
     pub epoch: usize,
@@ -38,6 +40,7 @@ impl Budget {
         Budget {
             cache: share(2) as usize,
             writes: share(3) as usize,
+            totals: share(6) as usize,
             epoch: share(1) as usize,
             joined: bytes,
             unpublished: share(2),
@@ -113,6 +116,8 @@ impl PaceKeeper {
 
 #[cfg(test)]
 mod tests {
+    use dataflows::render::aggregates::cache::CacheRoom;
+
     use super::*;
 
     #[test]
@@ -144,5 +149,6 @@ mod tests {
         let (budget, usual) = (Budget::of(DEFAULT_BYTES), StoreOptions::default());
         assert_eq!((budget.writes, budget.cache), (usual.write_buffer_bytes, usual.block_cache_bytes));
         assert_eq!((budget.epoch, budget.unpublished), (128 << 20, 256 << 20));
+        assert_eq!(budget.totals, CacheRoom::DEFAULT_BYTES);
     }
 }

@@ -191,6 +191,9 @@ impl Committer {
         for (operator, rows) in &assembled.touched {
             self.metrics.count_touched_rows(operator, *rows);
         }
+        for (operator, [cached, read]) in &assembled.lookups {
+            self.metrics.count_lookups(operator, (*cached, *read));
+        }
         for (arrangement, share) in &assembled.hottest {
             self.metrics.set_hottest_key(arrangement, *share);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dataflows::plan::{Plan, Source};
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::engine::{self, Committed, Folded, Opening};
 use dataflows::source::decoder;
 use schemas::Records;
@@ -207,6 +208,7 @@ fn refused(before: &[&str], after: &str) -> String {
         dir: dir.path(),
         partitions: vec![],
         workers: 1,
+        totals_bytes: CacheRoom::DEFAULT_BYTES,
         decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
     });
     let refused = opened.err().expect("a refusal").to_string();

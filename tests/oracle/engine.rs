@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dataflows::error::RunError;
 use dataflows::plan::{Plan, Source};
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::engine::{self, Committed, Opening};
 use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
@@ -94,6 +95,8 @@ impl Engine {
             dir,
             partitions: partitions.iter().map(|n| (0..*n).collect()).collect(),
             workers: options.workers,
+            // Two workers have no room: they read each group from the state in the epoch that changes it.
+            totals_bytes: if options.workers == 2 { 1 } else { CacheRoom::DEFAULT_BYTES },
             decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         };
         let opened = open(opening);

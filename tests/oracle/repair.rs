@@ -88,6 +88,7 @@ fn setup(plan: &Arc<Plan>, dir: &Path) -> Setup {
         abort: Arc::new(AtomicBool::new(false)),
         decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         joined_bytes: u64::MAX,
+        totals: Arc::default(),
         store,
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use apache_avro::Schema as Avro;
 use apache_avro::types::Value;
 use dataflows::plan::{Plan, Source};
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
@@ -171,7 +172,8 @@ impl Run {
         let registry = Registry::in_memory();
         let schema = registry.register("a-value", WRITER).unwrap();
         let partitions = plan.sources.iter().map(|_| BTreeSet::from([0])).collect();
-        let opening = Opening { plan, dir, partitions, workers, decoder: decoders(registry) };
+        let totals_bytes = if workers == 2 { 1 } else { CacheRoom::DEFAULT_BYTES };
+        let opening = Opening { plan, dir, partitions, workers, totals_bytes, decoder: decoders(registry) };
         let engine = Engine::open(opening).unwrap();
         let at = |table: &&str| engine.progress().sources.get(*table).map_or(0, |s| s.read as i64);
         let offsets = [at(&TABLES[0]), at(&TABLES[1]), at(&TABLES[2])];

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use dataflows::plan::{Plan, Source};
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
@@ -206,6 +207,7 @@ fn run(history: &History, asked: &[Asked], plan: Option<Plan>) -> Result<Vec<Giv
             dir: dir.path(),
             partitions: plan.sources.iter().map(|_| (0..1).collect()).collect(),
             workers,
+            totals_bytes: CacheRoom::DEFAULT_BYTES,
             decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         })
         .map_err(|e| format!("{e:?}"))

@@ -67,6 +67,14 @@ FROM a GROUP BY name;"
     count_epoch(&text, &[(0, 5_000)], &[(0, 5_000)])
 }
 
+pub fn totals() -> Result<()> {
+    let text = format!(
+        "CREATE SOURCE a {COLUMNS}) {OF_FILES};
+CREATE MATERIALIZED VIEW v AS SELECT name, count(*) AS games, sum(n) AS n, avg(share) AS share FROM a GROUP BY name;"
+    );
+    count_epoch(&text, &[(0, 5_000)], &[(0, 5_000)])
+}
+
 const JOIN: &str = "CREATE MATERIALIZED VIEW v AS SELECT a.k, a.n, b.name FROM a JOIN b ON a.k = b.k;";
 
 pub fn arrange() -> Result<()> {
@@ -100,6 +108,7 @@ fn count_epoch(text: &str, before: &[(usize, u64)], counted: &[(usize, u64)]) ->
         abort: Arc::new(AtomicBool::new(false)),
         decoder: Arc::new(|source| decoder::of(source, &Default::default())),
         joined_bytes: u64::MAX,
+        totals: Arc::default(),
     };
     let epochs = [before.to_vec(), counted.to_vec()];
     timely::execute_directly(move |worker| -> Result<()> {

@@ -75,6 +75,7 @@ fn arrangement_keys(
         abort: Arc::new(AtomicBool::new(false)),
         decoder: Arc::new(no_decoder),
         joined_bytes: u64::MAX,
+        totals: Arc::default(),
     };
     let keys = timely::execute_directly(move |worker| Topology::arrangement_keys(worker, &setup))?;
     Store::wipe(scratch)?;

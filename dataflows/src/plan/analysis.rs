@@ -1,4 +1,4 @@
-//! Facts about a plan's relations: keys, watermarks, finality, distances of times, and conditions that can
+//! Facts about a plan's relations: keys, watermarks, finality, distances of times, the reach of rows, and conditions that can
 //! fail.
 
 pub(crate) mod constants;
@@ -8,3 +8,4 @@ pub(crate) mod fallible;
 pub(crate) mod finality;
 pub(crate) mod interval;
 pub(crate) mod properties;
+pub(crate) mod reach;

@@ -31,6 +31,7 @@ use crate::collect::SinkDelta;
 use crate::error::RunError;
 use crate::plan::Plan;
 use crate::render::Start;
+use crate::render::aggregates::cache::CacheRoom;
 use crate::source::erasure::tables_filtered_anew;
 use crate::source::progress::SourceHead;
 use work::{Report, WorkerEvent};
@@ -50,6 +51,8 @@ pub struct Opening<'a> {
     pub partitions: Vec<BTreeSet<i32>>,
     /// Worker threads.
     pub workers: usize,
+    /// Bytes of cached totals of groups, all workers together.
+    pub totals_bytes: usize,
     /// Makes the decoders of sources.
     pub decoder: Arc<MakeDecoder>,
 }
@@ -82,6 +85,8 @@ pub struct Committed {
     pub dead_letters: Vec<DeadLetter>,
     /// Rows touched by operator, all workers together.
     pub touched: BTreeMap<String, u64>,
+    /// Totals that were looked up by operator: found in its cache, and read from the state.
+    pub lookups: BTreeMap<String, [u64; 2]>,
     /// Updates held by arrangement, all workers together.
     pub held: BTreeMap<String, u64>,
 }
@@ -156,6 +161,7 @@ impl Engine {
             committed: Arc::new(AtomicU64::new(committed.epoch)),
             abort: Arc::new(AtomicBool::new(false)),
             joined_bytes: u64::MAX,
+            totals: Arc::new(CacheRoom::new(opening.totals_bytes)),
             decoder: opening.decoder,
         };
         let mut partitions = opening.partitions;
@@ -408,6 +414,7 @@ impl Engine {
         self.setup.store.commit(assembled.commit)?;
         make_visible(&self.setup, epoch, self.assembler.progress());
         (done.touched, done.held) = (assembled.touched, assembled.held);
+        done.lookups = assembled.lookups;
         Ok(done)
     }
 

@@ -92,6 +92,8 @@ pub struct Assembled {
     pub sources: Vec<Option<SourceAdvance>>,
     /// Rows touched by operator, all workers together.
     pub touched: BTreeMap<String, u64>,
+    /// Totals that were looked up by operator: found in its cache, and read from the state.
+    pub lookups: BTreeMap<String, [u64; 2]>,
     /// Rows touched by worker.
     pub touched_by_worker: Vec<u64>,
     /// Updates held by arrangement, all workers together.
@@ -296,6 +298,10 @@ impl Assembled {
         self.touched_by_worker.push(out.touched.values().sum());
         for (operator, rows) in out.touched {
             *self.touched.entry(operator).or_default() += rows;
+        }
+        for (operator, lookups) in out.lookups {
+            let held = self.lookups.entry(operator).or_default();
+            *held = [held[0] + lookups[0], held[1] + lookups[1]];
         }
         for (arrangement, updates) in out.held {
             *self.held.entry(arrangement).or_default() += updates;

@@ -13,8 +13,9 @@ use crate::arrange::rows::Diff;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
-use crate::plan::Op;
 use crate::plan::analysis::fallible::may_fail;
+use crate::plan::analysis::reach::{Reach, reach};
+use crate::plan::{Op, RelId};
 use crate::render::Restore;
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::source::held::Held;
@@ -104,6 +105,7 @@ pub(super) fn restore_arrangement(
             let from = StoredArrangement { store, table_id, key: &key, owned };
             restore_updates(from, handle, to, worker, state::count_of)
         }
+        Restore::InState { .. } => Ok(()),
         Restore::View { rows, shape, handle } => {
             restore_view((store, owned), (&rows, &shape), (handle, to.0), worker)
         }
@@ -207,25 +209,17 @@ fn restore_updates<R: Diff>(
 pub(super) fn rows_needed(setup: &Setup, source: usize) -> bool {
     let (plan, tables) = (&setup.plan, &setup.state_tables);
     let shown = tables.filled_exports(plan);
-    let mut reached = vec![false; plan.rels.len()];
-    for (id, rel) in plan.rels.iter().enumerate() {
-        // Followed through stateless operators; durable state ends the path, as it is restored itself.
-        let inputs = rel.op.inputs();
-        let from = inputs.iter().any(|input| reached[*input]);
-        if from && rel.op.is_stateful() && (!rel.durable || tables.fills(id)) {
-            return true;
-        }
-        if inputs.iter().any(|input| reached[*input] && tables.gates_input(id, *input)) {
-            return true;
-        }
-        // Rows that fail stand under the texts of the plan, which an edit may change beside them.
-        if from && !rel.op.is_stateful() && tables.fill.is_some() && may_fail(plan, id) {
-            return true;
-        }
-        reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());
-        if reached[id] && shown.contains(&id) {
-            return true;
-        }
+    let Reach { stateless, stateful } =
+        reach(plan, |id| matches!(plan.rels[id].op, Op::Source(at) if at == source));
+    // Durable state is restored itself.
+    if stateful.into_iter().any(|id| !plan.rels[id].durable || tables.fills(id)) {
+        return true;
     }
-    false
+    let made = |id: RelId| stateless[id] && !matches!(plan.rels[id].op, Op::Source(_));
+    (0..plan.rels.len()).any(|id| {
+        plan.rels[id].op.inputs().iter().any(|input| stateless[*input] && tables.gates_input(id, *input))
+            // Rows that fail stand under the texts of the plan, which an edit may change beside them.
+            || (made(id) && tables.fill.is_some() && may_fail(plan, id))
+            || (stateless[id] && shown.contains(&id))
+    })
 }

@@ -25,8 +25,7 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 pub use timely::worker::Worker;
 
 use self::orders::{OrderInput, order_input};
-use super::edition::first_epoch::add_filled;
-use super::edition::last_epoch;
+use super::edition::{first_epoch::add_filled, last_epoch};
 use super::fill::FillStep;
 use super::restore::{restore_arrangement, restore_table, rows_needed};
 use super::state_tables::StateTables;
@@ -34,6 +33,7 @@ use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::collect::{Collector, EpochOut, Shared};
 use crate::error::RunError;
 use crate::plan::{Conflict, Plan, Source};
+use crate::render::aggregates::{cache::CacheRoom, totals::StateReads};
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWatermark};
 use crate::render::linear::Deltas;
@@ -138,9 +138,10 @@ pub struct Setup {
     pub abort: Arc<AtomicBool>,
     /// Makes the decoders of sources.
     pub decoder: Arc<MakeDecoder>,
-    /// Limit on the bytes of rows that the joins of one worker make in one epoch; not applied while
-    /// restoring.
+    /// Limit on the bytes of rows that the joins of one worker make in an epoch; not applied while restoring.
     pub joined_bytes: u64,
+    /// Room for the cached totals of all workers.
+    pub totals: Arc<CacheRoom>,
 }
 
 /// Longest time a worker sleeps while it waits for the dataflow.
@@ -210,7 +211,6 @@ impl Dataflow {
         (collector, erasing): (&Shared, &Option<SharedErasing>),
         watermarks: CurrentWatermarks,
     ) -> Result<Dataflow, RunError> {
-        let start = setup.start.epoch;
         worker.dataflow(|scope: Scope<'_, u64>| {
             let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
             for (at, source) in setup.plan.sources.iter().enumerate() {
@@ -221,10 +221,11 @@ impl Dataflow {
                 streams.push(stream);
             }
             let (marks, stream) = scope.new_input();
-            let updates = watermark::combine_watermarks(stream, start, watermarks);
+            let updates = watermark::combine_watermarks(stream, setup.start.epoch, watermarks);
             let renderer =
                 Renderer::new(scope, &setup.plan, &setup.state_tables, setup.start, collector.clone())?;
-            let (probe, restores) = renderer.with_watermarks(updates).render(&streams)?;
+            let reads = StateReads::new(&setup.store, &setup.committed, &setup.totals);
+            let (probe, restores) = renderer.with_watermarks(updates).with_state(reads).render(&streams)?;
             let errors = error_input(scope, setup.state_tables.errors, collector.clone());
             let orders = order_input(scope, erasing.clone());
             Ok(Dataflow { feeds, tables, marks, errors, orders, probe, restores })

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub enum MemoryPart {
     /// Batches of arrangements, and merges of them that are under way.
     Arrangements,
+    /// Cached totals of groups, and those of epochs that are not committed yet.
+    Totals,
     /// Content of arrangements and joins by the time at which it expires.
     Expiry,
     /// Both sides of temporal joins.
@@ -37,8 +39,9 @@ pub enum MemoryPart {
 
 impl MemoryPart {
     /// All parts, in the order of their declaration.
-    pub const ALL: [MemoryPart; 10] = [
+    pub const ALL: [MemoryPart; 11] = [
         MemoryPart::Arrangements,
+        MemoryPart::Totals,
         MemoryPart::Expiry,
         MemoryPart::Joins,
         MemoryPart::Waiting,
@@ -54,6 +57,7 @@ impl MemoryPart {
     pub const fn name(self) -> &'static str {
         match self {
             MemoryPart::Arrangements => "arrangements",
+            MemoryPart::Totals => "totals",
             MemoryPart::Expiry => "expiry",
             MemoryPart::Joins => "joins",
             MemoryPart::Waiting => "waiting",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use dataflows::plan::Source;
+use dataflows::render::aggregates::cache::CacheRoom;
 use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::source::decoder;
 use schemas::Records;
@@ -122,6 +123,7 @@ fn open_engine(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
         dir,
         partitions: case.partitions.clone(),
         workers,
+        totals_bytes: CacheRoom::DEFAULT_BYTES,
         decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
     };
     Ok(Engine::open(opening)?)

@@ -24,6 +24,7 @@ use crate::render::linear::{Deltas, Errors};
 use differential_dataflow::difference::{IsZero, Semigroup};
 
 /// Configuration of the operator.
+#[derive(Clone)]
 pub struct Reduce {
     /// Keys and aggregates.
     pub grouping: Grouping,
@@ -63,7 +64,7 @@ pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> D
 
 impl Reduce {
     /// Builds a batch of output rows.
-    fn build_batch(&self, rows: OutRows) -> Result<DeltaBatch, RunError> {
+    pub(super) fn build_batch(&self, rows: OutRows) -> Result<DeltaBatch, RunError> {
         let diffs = rows.diffs.clone();
         let columns = rows.into_columns(&self.grouping)?;
         Ok(DeltaBatch::from_columns(self.output.assemble(columns, diffs.len())?, diffs))
@@ -146,17 +147,7 @@ impl Reduce {
             let old = old.map(|accums| finish_group(&self.grouping, &accums, old_heads));
             let new = new.map(|accums| finish_group(&self.grouping, &accums, new_heads));
             if old != new {
-                let rows = out.entry(*time).or_default();
-                for (result, diff) in [(old, -1), (new, 1)] {
-                    match result {
-                        Some(Finished::Row(values)) => rows.push(key, values, diff),
-                        Some(Finished::Failed(what, message)) => {
-                            let key = describe_packed("key", &self.grouping.key_codec, key);
-                            self.errors.record_failure(*time, &what, &message, &key, diff);
-                        }
-                        None => {}
-                    }
-                }
+                self.push_difference((key, *time), [old, new], out.entry(*time).or_default());
             }
         }
         // The entries of indexes, which are in ascending order: each is sought from the one before it.
@@ -168,8 +159,30 @@ impl Reduce {
         Ok(())
     }
 
+    /// Adds the difference between the results of a key before and at a time to the rows or errors.
+    pub(super) fn push_difference(
+        &self,
+        (key, time): (&[u8], u64),
+        [old, new]: [Option<Finished>; 2],
+        rows: &mut OutRows,
+    ) {
+        if old == new {
+            return;
+        }
+        for (result, diff) in [(old, -1), (new, 1)] {
+            match result {
+                Some(Finished::Row(values)) => rows.push(key, values, diff),
+                Some(Finished::Failed(what, message)) => {
+                    let key = describe_packed("key", &self.grouping.key_codec, key);
+                    self.errors.record_failure(time, &what, &message, &key, diff);
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Writes the new durable total of a value of a key; a zero total deletes the stored one.
-    fn write_total(&self, (key, value): (&[u8], &[u8]), time: u64, total: Option<&Accums>) {
+    pub(super) fn write_total(&self, (key, value): (&[u8], &[u8]), time: u64, total: Option<&Accums>) {
         let Some(table_id) = self.table_id else { return };
         // The key group is computed from the key without the value: a worker restores by key.
         let mut stored = stored_key(key);
@@ -312,7 +325,7 @@ impl Content {
 }
 
 /// Checks a total: with more removals than insertions the state does not contain a removed row.
-fn check_held(total: Option<&Accums>) -> Result<(), RunError> {
+pub(super) fn check_held(total: Option<&Accums>) -> Result<(), RunError> {
     if total.is_some_and(|total| total.rows < 0) {
         return Err(RunError::Unheld("group"));
     }
