@@ -7,6 +7,9 @@ SET 'state.backend.type' = 'hashmap';
 SET 'taskmanager.memory.managed.size' = '1g';
 SET 'pipeline.object-reuse' = 'true';
 SET 'table.local-time-zone' = 'UTC';
+SET 'table.exec.mini-batch.enabled' = 'true';
+SET 'table.exec.mini-batch.allow-latency' = '2 s';
+SET 'table.exec.mini-batch.size' = '50000';
 
 CREATE TABLE person (
   id BIGINT,
