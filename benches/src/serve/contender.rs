@@ -72,7 +72,8 @@ impl Contender {
 /// One contender over a place of its own: a topic that grows, and the process, which may be away.
 pub struct Run<'a> {
     bench: &'a Bench,
-    contender: &'a Contender,
+    /// The system and its settings.
+    pub contender: &'a Contender,
     /// Topics and state.
     pub place: Place,
     /// Ports, if it is Herald.
