@@ -126,7 +126,11 @@ impl Generator {
         let mut having = None;
         if let Some(keys) = &group {
             values = keys.clone();
-            values.extend((0..3).map(|_| self.aggregate(&leaves)));
+            for _ in 0..3 {
+                let aggregate = self.aggregate(&leaves);
+                values.extend(self.with_another_filter(&aggregate, &leaves));
+                values.push(aggregate);
+            }
             if self.chance(0.2) {
                 having = Some(self.condition(&values, 1));
             } else if depth > 0 && self.chance(0.1) {
@@ -286,6 +290,13 @@ impl Generator {
         let filter = self.chance(0.2).then(|| Box::new(self.condition(leaves, 1)));
         let gives = resolve(form.gives, ty);
         Leaf { expr: Expr::Aggregate(form, distinct, args, filter), ty: gives, exact }
+    }
+
+    /// The same aggregate over other rows, which shares what it keeps with the first, some of the time.
+    fn with_another_filter(&mut self, aggregate: &Leaf, leaves: &[Leaf]) -> Option<Leaf> {
+        let Expr::Aggregate(form, true, args, _) = &aggregate.expr else { return None };
+        let filter = self.chance(0.3).then(|| Box::new(self.condition(leaves, 1)))?;
+        Some(Leaf { expr: Expr::Aggregate(form, true, args.clone(), Some(filter)), ..aggregate.clone() })
     }
 
     /// A type that has a least value.

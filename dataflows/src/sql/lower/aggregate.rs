@@ -1,20 +1,20 @@
 //! Lowering of GROUP BY.
 //!
 //! Aggregates kept in accumulators and aggregates that need the rows of a group become separate relations. An
-//! accumulator over DISTINCT values is an ordinary one over deduplicated rows of group, argument and
-//! result of FILTER; each argument (with its filter) has its own deduplicated input. The results are
+//! accumulator over DISTINCT values is an ordinary one over the distinct values of a group. Each argument has one
+//! relation of them; a column of it for each FILTER tells whether a row with the value passes it. The results are
 //! joined by group. Every part has every group, so no part of a joined row is ever missing.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::{Expr, logical_plan as logical};
 
 use super::call::{AggregateCall, CallKind};
 use super::{Lower, all_columns, cast, column_at, column_type, lower_scalars, plain_field, scalar_fields};
 use crate::plan::aggregate::{MAX_AGGREGATES, Stat};
-use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
+use crate::plan::{AggFunc, Aggregate, JoinKind, Op, RelId, Scalar};
 
 impl Lower<'_> {
     /// One relation, or several joined by group if the aggregates are not all of one kind.
@@ -56,19 +56,14 @@ impl Lower<'_> {
             }
             return Ok(self.push(Op::GroupRows { input, keys, folds }, Arc::new(Schema::new(fields))));
         }
-        let (mut aggregates, mut accumulators) = (Vec::with_capacity(calls.len()), 0);
+        let mut aggregates = Vec::with_capacity(calls.len());
         for call in calls {
             let one = call.to_aggregate(&below)?;
             let counts = matches!(one.func, AggFunc::Count | AggFunc::Stat(Stat::RegrCount));
             fields.push(plain_field(call.named, one.output.clone(), !counts));
-            accumulators += one.func.accumulator_count();
             aggregates.push(one);
         }
-        if aggregates.len().max(accumulators) > MAX_AGGREGATES {
-            return plan_err!(
-                "one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them"
-            );
-        }
+        check_room(&aggregates)?;
         Ok(self.push(Op::Aggregate { input, keys, aggregates }, Arc::new(Schema::new(fields))))
     }
 
@@ -129,7 +124,8 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input, exprs }, Arc::new(Schema::new(fields))))
     }
 
-    /// DISTINCT rows of group, argument and filter, for calls that share argument and filter.
+    /// The distinct values of an argument in each group, for calls that share the argument, with a column for each of
+    /// their filters: whether any row with the value passes it. The calls are changed to read its columns.
     fn push_distinct_arguments(
         &mut self,
         rows: RelId,
@@ -137,24 +133,43 @@ impl Lower<'_> {
         calls: &mut [AggregateCall<'_>],
     ) -> Result<RelId> {
         let below = self.schema_of(rows);
-        let mut exprs = by.to_vec();
+        let mut keys = by.to_vec();
         let Some(first) = calls.first() else { return plan_err!("no aggregate to compute") };
-        exprs.extend(first.arg.iter().chain(&first.filter).cloned());
-        let columns = exprs.iter().filter_map(Scalar::as_column);
-        let fields: Vec<_> = columns.map(|c| Arc::clone(&below.fields()[c])).collect();
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        for call in calls {
-            let mut at = by.len();
-            if call.arg.is_some() {
-                call.arg = Some(column_at(&schema, at));
-                at += 1;
-            }
-            if call.filter.is_some() {
-                call.filter = Some(column_at(&schema, at));
+        keys.extend(first.arg.clone());
+        let columns = keys.iter().filter_map(Scalar::as_column);
+        let mut fields: Vec<_> = columns.map(|column| Arc::clone(&below.fields()[column])).collect();
+        let mut passes: Vec<Aggregate> = Vec::new();
+        let mut read = Vec::with_capacity(calls.len());
+        for call in calls.iter() {
+            let Some(filter) = &call.filter else {
+                read.push(None);
+                continue;
+            };
+            // The accumulator counts TRUE as 1.
+            let arg = Some(cast(filter.clone(), &DataType::Int64, &below)?);
+            let known = passes.iter().position(|pass| scalar_text(&pass.arg) == scalar_text(&arg));
+            read.push(Some(keys.len() + known.unwrap_or(passes.len())));
+            if known.is_none() {
+                fields.push(Arc::new(Field::new(
+                    format!("passes_{}", passes.len()),
+                    DataType::Boolean,
+                    true,
+                )));
+                let (func, output) = (AggFunc::BoolOr, DataType::Boolean);
+                passes.push(Aggregate { func, arg, other: None, filter: None, output });
             }
         }
-        let input = self.push(Op::Project { input: rows, exprs }, Arc::clone(&schema));
-        Ok(self.push(Op::Distinct { input }, schema))
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        for (call, read) in calls.iter_mut().zip(read) {
+            call.arg = call.arg.as_ref().map(|_| column_at(&schema, by.len()));
+            call.filter = read.map(|column| column_at(&schema, column));
+        }
+        if passes.is_empty() {
+            let input = self.push(Op::Project { input: rows, exprs: keys }, Arc::clone(&schema));
+            return Ok(self.push(Op::Distinct { input }, schema));
+        }
+        check_room(&passes)?;
+        Ok(self.push(Op::Aggregate { input: rows, keys, aggregates: passes }, schema))
     }
 
     /// Joins parts that have the same groups to one row per group; `places` holds each value's position in
@@ -206,11 +221,18 @@ fn find_equal(scalars: &[Scalar], part: &Scalar, below: &Schema) -> Result<Optio
     Ok(scalars.iter().position(|e| e.to_string() == text && matches!(e.data_type(below), Ok(o) if o == of)))
 }
 
-/// Tells whether two aggregates are of one kind and, over DISTINCT values, of one argument and filter.
+/// Checks that a GROUP BY can keep its aggregates.
+fn check_room(aggregates: &[Aggregate]) -> Result<()> {
+    let accumulators: usize = aggregates.iter().map(|one| one.func.accumulator_count()).sum();
+    if aggregates.len().max(accumulators) > MAX_AGGREGATES {
+        return plan_err!("one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them");
+    }
+    Ok(())
+}
+
+/// Tells whether two aggregates are of one kind and, over DISTINCT values, of one argument.
 fn share_relation(a: &AggregateCall<'_>, b: &AggregateCall<'_>) -> bool {
-    a.kind() == b.kind()
-        && (a.kind() != CallKind::Once
-            || scalar_text(&a.arg) == scalar_text(&b.arg) && scalar_text(&a.filter) == scalar_text(&b.filter))
+    a.kind() == b.kind() && (a.kind() != CallKind::Once || scalar_text(&a.arg) == scalar_text(&b.arg))
 }
 
 /// Text of a scalar by which equal ones are recognised; empty for None.
