@@ -422,7 +422,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
         if let (Some(table_id), Some(reads), true) = (table_id, self.reads.clone(), has_totals(self.plan, id))
         {
             let shape = self.shapes[id].clone();
-            let reduce = self.reduce_of((grouping, None), shape, (id, Some(table_id)), errors);
+            let mut reduce = self.reduce_of((grouping, None), shape, (id, Some(table_id)), errors);
+            reduce.skips_repeats = self.plan.rels[input].append_only && reduce.grouping.ignores_repeats();
             return Ok(self.render_totals((id, table_id), updates, (reduce, reads)));
         }
         if let (Some(table_id), true) = (table_id, self.is_restored(id)) {
@@ -527,6 +528,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             expired,
             output,
             table_id,
+            skips_repeats: false,
             first: self.start.first_epoch(),
             unread: None,
             name: self.counter_name(id, "groups"),

@@ -110,13 +110,13 @@ impl TotalsCache {
         Some(entry.total.take())
     }
 
-    /// Sets the total that an epoch leaves.
+    /// Sets the total that an epoch leaves; epoch 0 for one that is as it was.
     pub(super) fn set(&mut self, key: &[u8], epoch: u64, total: Option<Accums>) {
         self.bytes += total_bytes(&total);
         // The key is allocated only once, when the group comes.
         if let Some(entry) = self.totals.get_mut(key) {
             self.bytes -= total_bytes(&entry.total);
-            (entry.total, entry.changed) = (total, epoch);
+            (entry.total, entry.changed) = (total, entry.changed.max(epoch));
             return;
         }
         let key: GroupKey = key.into();

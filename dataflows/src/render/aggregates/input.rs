@@ -113,6 +113,11 @@ impl Grouping {
         Grouping::new(input, &keys, &[])
     }
 
+    /// Returns true if the result of a group does not depend on how often a row came.
+    pub fn ignores_repeats(&self) -> bool {
+        self.slots.iter().all(|slot| slot.aggregate.func.ignores_duplicates())
+    }
+
     /// Returns the accumulators of no rows.
     pub fn empty_accums(&self) -> Accums {
         Accums::new(0, self.template.iter().cloned())

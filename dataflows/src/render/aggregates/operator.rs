@@ -34,6 +34,9 @@ pub struct Reduce {
     pub output: RelationType,
     /// State table of durable totals.
     pub table_id: Option<u32>,
+    /// True where rows only come, and results do not depend on how often: totals in the state then change with their
+    /// results alone.
+    pub skips_repeats: bool,
     /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
     /// Epoch of the restored state, where nobody reads its output.
