@@ -56,7 +56,7 @@ use crate::exit::Interrupted;
 use crate::metrics::Metrics;
 use crate::run::failpoints;
 use crate::topology::continued::Continued;
-use budget::{Budget, Pace, PaceKeeper};
+use budget::{Budget, Pace, PaceKeeper, RowLimit};
 use commit::meter::StateMeter;
 use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start, show_progress};
 pub use failures::FailingRows;
@@ -70,8 +70,6 @@ use sources::Sources;
 
 /// Most epochs that are closed and not yet committed.
 const IN_FLIGHT: usize = 4;
-/// Rows after which an epoch is closed before its interval is over. The bound in bytes is in [`Budget`].
-const EPOCH_ROWS: usize = 100_000;
 /// Most committed epochs that wait for the publisher; beyond it the committer blocks.
 const UNPUBLISHED: usize = 64;
 /// Most messages that wait for a worker.
@@ -246,6 +244,8 @@ struct Driver {
     watch: FailureWatch,
     /// Decides how many rows each epoch fills, while additions of an edit are being filled.
     pacer: Option<Pacer>,
+    /// Rows that an epoch may have.
+    row_limit: Arc<RowLimit>,
     /// Set while all workers have restored the committed epoch, and that is not told yet.
     is_restored: bool,
     fate: Fate,
@@ -296,6 +296,7 @@ impl Driver {
         let owed = (!owed.is_empty()).then_some(owed);
         let workers = config.workers.max(1);
         let pacer = Pacer::new(&setup.state_tables, &setup.progress, workers, PIECE_ROWS);
+        let row_limit = Arc::new(RowLimit::new(&budget, setup.joined_bytes));
         Ok(Driver {
             config,
             handle,
@@ -307,6 +308,7 @@ impl Driver {
             owed,
             watch,
             pacer,
+            row_limit,
             is_restored: false,
             fate,
         })
@@ -330,6 +332,7 @@ impl Driver {
             workers,
             dead_letters,
             failures,
+            row_limit: self.row_limit.clone(),
             watch: self.watch.clone(),
             permits: permit,
             unpublished: Budget::of(self.config.memory).unpublished,
@@ -435,14 +438,15 @@ impl Driver {
                 return Ok(());
             }
             let stopping = self.handle.is_stopping();
-            let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
+            let most = self.row_limit.get();
+            let full = rows >= most || bytes >= budget.epoch;
             let mut idle = true;
             if rows == 0 {
                 self.try_end_reading(channels);
             }
             // The last epoch of a filling has no records.
             if !full && !stopping && !self.pacer.as_ref().is_some_and(Pacer::is_last_next) {
-                let polled = self.sources.poll(EPOCH_ROWS - rows)?;
+                let polled = self.sources.poll(most - rows)?;
                 // A partition's initial watermark must reach its worker before the partition's first record.
                 self.announce_partitions(channels);
                 for (source, records) in polled {

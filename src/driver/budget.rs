@@ -3,8 +3,9 @@
 //! metrics count their rows and bytes. Groups whose totals live in the state have a share.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use state::StoreOptions;
@@ -13,6 +14,9 @@ use state::StoreOptions;
 pub const DEFAULT_BYTES: u64 = 2 << 30;
 /// Smallest grant that is accepted, in bytes.
 pub const MIN_BYTES: u64 = 128 << 20;
+
+/// Rows after which an epoch is closed before its interval is over: always the fewest, and at most the most.
+const EPOCH_ROWS: RangeInclusive<usize> = 100_000..=250_000;
 
 /// Shares of a grant, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Budget {
     pub writes: usize,
     /// Cached totals of groups, over all workers: six sixteenths. Those of epochs in flight stay beyond it.
     pub totals: usize,
+    /// Most rows of one epoch: a row for each 8 KiB, within [`EPOCH_ROWS`].
+    pub rows: usize,
     /// Undecoded records of one epoch: a sixteenth. Decoded they take a few times as much, and up to four
     /// epochs are in flight.
     pub epoch: usize,
@@ -41,6 +47,7 @@ impl Budget {
             cache: share(2) as usize,
             writes: share(3) as usize,
             totals: share(6) as usize,
+            rows: ((bytes >> 13) as usize).clamp(*EPOCH_ROWS.start(), *EPOCH_ROWS.end()),
             epoch: share(1) as usize,
             joined: bytes,
             unpublished: share(2),
@@ -54,6 +61,37 @@ impl Budget {
             block_cache_bytes: self.cache,
             ..StoreOptions::default()
         }
+    }
+}
+
+/// Rows that an epoch may have. A backlog is worked off in long epochs, which send and write a key that changes often
+/// only once; where joins make much of an epoch's rows its epochs are short, far from the limit of what joins may make.
+pub struct RowLimit {
+    most: usize,
+    /// Bytes that joins may make at a worker.
+    joined: u64,
+    now: AtomicUsize,
+}
+
+impl RowLimit {
+    /// Begins with short epochs; `joined` is in bytes, of one worker.
+    pub fn new(budget: &Budget, joined: u64) -> RowLimit {
+        RowLimit { most: budget.rows, joined, now: AtomicUsize::new(*EPOCH_ROWS.start()) }
+    }
+
+    /// Returns the rows after which an epoch is closed.
+    pub fn get(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Notes the rows of an epoch and the bytes that joins made of them at the worker that made most.
+    pub fn note(&self, rows: u64, joined: u64) {
+        // A short epoch says little of a long one.
+        if rows < *EPOCH_ROWS.start() as u64 / 2 {
+            return;
+        }
+        let long = joined < self.joined / 8;
+        self.now.store(if long { self.most } else { *EPOCH_ROWS.start() }, Ordering::Relaxed);
     }
 }
 
@@ -150,5 +188,19 @@ mod tests {
         assert_eq!((budget.writes, budget.cache), (usual.write_buffer_bytes, usual.block_cache_bytes));
         assert_eq!((budget.epoch, budget.unpublished), (128 << 20, 256 << 20));
         assert_eq!(budget.totals, CacheRoom::DEFAULT_BYTES);
+    }
+
+    #[test]
+    fn epochs_grow_unless_joins_make_much_of_them() {
+        let budget = Budget::of(DEFAULT_BYTES);
+        let limit = RowLimit::new(&budget, 8000);
+        let rows = |read: u64, joined: u64| {
+            limit.note(read, joined);
+            limit.get()
+        };
+        assert_eq!((limit.get(), rows(100, 0)), (100_000, 100_000));
+        assert_eq!((rows(100_000, 999), rows(10, 5000)), (250_000, 250_000));
+        assert_eq!((rows(250_000, 1000), rows(100_000, 0)), (100_000, 250_000));
+        assert_eq!(Budget::of(MIN_BYTES).rows, 100_000);
     }
 }

@@ -30,6 +30,7 @@ use schemas::{Digest, MemoryPart, MemoryShare, OutChunk, Outcome};
 use state::{Commit, Measured, OutboxChunk, Progress};
 
 use super::DriverHandle;
+use super::budget::RowLimit;
 use super::encode::{CHUNK_BYTES, flush_chunk};
 use super::failures::{FailureWatch, Failures};
 use super::messages::{EpochHead, Report, ToCommitter};
@@ -49,6 +50,8 @@ pub struct Committer {
     pub dead_letters: BTreeMap<String, DeadLetterTopic>,
     /// Encoder of the error table's changes, for the same topics.
     pub failures: Failures,
+    /// Rows that the next epochs may have.
+    pub row_limit: Arc<RowLimit>,
     /// Rows that fail, for warnings and the status.
     pub watch: FailureWatch,
     /// Permits of epochs in flight; each commit returns one.
@@ -100,6 +103,8 @@ impl Committer {
         let (epoch, commit_ms) = (head.epoch, now_ms());
         let (mut chunks, mut dead, mut workers) = (ChunksByTarget::new(), Vec::new(), Vec::new());
         let measured = self.measured(&head, &reports);
+        let joined = reports.iter().map(|report| report.share.out.joined_bytes).max();
+        self.row_limit.note(measured.input_rows, joined.unwrap_or(0));
         for report in reports {
             self.metrics.observe_phase(Phase::Decode, report.decode);
             self.metrics.observe_phase(Phase::Step, report.step);
