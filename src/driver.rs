@@ -61,19 +61,12 @@ use commit::meter::StateMeter;
 use commit::{Committer, LastCommit, committed_watermark, fill_groups, note_start, show_progress};
 pub use failures::FailingRows;
 use failures::{FailureWatch, Failures};
-use messages::{Channels, EpochHead, ToCommitter};
+use messages::{Channels, EpochHead, IN_FLIGHT, INBOX, ToCommitter, UNPUBLISHED};
 use publish::erasing::EraserThread;
 use publish::exports::{Exporter, ExporterThread};
 use resends::Resends;
 pub use sources::SourceStatus;
 use sources::Sources;
-
-/// Most epochs that are closed and not yet committed.
-const IN_FLIGHT: usize = 4;
-/// Most committed epochs that wait for the publisher; beyond it the committer blocks.
-const UNPUBLISHED: usize = 64;
-/// Most messages that wait for a worker.
-const INBOX: usize = 32;
 
 /// Settings of a run.
 #[derive(Clone)]

@@ -10,6 +10,13 @@ use dataflows::source::progress::SourceHead;
 
 use super::encode::Encoded;
 
+/// Most epochs that are closed and not yet committed.
+pub const IN_FLIGHT: usize = 4;
+/// Most committed epochs that wait for the publisher; beyond it the committer blocks.
+pub const UNPUBLISHED: usize = 64;
+/// Most messages that wait for a worker.
+pub const INBOX: usize = 32;
+
 /// A message to the committer.
 pub enum ToCommitter {
     /// A worker has restored the committed epoch.
