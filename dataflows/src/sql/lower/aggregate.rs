@@ -138,32 +138,26 @@ impl Lower<'_> {
         keys.extend(first.arg.clone());
         let columns = keys.iter().filter_map(Scalar::as_column);
         let mut fields: Vec<_> = columns.map(|column| Arc::clone(&below.fields()[column])).collect();
-        let mut passes: Vec<Aggregate> = Vec::new();
-        let mut read = Vec::with_capacity(calls.len());
-        for call in calls.iter() {
-            let Some(filter) = &call.filter else {
-                read.push(None);
-                continue;
-            };
-            // The accumulator counts TRUE as 1.
-            let arg = Some(cast(filter.clone(), &DataType::Int64, &below)?);
-            let known = passes.iter().position(|pass| scalar_text(&pass.arg) == scalar_text(&arg));
-            read.push(Some(keys.len() + known.unwrap_or(passes.len())));
-            if known.is_none() {
-                fields.push(Arc::new(Field::new(
-                    format!("passes_{}", passes.len()),
-                    DataType::Boolean,
-                    true,
-                )));
-                let (func, output) = (AggFunc::BoolOr, DataType::Boolean);
-                passes.push(Aggregate { func, arg, other: None, filter: None, output });
+        let mut filters: Vec<Scalar> = Vec::new();
+        for call in calls.iter_mut() {
+            call.arg = call.arg.as_ref().map(|_| Scalar::column(fields[by.len()].name(), by.len()));
+            let Some(filter) = &mut call.filter else { continue };
+            let at = find_equal(&filters, filter, &below)?.unwrap_or(filters.len());
+            let passes = Scalar::column(&format!("passes_{at}"), keys.len() + at);
+            let filter = std::mem::replace(filter, passes);
+            if at == filters.len() {
+                filters.push(filter);
             }
         }
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        for (call, read) in calls.iter_mut().zip(read) {
-            call.arg = call.arg.as_ref().map(|_| column_at(&schema, by.len()));
-            call.filter = read.map(|column| column_at(&schema, column));
+        let mut passes = Vec::with_capacity(filters.len());
+        for (at, filter) in filters.into_iter().enumerate() {
+            let (func, output) = (AggFunc::BoolOr, DataType::Boolean);
+            fields.push(Arc::new(Field::new(format!("passes_{at}"), output.clone(), true)));
+            // The accumulator counts TRUE as 1.
+            let arg = Some(cast(filter, &DataType::Int64, &below)?);
+            passes.push(Aggregate { func, arg, other: None, filter: None, output });
         }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
         if passes.is_empty() {
             let input = self.push(Op::Project { input: rows, exprs: keys }, Arc::clone(&schema));
             return Ok(self.push(Op::Distinct { input }, schema));
