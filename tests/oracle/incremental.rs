@@ -117,3 +117,32 @@ fn rows_touched_by_an_update_do_not_grow_with_the_keys() {
         assert!(*many <= few + few / 4 + UPDATES as u64, "{operator}: {few} rows grew to {many}");
     }
 }
+
+/// A source whose rows repeat, and views of it of which the last alone depends on how often.
+const REPEATED: &str = "
+CREATE SOURCE s (k BIGINT, win BOOLEAN) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW seen AS SELECT DISTINCT k FROM s;
+CREATE MATERIALIZED VIEW won AS SELECT k, bool_or(win) AS won FROM s GROUP BY k;
+CREATE MATERIALIZED VIEW counted AS SELECT k, count(*) AS n FROM s GROUP BY k;
+";
+
+#[test]
+fn a_row_that_is_there_already_is_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    // The caches of two workers have no room: at the end of an epoch they hold what it writes, and no more.
+    let options = Options { workers: 2, in_flight: 1, cut: true };
+    let engine = Engine::open(&plan(REPEATED), &dir.path().join("state"), &[1], options);
+    let mut feed = Feed { engine, offsets: [0, 0], text: String::new() };
+    // What the first epoch writes stays until the second is committed. The fourth row changes bool_or alone.
+    let rows =
+        [(false, [1, 1, 1]), (false, [1, 1, 1]), (false, [0, 0, 1]), (true, [0, 1, 1]), (true, [0, 0, 1])];
+    for (win, written) in rows {
+        let mut records = Records::new(0);
+        feed.push(&mut records, 0, format_args!(r#"{{"k":7,"win":{win}}}"#));
+        feed.engine.feed(0, records);
+        let mut held = BTreeMap::new();
+        feed.engine.close(|_, done| held = done.held);
+        let of = |view: &str| held.iter().find(|(name, _)| name.starts_with(view)).map_or(0, |(_, n)| *n);
+        assert_eq!(["seen/", "won/", "counted/"].map(of), written, "{held:?}");
+    }
+}

@@ -110,7 +110,7 @@ impl TotalsCache {
         Some(entry.total.take())
     }
 
-    /// Sets the total that an epoch leaves; epoch 0 for one that is as it was.
+    /// Sets the total that an epoch leaves; the epoch is 0 for one that it did not change.
     pub(super) fn set(&mut self, key: &[u8], epoch: u64, total: Option<Accums>) {
         self.bytes += total_bytes(&total);
         // The key is allocated only once, when the group comes.

@@ -34,8 +34,8 @@ pub struct Reduce {
     pub output: RelationType,
     /// State table of durable totals.
     pub table_id: Option<u32>,
-    /// True where rows only come, and results do not depend on how often: totals in the state then change with their
-    /// results alone.
+    /// True if the input is append-only and results do not depend on how often a row comes: a total in the state is then
+    /// changed only together with its result.
     pub skips_repeats: bool,
     /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,

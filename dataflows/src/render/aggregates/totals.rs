@@ -4,8 +4,8 @@
 //! It takes the place of an arrangement of accumulators where a group is read by its whole key alone: for aggregates that
 //! add, and for DISTINCT. Changes of an epoch are summed by key once the epoch is complete; the total of each changed
 //! group comes from the cache or else from the state; old and new results that differ are retracted and emitted, and
-//! the new total is written with the epoch. Nothing is loaded at a start. Where rows only come, a row that is there already
-//! changes nothing (DISTINCT, bool_and, bool_or): its count is not written.
+//! the new total is written with the epoch. Nothing is loaded at a start. Over append-only input DISTINCT,
+//! bool_and and bool_or leave out what changes no result, so the count of a row may be less than the rows that came.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,7 +137,7 @@ impl Totals {
             // The result before is taken while the total still is as it was: it is changed in place.
             let (key, old) = (changes.keys.get(at), held[at].take());
             let before = self.reduce.row_of(old.as_ref());
-            if self.repeats(old.as_ref(), &diff, before.as_ref()) {
+            if self.is_repeat(old.as_ref(), &diff, before.as_ref()) {
                 self.cache.set(key, 0, old);
                 continue;
             }
@@ -169,8 +169,9 @@ impl Totals {
         self.reduce.build_batch(rows)
     }
 
-    /// Returns true if a change leaves the result as it was, now and whatever comes, so that nothing has to be written.
-    fn repeats(&self, old: Option<&Accums>, diff: &Accums, before: Option<&Finished>) -> bool {
+    /// Returns true if a change leaves the result as it was and no later result can depend on it, so that it need not be
+    /// written.
+    fn is_repeat(&self, old: Option<&Accums>, diff: &Accums, before: Option<&Finished>) -> bool {
         let (true, Some(old)) = (self.reduce.skips_repeats && diff.rows > 0, old) else { return false };
         let mut new = old.clone();
         new.plus_equals(diff);
