@@ -237,7 +237,7 @@ struct Driver {
     watch: FailureWatch,
     /// Decides how many rows each epoch fills, while additions of an edit are being filled.
     pacer: Option<Pacer>,
-    /// Rows that an epoch may have.
+    /// Most rows of an epoch.
     row_limit: Arc<RowLimit>,
     /// Set while all workers have restored the committed epoch, and that is not told yet.
     is_restored: bool,
@@ -289,7 +289,7 @@ impl Driver {
         let owed = (!owed.is_empty()).then_some(owed);
         let workers = config.workers.max(1);
         let pacer = Pacer::new(&setup.state_tables, &setup.progress, workers, PIECE_ROWS);
-        let row_limit = Arc::new(RowLimit::new(&budget, setup.joined_bytes));
+        let row_limit = Arc::new(RowLimit::new(config.memory, setup.joined_bytes));
         Ok(Driver {
             config,
             handle,

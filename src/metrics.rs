@@ -495,12 +495,13 @@ fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
     Ok(IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
-/// Creates the gauge of the schema registries.
+/// Creates the counter of totals that were looked up.
 fn lookup_counter() -> Result<IntCounterVec> {
     let help = "Changed groups whose totals live in the state, by where the total was: in the cache, or in the state.";
     counter_vec("group_lookups_total", help, &["operator", "found"])
 }
 
+/// Creates the gauge of the schema registries.
 fn registry_gauge() -> Result<Gauge> {
     let about = "1 while a schema registry does not answer and records wait for it.";
     Ok(Gauge::new("registry_circuit_open_boolean", about)?)

@@ -3,7 +3,6 @@
 //! metrics count their rows and bytes. Groups whose totals live in the state have a share.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +14,11 @@ pub const DEFAULT_BYTES: u64 = 2 << 30;
 /// Smallest grant that is accepted, in bytes.
 pub const MIN_BYTES: u64 = 128 << 20;
 
-/// Rows after which an epoch is closed before its interval is over: always the fewest, and at most the most.
-const EPOCH_ROWS: RangeInclusive<usize> = 100_000..=250_000;
+/// Rows after which a short epoch is closed, and a long one at most, although its interval is not over.
+const SHORT_EPOCH_ROWS: usize = 100_000;
+const LONG_EPOCH_ROWS: usize = 250_000;
+/// Memory of a grant for each row of a long epoch.
+const BYTES_PER_EPOCH_ROW: u64 = 8 << 10;
 
 /// Shares of a grant, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +29,6 @@ pub struct Budget {
     pub writes: usize,
     /// Cached totals of groups, over all workers: six sixteenths. Those of epochs in flight stay beyond it.
     pub totals: usize,
-    /// Most rows of one epoch: a row for each 8 KiB, within [`EPOCH_ROWS`].
-    pub rows: usize,
     /// Undecoded records of one epoch: a sixteenth. Decoded they take a few times as much, and up to four
     /// epochs are in flight.
     pub epoch: usize,
@@ -47,7 +47,6 @@ impl Budget {
             cache: share(2) as usize,
             writes: share(3) as usize,
             totals: share(6) as usize,
-            rows: ((bytes >> 13) as usize).clamp(*EPOCH_ROWS.start(), *EPOCH_ROWS.end()),
             epoch: share(1) as usize,
             joined: bytes,
             unpublished: share(2),
@@ -64,19 +63,22 @@ impl Budget {
     }
 }
 
-/// Rows that an epoch may have. A backlog is worked off in long epochs, which send and write a key that changes often
-/// only once; where joins make much of an epoch's rows its epochs are short, far from the limit of what joins may make.
+/// Most rows of an epoch. Long epochs write and send a key that changes often only once, so a backlog costs less in them.
+/// Epochs stay short where joins make more than an eighth of the bytes that they may make, and after a start, so that one
+/// which failed because of its joins is tried again with fewer rows.
 pub struct RowLimit {
-    most: usize,
-    /// Bytes that joins may make at a worker.
-    joined: u64,
+    /// Rows of a long epoch.
+    long: usize,
+    /// Bytes that joins may make in an epoch at each worker.
+    joined_bytes: u64,
     now: AtomicUsize,
 }
 
 impl RowLimit {
-    /// Begins with short epochs; `joined` is in bytes, of one worker.
-    pub fn new(budget: &Budget, joined: u64) -> RowLimit {
-        RowLimit { most: budget.rows, joined, now: AtomicUsize::new(*EPOCH_ROWS.start()) }
+    /// Begins with short epochs. `memory` is the grant in bytes, `joined_bytes` what joins may make at each worker.
+    pub fn new(memory: u64, joined_bytes: u64) -> RowLimit {
+        let long = ((memory / BYTES_PER_EPOCH_ROW) as usize).clamp(SHORT_EPOCH_ROWS, LONG_EPOCH_ROWS);
+        RowLimit { long, joined_bytes, now: AtomicUsize::new(SHORT_EPOCH_ROWS) }
     }
 
     /// Returns the rows after which an epoch is closed.
@@ -84,14 +86,14 @@ impl RowLimit {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Notes the rows of an epoch and the bytes that joins made of them at the worker that made most.
-    pub fn note(&self, rows: u64, joined: u64) {
-        // A short epoch says little of a long one.
-        if rows < *EPOCH_ROWS.start() as u64 / 2 {
+    /// Notes the rows of an epoch, and the bytes that joins made at the worker where they made most.
+    pub fn note(&self, rows: u64, joined_bytes: u64) {
+        // Few rows do not tell what joins make of many.
+        if rows < SHORT_EPOCH_ROWS as u64 / 2 {
             return;
         }
-        let long = joined < self.joined / 8;
-        self.now.store(if long { self.most } else { *EPOCH_ROWS.start() }, Ordering::Relaxed);
+        let is_long = joined_bytes < self.joined_bytes / 8;
+        self.now.store(if is_long { self.long } else { SHORT_EPOCH_ROWS }, Ordering::Relaxed);
     }
 }
 
@@ -192,8 +194,7 @@ mod tests {
 
     #[test]
     fn epochs_grow_unless_joins_make_much_of_them() {
-        let budget = Budget::of(DEFAULT_BYTES);
-        let limit = RowLimit::new(&budget, 8000);
+        let limit = RowLimit::new(DEFAULT_BYTES, 8000);
         let rows = |read: u64, joined: u64| {
             limit.note(read, joined);
             limit.get()
@@ -201,6 +202,8 @@ mod tests {
         assert_eq!((limit.get(), rows(100, 0)), (100_000, 100_000));
         assert_eq!((rows(100_000, 999), rows(10, 5000)), (250_000, 250_000));
         assert_eq!((rows(250_000, 1000), rows(100_000, 0)), (100_000, 250_000));
-        assert_eq!(Budget::of(MIN_BYTES).rows, 100_000);
+        let small = RowLimit::new(MIN_BYTES, 8000);
+        small.note(100_000, 0);
+        assert_eq!(small.get(), 100_000);
     }
 }

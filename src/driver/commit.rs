@@ -50,7 +50,7 @@ pub struct Committer {
     pub dead_letters: BTreeMap<String, DeadLetterTopic>,
     /// Encoder of the error table's changes, for the same topics.
     pub failures: Failures,
-    /// Rows that the next epochs may have.
+    /// Most rows of the epochs to come, which goes by those that are committed.
     pub row_limit: Arc<RowLimit>,
     /// Rows that fail, for warnings and the status.
     pub watch: FailureWatch,
