@@ -75,7 +75,7 @@ pub struct RowLimit {
 }
 
 impl RowLimit {
-    /// Begins with short epochs. `memory` is the grant in bytes, `joined_bytes` what joins may make at each worker.
+    /// Begins with short epochs. `memory` and `joined_bytes`, of joins at each worker, are grants in bytes.
     pub fn new(memory: u64, joined_bytes: u64) -> RowLimit {
         let long = ((memory / BYTES_PER_EPOCH_ROW) as usize).clamp(SHORT_EPOCH_ROWS, LONG_EPOCH_ROWS);
         RowLimit { long, joined_bytes, now: AtomicUsize::new(SHORT_EPOCH_ROWS) }
@@ -88,7 +88,7 @@ impl RowLimit {
 
     /// Notes the rows of an epoch, and the bytes that joins made at the worker where they made most.
     pub fn note(&self, rows: u64, joined_bytes: u64) {
-        // Few rows do not tell what joins make of many.
+        // Joins of few rows say little of joins of many.
         if rows < SHORT_EPOCH_ROWS as u64 / 2 {
             return;
         }

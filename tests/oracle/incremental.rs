@@ -129,11 +129,11 @@ CREATE MATERIALIZED VIEW counted AS SELECT k, count(*) AS n FROM s GROUP BY k;
 #[test]
 fn a_row_that_is_there_already_is_not_written_again() {
     let dir = tempfile::tempdir().unwrap();
-    // The caches of two workers have no room: at the end of an epoch they hold what it writes, and no more.
+    // The caches of two workers have no room: at the end of an epoch they hold the totals that it writes.
     let options = Options { workers: 2, in_flight: 1, cut: true };
     let engine = Engine::open(&plan(REPEATED), &dir.path().join("state"), &[1], options);
     let mut feed = Feed { engine, offsets: [0, 0], text: String::new() };
-    // What the first epoch writes stays until the second is committed. The fourth row changes bool_or alone.
+    // The first epoch's totals stay until the second is committed. The fourth row changes bool_or alone.
     let rows =
         [(false, [1, 1, 1]), (false, [1, 1, 1]), (false, [0, 0, 1]), (true, [0, 1, 1]), (true, [0, 0, 1])];
     for (win, written) in rows {

@@ -5,7 +5,7 @@
 //! add, and for DISTINCT. Changes of an epoch are summed by key once the epoch is complete; the total of each changed
 //! group comes from the cache or else from the state; old and new results that differ are retracted and emitted, and
 //! the new total is written with the epoch. Nothing is loaded at a start. Over append-only input DISTINCT,
-//! bool_and and bool_or leave out what changes no result, so the count of a row may be less than the rows that came.
+//! bool_and and bool_or leave out changes that no result depends on, so the count of a row may be less than the rows that came.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
