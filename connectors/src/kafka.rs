@@ -19,6 +19,7 @@ pub mod topics;
 mod watch;
 mod writers;
 
+pub use client::brief::await_closed;
 pub use feed::Feed;
 pub use options::{KafkaCluster, KafkaSource, Startup};
 pub use publisher::progress::{Marker, progress_topic};

@@ -4,6 +4,8 @@
 //! first record that could not be delivered, and stores transport errors, because a session that saw
 //! one is not used again (see [`super::publisher::session`]). librdkafka logs no secrets.
 
+pub mod brief;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -241,7 +241,7 @@ impl Topics {
             TopicStep::Configure(_) => Request::Configure { configs: &configs },
             TopicStep::Grow { to, .. } => Request::Grow { partitions: *to },
         };
-        let broker = (&self.admin, self.cluster.bootstrap.as_str());
+        let broker = (&*self.admin, self.cluster.bootstrap.as_str());
         send(broker, topic, &request, (self.timeout, dry_run))?;
         if !dry_run && matches!(step, TopicStep::Create(_)) {
             self.await_topic(topic)?;
