@@ -33,7 +33,27 @@ fn main() -> ExitCode {
     if !matches!(cli.command, Command::Run(_)) {
         end_on_failed_output();
     }
-    exit::report(dispatch(&cli))
+    let code = exit::report(refuse_processor().and_then(|()| dispatch(&cli)));
+    connectors::kafka::await_closed();
+    code
+}
+
+/// Refuses a processor without the instructions that RocksDB is compiled for (.cargo/config.toml).
+///
+/// # Errors
+/// When it lacks one.
+#[cfg(target_arch = "x86_64")]
+fn refuse_processor() -> anyhow::Result<()> {
+    let has_all =
+        std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    anyhow::ensure!(has_all, "this processor lacks SSE 4.2 or PCLMULQDQ, which checksums of the state need");
+    Ok(())
+}
+
+/// Asks nothing of other processors.
+#[cfg(not(target_arch = "x86_64"))]
+fn refuse_processor() -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// Ends a command whose output fails: without a word when its reader has left (`herald status | head -1`), as other

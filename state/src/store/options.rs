@@ -63,16 +63,16 @@ pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options 
     db.create_missing_column_families(create);
     db.set_max_background_jobs(2);
     db.set_db_write_buffer_size(options.write_buffer_bytes);
-    // A family that is seldom written must not keep the log of all others alive.
-    db.set_max_total_wal_size((options.write_buffer_bytes as u64).max(64 << 20));
+    // A start after a kill reads the whole log, and a family that is seldom written must not keep that of all others alive.
+    db.set_max_total_wal_size((options.write_buffer_bytes as u64 / 3).max(64 << 20));
     if options.erases {
         // A manifest names the least and the greatest key of each file. Each change of the files begins a new one, without
         // those that are gone; RocksDB 11 would let it grow to six times its size first.
         db.set_max_manifest_file_size(1);
-        if let Ok(eager) = db.get_options_from_string("max_manifest_space_amp_pct=0") {
-            db = eager;
-        }
+        db = with_option(db, "max_manifest_space_amp_pct=0");
     }
+    // A start after a kill goes on with the memtables that it makes of the log.
+    db = with_option(db, "avoid_flush_during_recovery=true");
     db.set_bytes_per_sync(1 << 20);
     db.set_max_open_files(options.open_files);
     db.set_log_level(LogLevel::Warn);
@@ -150,11 +150,16 @@ fn common_options(cache: &Cache, memtable_bytes: usize) -> Options {
 }
 
 /// Options with an insertion hint per state table: a memtable filled in key order then inserts next to the
-/// last key instead of searching from the top. The hint only saves time, so opening continues without it.
+/// last key instead of searching from the top.
 fn hinted_options() -> Options {
-    let hint = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4";
-    Options::default().get_options_from_string(hint).unwrap_or_else(|error| {
-        tracing::warn!(%error, "memtable insertion hints are not available");
-        Options::default()
+    with_option(Options::default(), "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4")
+}
+
+/// Options with one more that has no setter, as RocksDB's text of it. Such ones only save time or space, so opening
+/// continues without one that is not known.
+fn with_option(mut options: Options, text: &str) -> Options {
+    options.get_options_from_string(text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the option {text} is not available");
+        options
     })
 }
