@@ -54,7 +54,7 @@ use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId};
 use crate::runtime::fill::ViewRows;
-use crate::runtime::state_tables::StateTables;
+use crate::runtime::state_tables::{self, StateTables};
 use aggregates::input::{Grouping, expression_types};
 use aggregates::operator::Reduce;
 use aggregates::totals::{StateReads, reduce_totals, rows_of_totals};
@@ -326,10 +326,14 @@ impl<'s, 'p> Renderer<'s, 'p> {
         }
     }
 
+    /// Returns true if a part of an operator's state is filled from the tables, to be compared with the state's.
+    fn is_anew(&self, id: RelId, part: StateRole) -> bool {
+        self.start.anew && state_tables::filled_from_tables(self.plan, (id, part))
+    }
+
     /// Returns true if a part of an operator's state is recomputed: neither restored nor cut off.
     fn is_refilled(&self, id: RelId, part: StateRole) -> bool {
-        let anew = self.start.anew && crate::runtime::state_tables::filled_from_tables(self.plan, (id, part));
-        anew || self.state_tables.fills(id)
+        self.is_anew(id, part) || self.state_tables.fills(id)
     }
 
     /// Returns true if the durable state of an operator is restored: there is one, and no edit adds it.
@@ -408,7 +412,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
         grouping: Grouping,
     ) -> Result<Deltas<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
-        let stream = self.new_input(id, input, durable);
+        let anew = self.is_anew(id, StateRole::Groups);
+        let stream = self.new_input(id, input, durable && !anew);
         let errors = self.error_table(id)?;
         let mut updates = aggregates::input::pre_aggregate(
             stream,
@@ -419,14 +424,14 @@ impl<'s, 'p> Renderer<'s, 'p> {
         );
         // Without a state table totals are not written.
         let table_id = if durable { Some(self.state_tables.table_of(id, StateRole::Groups)?) } else { None };
-        if let (Some(table_id), Some(reads), true) = (table_id, self.reads.clone(), has_totals(self.plan, id))
-        {
+        let in_state = has_totals(self.plan, id) && !anew;
+        if let (Some(table_id), Some(reads), true) = (table_id, self.reads.clone(), in_state) {
             let shape = self.shapes[id].clone();
             let mut reduce = self.reduce_of((grouping, None), shape, (id, Some(table_id)), errors);
             reduce.skips_repeats = self.plan.rels[input].append_only && reduce.grouping.ignores_repeats();
             return Ok(self.render_totals((id, table_id), updates, (reduce, reads)));
         }
-        if let (Some(table_id), true) = (table_id, self.is_restored(id)) {
+        if let (Some(table_id), true) = (table_id, self.is_restored(id) && !anew) {
             let (handle, restored) = self.scope.new_input();
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { table_id, key: grouping.key_codec.clone(), handle });

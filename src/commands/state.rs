@@ -12,6 +12,7 @@ use dataflows::maintenance::repair;
 use dataflows::maintenance::verify::{self, Derived, Finding, Subject};
 use dataflows::plan::Plan;
 use dataflows::render::Start;
+use dataflows::runtime::edition::earlier::plan_of_state;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use schemas::Outcome;
@@ -453,6 +454,11 @@ fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
              all views are whole (herald.views tells)",
         ));
     }
+    // Groups that an earlier release did not store are derived, as it did at each start.
+    let plan = match &catalogue {
+        Some(held) => Arc::new(plan_of_state(&plan, held)),
+        None => plan,
+    };
     let spaces = StateTables::of(&plan, catalogue.as_ref()).map_err(|changed| {
         mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
     })?;

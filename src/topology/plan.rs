@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dataflows::plan::Plan;
+use dataflows::runtime::edition::earlier::described;
 use dataflows::runtime::edition::{Becomes, Edition, Obstacle, Part, PartKind, Sends, resumed};
 use dataflows::runtime::state_tables::StateTables;
 use serde_json::json;
@@ -116,7 +117,8 @@ impl PlanReport {
         let scratch = scratch.context("cannot create a temporary directory")?;
         let reader = Store::open_secondary(dir, scratch.path())?;
         let snapshot = reader.snapshot();
-        let held = HeldState { catalogue: snapshot.catalogue()?, committed: snapshot.committed().clone() };
+        let catalogue = snapshot.catalogue()?.map(|held| described(plan, &held));
+        let held = HeldState { catalogue, committed: snapshot.committed().clone() };
         let mut report = PlanReport::compare(plan, (name, &dir.display().to_string()), &held)?;
         // Files are looked for where the state is, not where another process may run.
         report.obstacles.extend(written_before(plan, &held.catalogue.clone().unwrap_or_default()));
@@ -131,7 +133,8 @@ impl PlanReport {
     /// Compares a plan with the state of a running topology.
     fn ask(plan: &Plan, name: &str, url: &str) -> Result<PlanReport> {
         let text = query::send_get(&query::base_url(url), "/v1/state", query::read_token()?)?;
-        let held: HeldState = serde_json::from_str(&text).context("the answer is none of Herald's")?;
+        let mut held: HeldState = serde_json::from_str(&text).context("the answer is none of Herald's")?;
+        held.catalogue = held.catalogue.map(|held| described(plan, &held));
         PlanReport::compare(plan, (name, url), &held)
     }
 

@@ -14,6 +14,7 @@ use state::{Catalogue, Migration, Progress, Store, StoreOptions};
 use crate::error::RunError;
 use crate::plan::{Plan, Source};
 use crate::render::Start;
+use crate::runtime::edition::earlier::plan_of_state;
 use crate::runtime::state_tables::StateTables;
 use crate::runtime::worker::{Setup, Topology};
 
@@ -36,6 +37,10 @@ pub enum Migrated {
 pub fn migrate_state(dir: &Path, options: &StoreOptions, plan: &Arc<Plan>) -> Result<Migrated, RunError> {
     let Some(migration) = Migration::open(dir, options)? else { return Ok(Migrated::Current) };
     let held = migration.catalogue()?.filter(|held| !held.entries.is_empty());
+    let plan = &match &held {
+        Some(held) => Arc::new(plan_of_state(plan, held)),
+        None => plan.clone(),
+    };
     let state_tables = match StateTables::of(plan, held.as_ref()) {
         Ok(state_tables) => state_tables,
         Err(changed) => return Ok(Migrated::OtherPlan(changed)),

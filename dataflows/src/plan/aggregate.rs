@@ -10,9 +10,8 @@ use arrow::datatypes::DataType;
 use super::state_role::StateRole;
 use super::{Op, Plan, RelId, Scalar};
 
-/// Returns true if the groups of a relation are read by their whole keys alone, so that their totals, where they are durable,
-/// live in the state: aggregates that add, and DISTINCT. The order of an index (min, max) is read in memory, and so are
-/// groups that expire.
+/// Returns true if the groups of a relation are read by their whole keys alone, so that their totals live in the state:
+/// aggregates that add, and DISTINCT. The order of an index (min, max) is read in memory, and so are groups that expire.
 pub(crate) fn has_totals(plan: &Plan, id: RelId) -> bool {
     let by_key = match &plan.rels[id].op {
         Op::Distinct { .. } => true,

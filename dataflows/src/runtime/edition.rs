@@ -19,8 +19,10 @@
 //! | `error_rows` | the rows of the error table in it |
 //! | `last_epoch` | the end of a filling, at which sinks send |
 //! | `again` | the parts that get the records of append-only sources a second time |
+//! | `earlier` | states of releases that did not store groups above tables |
 
 mod again;
+pub mod earlier;
 mod error_rows;
 pub(crate) mod first_epoch;
 pub(crate) mod last_epoch;

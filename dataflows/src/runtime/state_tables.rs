@@ -18,6 +18,7 @@ use state::{
 use super::fill::{Fill, Pieces};
 
 use crate::error::RunError;
+use crate::plan::aggregate::has_totals;
 use crate::plan::explain::{
     Prints, fingerprint, is_other_print, operator_name, place_text, sink_fingerprint, sink_form,
     source_fingerprint,
@@ -147,8 +148,7 @@ impl StateTables {
     fn add_operators(&mut self, (plan, prints): (&Plan, &Prints), builder: &mut CatalogueBuilder<'_>) {
         for (id, rel) in plan.rels.iter().enumerate() {
             for role in durable_roles(plan, rel) {
-                // The role's name is part of the stored name.
-                let name = format!("{}/{id}/{role:?}", rel.owner).to_lowercase();
+                let name = arrangement_name(plan, (id, *role));
                 let print = fingerprint(plan, id);
                 let table = builder.add(StateTableKind::Arrangement, &name, print, None, (None, &rel.owner));
                 let operator = Some(operator_name(plan, rel).to_owned());
@@ -377,6 +377,11 @@ fn expiry_text(plan: &Plan, of: (RelId, StateRole)) -> String {
     format!("{} {}", horizon.column, marks.join(", "))
 }
 
+/// The name of a part of an operator's state in the catalogue. The role's name is part of the stored form.
+pub(super) fn arrangement_name(plan: &Plan, (id, role): (RelId, StateRole)) -> String {
+    format!("{}/{id}/{role:?}", plan.rels[id].owner).to_lowercase()
+}
+
 /// The roles of an operator's durable state; none for a recomputed or stateless one.
 fn durable_roles(plan: &Plan, rel: &Rel) -> &'static [StateRole] {
     match rel.op {
@@ -532,7 +537,7 @@ pub fn filled_from_tables(plan: &Plan, (id, part): (RelId, StateRole)) -> bool {
         // The rows that left rows found in their epochs cannot be found again.
         Op::TemporalJoin { when: When::ProcTime, .. } => part == StateRole::Right,
         Op::Join { .. } | Op::TemporalJoin { .. } => true,
-        _ => false,
+        _ => has_totals(plan, id),
     };
     sides && !expires(plan, id) && input.is_some_and(|input| follows_from_tables(plan, *input))
 }

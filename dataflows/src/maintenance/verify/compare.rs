@@ -12,6 +12,7 @@ use state::{IndexDifference, IndexLayout, OtherValues};
 use super::{Derived, Finding, Subject, derivable};
 use crate::collect::EpochOut;
 use crate::error::RunError;
+use crate::plan::aggregate::has_totals;
 use crate::runtime::retention::Served;
 use crate::runtime::state_tables::{ERRORS, filled_from_tables, rooted_owners};
 use crate::runtime::worker::Setup;
@@ -75,7 +76,8 @@ pub fn differences(setup: &Setup, out: &EpochOut) -> Result<Vec<Difference>, Run
     for (rel, part, entry) in state_tables.roles() {
         let derived = if filled_from_tables(plan, (rel, part)) { Derived::All } else { Derived::Nothing };
         let (subject, name) = (Subject::Arrangement, entry.name.clone());
-        let table = ComparedTable { subject, name, id: entry.id, counted: true, derived };
+        let counted = !has_totals(plan, rel);
+        let table = ComparedTable { subject, name, id: entry.id, counted, derived };
         found.push(table.compare(setup, out, |_, _| Ok(true))?);
     }
     found.push(compare_errors(setup, out)?);

@@ -1,9 +1,9 @@
 //! Facts about each relation: unique keys, paired and constant columns, append-only, expiring inputs, durable.
 //!
 //! Facts flow from inputs to users in one pass. They are proofs, not guesses: a key is listed only
-//! where it is unique at every epoch whatever the data. Durability follows DESIGN.md 2.3.5: the
-//! first state after an append-only source, and every state whose inputs expire; all other state is
-//! recomputed from those states and from keyed tables.
+//! where it is unique at every epoch whatever the data. Durable are the first state after an append-only source,
+//! every state whose inputs expire, and groups whose totals live in the state; all other state is recomputed from
+//! those states and from keyed tables.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::constants::{Constants, carried_column, constants_of, telling_inputs};
 use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
+use crate::plan::aggregate::has_totals;
 use crate::plan::canonical::{is_time, strip_canonical};
 use crate::plan::formats::IncludeKind;
 use crate::plan::state_role::StateRole;
@@ -39,6 +40,7 @@ pub(crate) fn annotate(plan: &mut Plan) {
         let stateful = plan.rels[id].op.is_stateful();
         let expires =
             plan.expiry.range((id, StateRole::Groups)..).next().is_some_and(|((of, _), _)| *of == id);
+        let totals = has_totals(plan, id);
         let rel = &mut plan.rels[id];
         rel.unique = facts.unique;
         rel.paired = facts.paired;
@@ -48,7 +50,7 @@ pub(crate) fn annotate(plan: &mut Plan) {
             matches!(rel.op, Op::EmitOnClose { .. } | Op::TemporalJoin { when: When::ProcTime, .. });
         // The inputs of a recursion come whole on a restart, and it is derived again from them.
         let saves = stateful && !matches!(rel.op, Op::Recursive(_));
-        rel.durable = saves && (raw || forgets || facts.inputs_expire);
+        rel.durable = saves && (raw || forgets || facts.inputs_expire || totals);
         // Rows that never leave are not kept in the state once they have entered.
         let stays = matches!(&rel.op, Op::TemporalFilter { until, .. } if until.is_empty());
         let forgets = forgets || (stays && rel.durable);
