@@ -1,15 +1,16 @@
-//! NEXMark's queries in Herald and in Flink SQL, beside each other, over the same files of events.
+//! NEXMark's queries in Herald, in Flink SQL and, if it is named, in dbsp, beside each other, over the same files of events.
 //!
-//! Both read the events from files to their end, one after another, each in a process of its own. The unit is that process'
+//! All read the events from files to their end, one after another, each in a process of its own. The unit is that process'
 //! CPU time, user and system, from its start to its end. Answers come first: those of a query must be equal, row by row
 //! and digit by digit, or no time is printed. A JVM starts, plans and compiles for seconds, so each query is run in Flink
 //! without events, too, and a second ratio leaves that time out. `benches/peers/nexmark/README.md` says more.
 //!
 //! ```text
-//! herald-benches nexmark [--events N] [--queries q0,q1,..] [--repeat N] [--only herald,flink] [--json FILE] [--quick]
+//! herald-benches nexmark [--events N] [--queries q0,q1,..] [--repeat N] [--only herald,flink,dbsp] [--json FILE] [--quick]
 //! ```
 
 mod answers;
+mod dbsp;
 mod events;
 mod options;
 mod queries;
@@ -22,10 +23,10 @@ use anyhow::{Context, Result};
 
 use crate::child;
 use crate::paths::Paths;
-use crate::peers::systems::{self, System};
-use crate::peers::{Run, fetch_peers};
+use crate::peers::{Run, fetch_peers, systems};
+use dbsp::Dbsp;
 use events::Events;
-use options::NexmarkOptions;
+use options::{Engine, NexmarkOptions};
 use report::{Line, Report};
 
 /// Everything that a run needs.
@@ -33,6 +34,8 @@ struct Bench {
     paths: Paths,
     /// Jars and classes of Flink; None if it is not measured.
     jars: Option<PathBuf>,
+    /// The circuits of dbsp; None if it is not measured.
+    dbsp: Option<Dbsp>,
     /// The files that are read.
     events: Events,
     /// Files without a line.
@@ -46,11 +49,12 @@ struct Bench {
 pub fn run(arguments: &[String]) -> Result<()> {
     let options = NexmarkOptions::parse(arguments)?;
     let paths = Paths::find()?;
-    let jars = options.has(System::Flink).then(|| fetch_peers(&paths)).transpose()?;
+    let jars = options.has(Engine::Flink).then(|| fetch_peers(&paths)).transpose()?;
+    let dbsp = options.has(Engine::Dbsp).then(|| Dbsp::build(&paths)).transpose()?;
     eprintln!("writing {} events", options.events);
     let events = Events::write(paths.work_path("events"), options.events)?;
     let nothing = Events::write(paths.work_path("nothing"), 0)?;
-    let bench = Bench { paths, jars, events, nothing };
+    let bench = Bench { paths, jars, dbsp, events, nothing };
     let mut report = Report::new(&options, arguments, &bench.events);
     for query in &options.queries {
         report.lines.push(bench.measure(query, &options)?);
@@ -65,35 +69,61 @@ pub fn run(arguments: &[String]) -> Result<()> {
 impl Bench {
     /// Compares the answers of a query, then measures it in turns, so that a busy minute is shared by all.
     fn measure(&self, query: &'static str, options: &NexmarkOptions) -> Result<Line> {
-        let mut line = Line { query, ..Line::default() };
-        if options.has(System::Herald) && options.has(System::Flink) {
-            line.rows = Some(self.compare(query)?);
-            eprintln!("{query}: {} rows, equal", line.rows.unwrap_or_default());
-        }
+        let mut line = Line { query, rows: self.compare(query, options)?, ..Line::default() };
+        let has_dbsp = self.peers_of(query, options).contains(&Engine::Dbsp);
         for turn in 0..options.repeat {
             eprintln!("{query}: turn {} of {}", turn + 1, options.repeat);
-            if options.has(System::Herald) {
+            if options.has(Engine::Herald) {
                 line.herald.push(self.run_herald(query, &self.state())?);
                 std::fs::remove_dir_all(self.state())?;
             }
-            if options.has(System::Flink) {
+            if options.has(Engine::Flink) {
                 line.flink.push(self.run_flink(query, &self.events, &[])?.0);
                 line.start.push(self.run_flink(query, &self.nothing, &[])?.0);
+            }
+            if has_dbsp {
+                line.dbsp.push(self.run_dbsp(query, &[])?.0);
             }
         }
         Ok(line)
     }
 
-    /// Compares the answers of a query and returns the number of their rows.
-    fn compare(&self, query: &str) -> Result<u64> {
+    /// The peers that are measured and have a query.
+    fn peers_of(&self, query: &str, options: &NexmarkOptions) -> Vec<Engine> {
+        let mut peers = vec![];
+        if options.has(Engine::Flink) {
+            peers.push(Engine::Flink);
+        }
+        if let Some(dbsp) = &self.dbsp
+            && dbsp.has(query)
+        {
+            peers.push(Engine::Dbsp);
+        }
+        peers
+    }
+
+    /// Compares Herald's answer to a query with that of each peer, and returns the number of its rows; None if there are no
+    /// two answers.
+    fn compare(&self, query: &str, options: &NexmarkOptions) -> Result<Option<u64>> {
+        let peers = self.peers_of(query, options);
+        if !options.has(Engine::Herald) || peers.is_empty() {
+            return Ok(None);
+        }
         self.run_herald(query, &self.state())?;
         let herald = self.herald_answer(query)?;
         std::fs::remove_dir_all(self.state())?;
-        let (_, said) = self.run_flink(query, &self.events, &["--answer"])?;
         let herald = answers::rows_of(&herald).with_context(|| format!("{query}: Herald's answer"))?;
-        let flink = answers::rows_of(&said).with_context(|| format!("{query}: Flink's answer"))?;
-        answers::verify_equal(&herald, &flink).with_context(|| query.to_owned())?;
-        Ok(herald.len() as u64)
+        for peer in peers {
+            let (_, said) = match peer {
+                Engine::Dbsp => self.run_dbsp(query, &["--answer"])?,
+                _ => self.run_flink(query, &self.events, &["--answer"])?,
+            };
+            let name = peer.title();
+            let rows = answers::rows_of(&said).with_context(|| format!("{query}: {name}'s answer"))?;
+            answers::verify_equal(&herald, (name, &rows)).context(query.to_owned())?;
+            eprintln!("{query}: {} rows, equal in {name}", herald.len());
+        }
+        Ok(Some(herald.len() as u64))
     }
 
     /// Runs a query in Herald, whose state is left behind.
@@ -122,6 +152,13 @@ impl Bench {
         let mut command = systems::flink(jars);
         command.arg(self.write_sql(query, &text)?).args(options);
         self.run_child(&mut command).with_context(|| format!("{query} in Flink"))
+    }
+
+    /// Runs a query in dbsp; returns the cost and what it said.
+    fn run_dbsp(&self, query: &str, options: &[&str]) -> Result<(Run, String)> {
+        let dbsp = self.dbsp.as_ref().context("dbsp was not built")?;
+        let mut command = dbsp.command(query, &self.events);
+        self.run_child(command.args(options)).with_context(|| format!("{query} in dbsp"))
     }
 
     /// Runs a command to its end; returns its cost and what it said.

@@ -1,4 +1,4 @@
-//! Answers of both engines, in one form, so that they can be compared exactly.
+//! Answers of the engines, in one form, so that they can be compared exactly.
 //!
 //! Each engine prints a row as a JSON object: whole numbers with their digits, DECIMAL as text with all digits of its scale,
 //! times as text to the microsecond, DOUBLE with digits that no other double has. Here columns are ordered by name, and a
@@ -40,25 +40,25 @@ fn row_of(line: &str) -> Result<String> {
     Ok(row)
 }
 
-/// Verifies that two answers have the same rows, and that they have any.
+/// Verifies that Herald's answer and that of a peer have the same rows, and that they have any.
 ///
 /// # Errors
 /// When they are not equal, with the first rows that differ.
-pub fn verify_equal(herald: &[String], flink: &[String]) -> Result<()> {
-    if herald.is_empty() && flink.is_empty() {
+pub fn verify_equal(herald: &[String], (peer, other): (&str, &[String])) -> Result<()> {
+    if herald.is_empty() && other.is_empty() {
         bail!("both answers are empty, which proves nothing");
     }
-    if herald == flink {
+    if herald == other {
         return Ok(());
     }
-    let same = herald.iter().zip(flink).take_while(|(a, b)| a == b).count();
+    let same = herald.iter().zip(other).take_while(|(a, b)| a == b).count();
     let shown = |rows: &[String]| rows.get(same).map_or("nothing", String::as_str).to_owned();
     bail!(
-        "the answers differ: {} rows of Herald, {} of Flink; after {same} that are equal\n  Herald has {}\n  Flink has {}",
+        "the answers differ: {} rows of Herald, {} of {peer}; after {same} that are equal\n  Herald has {}\n  {peer} has {}",
         herald.len(),
-        flink.len(),
+        other.len(),
         shown(herald),
-        shown(flink)
+        shown(other)
     )
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let herald = "[\n{\"a\":1,\"b\":2.9018877892473117e7},\n{\"a\":2,\"b\":123.0}\n]\n";
         let flink = "{\"b\":123.0,\"a\":2}\n{\"b\":2.90188778924731170E7,\"a\":1}\n";
         assert_eq!(rows_of(herald).unwrap(), rows_of(flink).unwrap());
-        verify_equal(&rows_of(herald).unwrap(), &rows_of(flink).unwrap()).unwrap();
+        verify_equal(&rows_of(herald).unwrap(), ("Flink", &rows_of(flink).unwrap())).unwrap();
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         ];
         for (at, one) in answers.iter().enumerate() {
             for (other_at, other) in answers.iter().enumerate() {
-                let equal = verify_equal(&rows_of(one).unwrap(), &rows_of(other).unwrap()).is_ok();
+                let equal = verify_equal(&rows_of(one).unwrap(), ("Flink", &rows_of(other).unwrap())).is_ok();
                 assert_eq!(equal, at == other_at, "{one} {other}");
             }
         }
@@ -101,6 +101,6 @@ mod tests {
 
     #[test]
     fn no_rows_prove_nothing() {
-        assert!(verify_equal(&[], &[]).is_err());
+        assert!(verify_equal(&[], ("Flink", &[])).is_err());
     }
 }

@@ -6,7 +6,50 @@ use anyhow::{Context, Result, bail};
 
 use super::queries::QUERIES;
 use crate::options::parse_number;
-use crate::peers::systems::System;
+
+/// An engine that runs the queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Herald, as it comes.
+    Herald,
+    /// Flink SQL with the settings of `events.sql`.
+    Flink,
+    /// Circuits of dbsp.
+    Dbsp,
+}
+
+impl Engine {
+    /// All of them.
+    const ALL: [Engine; 3] = [Engine::Herald, Engine::Flink, Engine::Dbsp];
+
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Herald => "herald",
+            Engine::Flink => "flink",
+            Engine::Dbsp => "dbsp",
+        }
+    }
+
+    /// Its name in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Engine::Herald => "Herald",
+            Engine::Flink => "Flink",
+            Engine::Dbsp => "dbsp",
+        }
+    }
+
+    /// The engine of that name.
+    fn parse(name: &str) -> Result<Engine> {
+        for engine in Engine::ALL {
+            if engine.name() == name {
+                return Ok(engine);
+            }
+        }
+        bail!("{name} is not known; there are herald, flink and dbsp")
+    }
+}
 
 /// Amounts, queries, engines and the place of the report.
 pub struct NexmarkOptions {
@@ -17,7 +60,7 @@ pub struct NexmarkOptions {
     /// Runs of each query in each engine.
     pub repeat: usize,
     /// Engines to measure.
-    engines: Vec<System>,
+    engines: Vec<Engine>,
     /// File that the report is written to as JSON.
     pub json: Option<PathBuf>,
 }
@@ -32,7 +75,7 @@ impl NexmarkOptions {
             events: 1_000_000,
             queries: QUERIES.to_vec(),
             repeat: 5,
-            engines: vec![System::Herald, System::Flink],
+            engines: vec![Engine::Herald, Engine::Flink],
             json: None,
         };
         let mut arguments = arguments.iter();
@@ -43,11 +86,13 @@ impl NexmarkOptions {
                 "--events" => options.events = parse_number(value()?)?,
                 "--queries" => options.queries = value()?.split(',').map(query_of).collect::<Result<_>>()?,
                 "--repeat" => options.repeat = parse_number(value()?)? as usize,
-                "--only" => options.engines = value()?.split(',').map(engine_of).collect::<Result<_>>()?,
+                "--only" => {
+                    options.engines = value()?.split(',').map(Engine::parse).collect::<Result<_>>()?
+                }
                 "--json" => options.json = Some(PathBuf::from(value()?)),
                 other => bail!(
-                    "{other} is not known; there are --events N, --queries q0,q1,.., --repeat N, --only herald,flink, \
-                     --json FILE and --quick"
+                    "{other} is not known; there are --events N, --queries q0,q1,.., --repeat N, \
+                     --only herald,flink,dbsp, --json FILE and --quick"
                 ),
             }
         }
@@ -55,7 +100,7 @@ impl NexmarkOptions {
     }
 
     /// Tells whether an engine is measured.
-    pub fn has(&self, engine: System) -> bool {
+    pub fn has(&self, engine: Engine) -> bool {
         self.engines.contains(&engine)
     }
 }
@@ -63,11 +108,6 @@ impl NexmarkOptions {
 fn query_of(name: &str) -> Result<&'static str> {
     let found = QUERIES.into_iter().find(|query| *query == name);
     found.with_context(|| format!("{name} is not compared; there are {}", QUERIES.join(", ")))
-}
-
-fn engine_of(name: &str) -> Result<System> {
-    let found = [System::Herald, System::Flink].into_iter().find(|engine| engine.name() == name);
-    found.with_context(|| format!("{name} is not known; there are herald and flink"))
 }
 
 #[cfg(test)]
@@ -83,7 +123,10 @@ mod tests {
     fn options_are_read() {
         let options = parse("--quick --queries q5,q0 --only flink --events 2m").unwrap();
         assert_eq!((options.events, options.repeat, options.queries), (2_000_000, 1, vec!["q5", "q0"]));
-        assert_eq!(options.engines, [System::Flink]);
+        assert_eq!(options.engines, [Engine::Flink]);
+        assert!(
+            !parse("").unwrap().has(Engine::Dbsp) && parse("--only herald,dbsp").unwrap().has(Engine::Dbsp)
+        );
         for wrong in ["--queries q6", "--only streams", "--events 0", "--json", "--fast"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::dbsp;
 use super::events::Events;
 use super::options::NexmarkOptions;
 use crate::peers::Run;
@@ -26,6 +27,8 @@ pub struct Line {
     pub flink: Vec<Run>,
     /// Flink's runs without events: start, planning and end.
     pub start: Vec<Run>,
+    /// Runs of dbsp; none if it has not the query.
+    pub dbsp: Vec<Run>,
 }
 
 impl Line {
@@ -40,12 +43,34 @@ impl Line {
         Some([flink / herald, (flink - start).max(TICK_S) / herald])
     }
 
+    /// CPU time of dbsp by Herald's; None if one of the two was not measured.
+    fn dbsp_ratio(&self) -> Option<f64> {
+        if self.herald.is_empty() || self.dbsp.is_empty() {
+            return None;
+        }
+        Some(cpu_s(&self.dbsp) / cpu_s(&self.herald).max(TICK_S))
+    }
+
     fn to_json(&self) -> Value {
         let shown = |runs: &[Run]| -> Vec<Value> {
             runs.iter().map(|run| json!({"cpu_s": run.cpu_s, "wall_s": run.wall_s})).collect()
         };
-        json!({"query": self.query, "rows": self.rows, "ratios": self.ratios(), "herald": shown(&self.herald),
-            "flink": shown(&self.flink), "flink_without_events": shown(&self.start)})
+        json!({"query": self.query, "rows": self.rows, "ratios": self.ratios(), "dbsp_ratio": self.dbsp_ratio(),
+            "herald": shown(&self.herald), "flink": shown(&self.flink), "flink_without_events": shown(&self.start),
+            "dbsp": shown(&self.dbsp)})
+    }
+
+    /// The columns of dbsp, which follow the others.
+    fn dbsp_columns(&self) -> String {
+        if self.dbsp.is_empty() {
+            return " | | | |".to_owned();
+        }
+        let ratio = self.dbsp_ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        format!(
+            "{} {ratio} | {:.2} |",
+            cpu_columns(&self.dbsp),
+            spread_of(&self.dbsp, |run| run.wall_s).median
+        )
     }
 }
 
@@ -53,13 +78,7 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {} | {} |", self.query, self.rows.map(|rows| rows.to_string()).unwrap_or_default())?;
         for runs in [&self.herald, &self.flink] {
-            match runs.as_slice() {
-                [] => write!(f, " | |")?,
-                runs => {
-                    let cpu = spread_of(runs, |run| run.cpu_s);
-                    write!(f, " {:.2} | {:.2}-{:.2} |", cpu.median, cpu.least, cpu.most)?;
-                }
-            }
+            f.write_str(&cpu_columns(runs))?;
         }
         match self.flink.as_slice() {
             [] => write!(f, " |")?,
@@ -75,7 +94,56 @@ impl fmt::Display for Line {
                 runs => write!(f, " {:.2} |", spread_of(runs, |run| run.wall_s).median)?,
             }
         }
-        writeln!(f)
+        Ok(())
+    }
+}
+
+/// Columns of CPU time: the median, and the least and the most.
+fn cpu_columns(runs: &[Run]) -> String {
+    if runs.is_empty() {
+        return " | |".to_owned();
+    }
+    let cpu = spread_of(runs, |run| run.cpu_s);
+    format!(" {:.2} | {:.2}-{:.2} |", cpu.median, cpu.least, cpu.most)
+}
+
+/// A peer's ratios to Herald in all queries that both have.
+struct Ratios {
+    /// Their geometric mean.
+    mean: f64,
+    /// The least, with the query.
+    lowest: (f64, &'static str),
+    /// Queries in which the peer took less CPU time.
+    cheaper: usize,
+    /// Queries that both have.
+    queries: usize,
+}
+
+impl Ratios {
+    /// The ratios of some lines; None if no line has one.
+    fn of(lines: &[Line], ratio: impl Fn(&Line) -> Option<f64>) -> Option<Ratios> {
+        let found: Vec<(f64, &str)> =
+            lines.iter().filter_map(|line| ratio(line).map(|ratio| (ratio, line.query))).collect();
+        let lowest = found.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let logarithms: f64 = found.iter().map(|(ratio, _)| ratio.ln()).sum();
+        let cheaper = found.iter().filter(|(ratio, _)| *ratio < 1.0).count();
+        Some(Ratios { mean: (logarithms / found.len() as f64).exp(), lowest, cheaper, queries: found.len() })
+    }
+
+    fn to_json(&self) -> Value {
+        let (ratio, query) = self.lowest;
+        json!({"geometric_mean": self.mean, "lowest": {"ratio": ratio, "query": query},
+            "cheaper_than_herald": self.cheaper, "queries": self.queries})
+    }
+}
+
+impl fmt::Display for Ratios {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ratios { mean, lowest: (lowest, query), cheaper, queries } = self;
+        write!(
+            f,
+            "geometric mean {mean:.2}, lowest {lowest:.2} ({query}), below 1 in {cheaper} of {queries} queries"
+        )
     }
 }
 
@@ -106,38 +174,51 @@ impl Report {
         }
     }
 
-    /// The geometric mean of each of the two ratios; None without one.
-    fn means(&self) -> Option<[f64; 2]> {
-        let ratios: Vec<[f64; 2]> = self.lines.iter().filter_map(Line::ratios).collect();
-        let mean = |at: usize| {
-            let logarithms: f64 = ratios.iter().map(|of_line| of_line[at].ln()).sum();
-            (logarithms / ratios.len() as f64).exp()
-        };
-        (!ratios.is_empty()).then(|| [mean(0), mean(1)])
+    /// The names and ratios of all peers that were measured beside Herald.
+    fn ratios(&self) -> Vec<(&'static str, Ratios)> {
+        let all = |at: usize| Ratios::of(&self.lines, move |line| Some(line.ratios()?[at]));
+        let peers = [
+            ("Flink/Herald", all(0)),
+            ("without start", all(1)),
+            ("dbsp/Herald", Ratios::of(&self.lines, Line::dbsp_ratio)),
+        ];
+        peers.into_iter().filter_map(|(name, ratios)| Some((name, ratios?))).collect()
     }
 
-    /// The least of each of the two ratios, with the query; None without one.
-    fn lowest(&self) -> Option<[(f64, &'static str); 2]> {
-        let least = |at: usize| {
-            let ratios = self.lines.iter().filter_map(|line| Some((line.ratios()?[at], line.query)));
-            ratios.min_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        Some([least(0)?, least(1)?])
+    /// Tells whether any query was run in dbsp.
+    fn has_dbsp(&self) -> bool {
+        self.lines.iter().any(|line| !line.dbsp.is_empty())
     }
 
     /// What was run.
     fn versions(&self) -> String {
-        format!("Herald {}, Flink 2.2.1, Java {}", env!("CARGO_PKG_VERSION"), java_version())
+        let mut versions =
+            format!("Herald {}, Flink 2.2.1, Java {}", env!("CARGO_PKG_VERSION"), java_version());
+        if self.has_dbsp() {
+            versions.push_str(&format!(", dbsp {}", dbsp::VERSION));
+        }
+        versions
+    }
+
+    /// What the answers were compared with.
+    fn compared(&self) -> &'static str {
+        match self.lines.iter().filter(|line| line.rows.is_some()).count() {
+            0 => "No answer was compared.",
+            some if some < self.lines.len() => {
+                "Answers that two engines have were compared, row by row, and are equal."
+            }
+            _ => "Every answer was compared, row by row, and is equal.",
+        }
     }
 
     /// The report as JSON.
     pub fn to_json(&self) -> String {
         let lines: Vec<Value> = self.lines.iter().map(Line::to_json).collect();
-        let lowest =
-            self.lowest().map(|both| both.map(|(ratio, query)| json!({"ratio": ratio, "query": query})));
+        let ratios: serde_json::Map<String, Value> =
+            self.ratios().into_iter().map(|(name, ratios)| (name.to_owned(), ratios.to_json())).collect();
         let report = json!({"command": self.command, "machine": machine(), "load": load(),
             "versions": self.versions(), "events": self.events, "bytes": self.bytes, "repeat": self.repeat,
-            "geometric_means": self.means(), "lowest": lowest, "queries": lines});
+            "ratios": ratios, "queries": lines});
         format!("{report:#}\n")
     }
 }
@@ -148,31 +229,25 @@ impl fmt::Display for Report {
         writeln!(f, "{}, load {} at the end; {}.", machine(), load(), self.versions())?;
         let mib = self.bytes as f64 / f64::from(1 << 20);
         writeln!(f, "{} events, {mib:.0} MiB. Median of {}.", short(self.events), counted(self.repeat))?;
-        let compared = self.lines.iter().all(|line| line.rows.is_some());
-        writeln!(
-            f,
-            "{}\n",
-            if compared {
-                "Every answer was compared, row by row, and is equal."
-            } else {
-                "No answer was compared."
-            }
-        )?;
-        write!(
-            f,
+        writeln!(f, "{}\n", self.compared())?;
+        let mut head =
             "| query | rows | Herald CPU s | least-most | Flink CPU s | least-most | without events |"
-        )?;
-        writeln!(f, " Flink/Herald | without start | Herald wall s | Flink wall s |")?;
-        write!(f, "| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
-        writeln!(f, " ---: | ---: | ---: | ---: |")?;
-        for line in &self.lines {
-            write!(f, "{line}")?;
+                .to_owned();
+        head.push_str(" Flink/Herald | without start | Herald wall s | Flink wall s |");
+        if self.has_dbsp() {
+            head.push_str(" dbsp CPU s | least-most | dbsp/Herald | dbsp wall s |");
         }
-        if let (Some([all, less]), Some([(lowest, query), (least, least_query)])) =
-            (self.means(), self.lowest())
-        {
-            writeln!(f, "\nGeometric mean of Flink/Herald: {all:.2}, without Flink's start {less:.2}.")?;
-            writeln!(f, "Lowest: {lowest:.2} ({query}), without Flink's start {least:.2} ({least_query}).")?;
+        writeln!(f, "{head}\n| --- |{}", " ---: |".repeat(head.matches('|').count() - 2))?;
+        for line in &self.lines {
+            let dbsp = if self.has_dbsp() { line.dbsp_columns() } else { String::new() };
+            writeln!(f, "{line}{dbsp}")?;
+        }
+        let ratios = self.ratios();
+        if !ratios.is_empty() {
+            writeln!(f)?;
+        }
+        for (name, ratios) in ratios {
+            writeln!(f, "- {name}: {ratios}.")?;
         }
         Ok(())
     }
@@ -184,7 +259,8 @@ mod tests {
 
     fn line(query: &'static str, [herald, flink, start]: [f64; 3]) -> Line {
         let runs = |cpu_s: f64| vec![Run { cpu_s, wall_s: 1.0, ..Run::default() }];
-        Line { query, rows: Some(7), herald: runs(herald), flink: runs(flink), start: runs(start) }
+        let [herald, flink, start] = [herald, flink, start].map(runs);
+        Line { query, rows: Some(7), herald, flink, start, dbsp: vec![] }
     }
 
     fn report(lines: Vec<Line>) -> Report {
@@ -200,14 +276,36 @@ mod tests {
     #[test]
     fn ratios_are_of_flink_to_herald() {
         let report = report(vec![line("q0", [1.0, 16.0, 8.0]), line("q1", [2.0, 8.0, 4.0])]);
-        assert_eq!(report.means().map(|means| means.map(f64::round)), Some([8.0, 4.0]));
-        assert_eq!(report.lowest(), Some([(4.0, "q1"), (2.0, "q1")]));
         let text = report.to_string();
         assert!(text.contains(
-            "| q0 | 7 | 1.00 | 1.00-1.00 | 16.00 | 16.00-16.00 | 8.00 | 16.00 | 8.00 | 1.00 | 1.00 |"
+            "| q0 | 7 | 1.00 | 1.00-1.00 | 16.00 | 16.00-16.00 | 8.00 | 16.00 | 8.00 | 1.00 | 1.00 |\n"
         ));
-        assert!(text.contains("Geometric mean of Flink/Herald: 8.00, without Flink's start 4.00."));
-        assert!(report.to_json().contains("\"geometric_means\""));
+        assert!(
+            text.contains(
+                "- Flink/Herald: geometric mean 8.00, lowest 4.00 (q1), below 1 in 0 of 2 queries.\n"
+            )
+        );
+        assert!(text.contains(
+            "- without start: geometric mean 4.00, lowest 2.00 (q1), below 1 in 0 of 2 queries.\n"
+        ));
+        assert!(!text.contains("dbsp") && report.to_json().contains("\"geometric_mean\""));
+    }
+
+    #[test]
+    fn dbsp_has_columns_of_its_own() {
+        let mut first = line("q0", [1.0, 16.0, 8.0]);
+        first.dbsp = vec![Run { cpu_s: 0.5, wall_s: 0.25, ..Run::default() }];
+        let text = report(vec![first, line("q11", [2.0, 8.0, 4.0])]).to_string();
+        assert!(text.contains("| 8.00 | 1.00 | 1.00 | 0.50 | 0.50-0.50 | 0.50 | 0.25 |\n"));
+        assert!(text.contains("| 2.00 | 1.00 | 1.00 | | | | |\n"));
+        assert!(
+            text.contains(
+                "- dbsp/Herald: geometric mean 0.50, lowest 0.50 (q0), below 1 in 1 of 1 queries.\n"
+            )
+        );
+        let columns = |row: &str| row.matches('|').count();
+        let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(table.iter().all(|row| columns(row) == columns(table[0])));
     }
 
     #[test]
@@ -215,7 +313,7 @@ mod tests {
         let alone =
             Line { query: "q0", herald: vec![Run { cpu_s: 1.0, ..Run::default() }], ..Line::default() };
         let report = report(vec![alone]);
-        assert_eq!((report.means(), report.lowest()), (None, None));
+        assert!(report.ratios().is_empty());
         assert!(report.to_string().contains("| q0 |  | 1.00 | 1.00-1.00 | | | | | | 0.00 | |\n"));
         assert!(report.to_string().contains("No answer was compared."));
     }
