@@ -49,7 +49,7 @@ use crate::collect::Shared;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::plan::aggregate::has_totals;
-use crate::plan::analysis::reach::reach;
+use crate::plan::analysis::reach::is_refilled_from;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId};
@@ -172,11 +172,6 @@ struct ExportUses {
     histories: Vec<(u32, u64)>,
     indexes: Vec<IndexLayout>,
     sinks: Vec<usize>,
-}
-
-/// Tells whether some state that a restart derives again takes the rows of a relation.
-fn is_refilled_from(plan: &Plan, id: RelId) -> bool {
-    reach(plan, |at| at == id).stateful.into_iter().any(|reader| !plan.rels[reader].durable)
 }
 
 /// Returns the types of the rows of a plan's relations.

@@ -23,3 +23,8 @@ pub(crate) fn reach(plan: &Plan, is_root: impl Fn(RelId) -> bool) -> Reach {
     }
     Reach { stateless, stateful }
 }
+
+/// Tells whether some state that a restart derives again takes the rows of a relation.
+pub(crate) fn is_refilled_from(plan: &Plan, id: RelId) -> bool {
+    reach(plan, |at| at == id).stateful.into_iter().any(|reader| !plan.rels[reader].durable)
+}
