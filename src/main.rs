@@ -46,7 +46,10 @@ fn main() -> ExitCode {
 fn refuse_processor() -> anyhow::Result<()> {
     let has_all =
         std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    anyhow::ensure!(has_all, "this processor lacks SSE 4.2 or PCLMULQDQ, which checksums of the state need");
+    anyhow::ensure!(
+        has_all,
+        "this processor lacks SSE 4.2 or PCLMULQDQ, which checksums of the state need: run it on another"
+    );
     Ok(())
 }
 

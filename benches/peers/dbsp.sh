@@ -2,7 +2,7 @@
 # Compiles NEXMark's queries for dbsp: benches/peers/dbsp.sh prints the path of the program, which benches/peers/dbsp is the
 # source of.
 #
-# Its crates come from crates.io, pinned by its own Cargo.lock. The first build takes some ten minutes on two cores and 2 GB of
+# Its crates come from crates.io, pinned by its own Cargo.lock. The first build takes some 15 minutes on two cores and 2 GB of
 # disk; only the program is kept, in the cache ($HERALD_CACHE, else ~/.cache/herald). Other sources are another program.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -10,7 +10,7 @@ use connectors::file::FileWriter;
 use connectors::sink::KAFKA_TARGET;
 use dataflows::plan::explain::place_text;
 use dataflows::plan::{Plan, RelId};
-use dataflows::runtime::edition::earlier::described;
+use dataflows::runtime::edition::earlier::with_edition_facts;
 use dataflows::runtime::edition::{Becomes, Edition, Obstacle, PartKind, resumed};
 use dataflows::runtime::state_tables::StateTables;
 use state::{Catalogue, Progress, StateTableKind, Store};
@@ -51,7 +51,7 @@ pub fn continue_state(plan: Arc<Plan>, held: Option<&Store>, allow_gap: bool) ->
             }
             return Ok(Continued { plan, state_tables, progress, indexes: None });
         }
-        Err(_) => described(&plan, &catalogue.unwrap_or_default()),
+        Err(_) => with_edition_facts(&plan, &catalogue.unwrap_or_default()),
     };
     let (again, mut edition) = Edition::read_again(&plan, (&edited, &progress), allow_gap)?;
     if let Some(store) = held {

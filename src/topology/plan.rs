@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dataflows::plan::Plan;
-use dataflows::runtime::edition::earlier::described;
+use dataflows::runtime::edition::earlier::with_edition_facts;
 use dataflows::runtime::edition::{Becomes, Edition, Obstacle, Part, PartKind, Sends, resumed};
 use dataflows::runtime::state_tables::StateTables;
 use serde_json::json;
@@ -117,7 +117,7 @@ impl PlanReport {
         let scratch = scratch.context("cannot create a temporary directory")?;
         let reader = Store::open_secondary(dir, scratch.path())?;
         let snapshot = reader.snapshot();
-        let catalogue = snapshot.catalogue()?.map(|held| described(plan, &held));
+        let catalogue = snapshot.catalogue()?.map(|held| with_edition_facts(plan, &held));
         let held = HeldState { catalogue, committed: snapshot.committed().clone() };
         let mut report = PlanReport::compare(plan, (name, &dir.display().to_string()), &held)?;
         // Files are looked for where the state is, not where another process may run.
@@ -134,7 +134,7 @@ impl PlanReport {
     fn ask(plan: &Plan, name: &str, url: &str) -> Result<PlanReport> {
         let text = query::send_get(&query::base_url(url), "/v1/state", query::read_token()?)?;
         let mut held: HeldState = serde_json::from_str(&text).context("the answer is none of Herald's")?;
-        held.catalogue = held.catalogue.map(|held| described(plan, &held));
+        held.catalogue = held.catalogue.map(|held| with_edition_facts(plan, &held));
         PlanReport::compare(plan, (name, url), &held)
     }
 

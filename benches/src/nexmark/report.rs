@@ -190,7 +190,7 @@ impl Report {
         self.lines.iter().any(|line| !line.dbsp.is_empty())
     }
 
-    /// What was run.
+    /// The versions of all engines.
     fn versions(&self) -> String {
         let mut versions =
             format!("Herald {}, Flink 2.2.1, Java {}", env!("CARGO_PKG_VERSION"), java_version());
@@ -200,7 +200,7 @@ impl Report {
         versions
     }
 
-    /// What the answers were compared with.
+    /// A sentence that tells which answers were compared.
     fn compared(&self) -> &'static str {
         match self.lines.iter().filter(|line| line.rows.is_some()).count() {
             0 => "No answer was compared.",

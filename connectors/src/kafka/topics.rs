@@ -20,7 +20,7 @@ use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::brief::Brief;
+use super::client::brief::BriefClient;
 use super::client::{Context, block_on, create_client, find_topic, to_connector_error};
 use super::offsets::await_offsets;
 use super::options::KafkaCluster;
@@ -65,9 +65,9 @@ const REFUSAL_COUNTS_AFTER: Duration = Duration::from_secs(2);
 /// Looks after the topics of one cluster.
 pub struct Topics {
     cluster: KafkaCluster,
-    admin: Brief<AdminClient<Context>>,
+    admin: BriefClient<AdminClient<Context>>,
     /// A consumer, since asking for a topic's metadata must not create it.
-    lookup: Brief<BaseConsumer<Context>>,
+    lookup: BriefClient<BaseConsumer<Context>>,
     timeout: Duration,
     /// librdkafka's mock does not answer admin calls, not even with an error.
     is_mock: OnceCell<bool>,
@@ -76,11 +76,11 @@ pub struct Topics {
 impl Topics {
     /// Clients for `cluster`; each call waits for the broker up to `timeout`.
     pub fn open(cluster: &KafkaCluster, timeout: Duration) -> Result<Topics, ConnectorError> {
-        let admin = Brief::new(create_client(&cluster.client_config(), &cluster.bootstrap)?);
+        let admin = BriefClient::new(create_client(&cluster.client_config(), &cluster.bootstrap)?);
         // Ends count all records, committed or not.
         let mut config = cluster.client_config();
         config.set("isolation.level", "read_uncommitted");
-        let lookup = Brief::new(create_client(&config, &cluster.bootstrap)?);
+        let lookup = BriefClient::new(create_client(&config, &cluster.bootstrap)?);
         Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout, is_mock: OnceCell::new() })
     }
 

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::brief::Brief;
+use super::client::brief::BriefClient;
 use super::client::{Context, REPLAY_HEADER, header_of, to_connector_error};
 use super::offsets::add_offset;
 use super::options::KafkaCluster;
@@ -58,7 +58,7 @@ pub(crate) fn other_writer(
     // A transaction that a killed process left open would hide the records after it from read_committed.
     config.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).map_err(failed)?;
-    let consumer = Brief::new(consumer);
+    let consumer = BriefClient::new(consumer);
     consumer.assign(&assignment).map_err(failed)?;
     let (until, mut last) = (Instant::now() + timeout, BTreeMap::new());
     while !left.is_empty() {

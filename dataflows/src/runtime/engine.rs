@@ -21,7 +21,7 @@ use state::{Progress, Store, StoreOptions};
 
 pub use folded::{Folded, SinkContent};
 
-use super::edition::{Edition, earlier::described};
+use super::edition::{Edition, earlier::with_edition_facts};
 use super::epoch::{Assembler, Pending, make_visible, source_watermark};
 use super::fill::Pacer;
 use super::retention::Served;
@@ -457,7 +457,7 @@ fn open_state_tables(
         }
         Err(changed) => changed,
     };
-    let held = described(plan, &held.unwrap_or_default());
+    let held = with_edition_facts(plan, &held.unwrap_or_default());
     let edition = Edition::of(plan, (&held, progress), false)?;
     if let Some(refusal) = edition.refusals.first() {
         let what = format!("{}; changed: {}", refusal.message, changed.join(", "));

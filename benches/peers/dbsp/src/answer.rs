@@ -80,7 +80,7 @@ fn write_text(out: &mut String, text: &str) {
     push(out, format_args!("{}", serde_json::Value::from(text)));
 }
 
-/// How many there are of each row.
+/// The number of each row.
 #[derive(Default)]
 pub struct Answer(BTreeMap<String, i64>);
 

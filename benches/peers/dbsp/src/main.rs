@@ -42,6 +42,6 @@ fn main() -> Result<()> {
     } else {
         job.run(None)?;
     }
-    // What the state holds need not be freed piece by piece.
+    // The state need not be freed piece by piece.
     std::process::exit(0)
 }

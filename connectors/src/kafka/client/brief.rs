@@ -13,16 +13,16 @@ use super::locked;
 static CLOSING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// A client that is closed beside the thread that drops it.
-pub(crate) struct Brief<T: Send + 'static>(Option<T>);
+pub(crate) struct BriefClient<T: Send + 'static>(Option<T>);
 
-impl<T: Send + 'static> Brief<T> {
+impl<T: Send + 'static> BriefClient<T> {
     /// Takes a client.
-    pub(crate) fn new(client: T) -> Brief<T> {
-        Brief(Some(client))
+    pub(crate) fn new(client: T) -> BriefClient<T> {
+        BriefClient(Some(client))
     }
 }
 
-impl<T: Send + 'static> Deref for Brief<T> {
+impl<T: Send + 'static> Deref for BriefClient<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Deref for Brief<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Brief<T> {
+impl<T: Send + 'static> Drop for BriefClient<T> {
     fn drop(&mut self) {
         let client = self.0.take();
         // Where no thread can be had the client is closed here.
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_client_is_closed_beside_and_waited_for() {
         let closed = Arc::new(AtomicBool::new(false));
-        drop(Brief::new(Slow(closed.clone())));
+        drop(BriefClient::new(Slow(closed.clone())));
         assert!(!closed.load(Ordering::SeqCst));
         await_closed();
         assert!(closed.load(Ordering::SeqCst));

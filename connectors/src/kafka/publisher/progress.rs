@@ -20,7 +20,7 @@ use rdkafka::{ClientConfig, Offset};
 use serde_json::{Value, json};
 
 use crate::ConnectorError;
-use crate::kafka::client::brief::Brief;
+use crate::kafka::client::brief::BriefClient;
 use crate::kafka::client::{Context, to_connector_error};
 use crate::kafka::options::KafkaCluster;
 use crate::kafka::topics::TopicSpec;
@@ -290,13 +290,13 @@ impl Progress {
     pub(in crate::kafka) fn open_consumer(
         &self,
         isolation: &str,
-    ) -> Result<Brief<BaseConsumer<Context>>, ConnectorError> {
+    ) -> Result<BriefClient<BaseConsumer<Context>>, ConnectorError> {
         let mut config = self.cluster.consumer_config(&self.topology);
         config.set("isolation.level", isolation);
         // The end of the topic is behind the mark of a transaction, which no message tells: the client learns of it by an
         // answer without messages, for which a broker waits so long. A start reads the topic several times.
         config.set("fetch.wait.max.ms", "10");
-        Ok(Brief::new(self.create_consumer(&config)?))
+        Ok(BriefClient::new(self.create_consumer(&config)?))
     }
 
     /// A consumer without a group: it can request offsets, but not read.

@@ -11,7 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{KafkaReader, PartitionBounds, PartitionState};
-use crate::kafka::client::brief::Brief;
+use crate::kafka::client::brief::BriefClient;
 use crate::kafka::client::{Context, create_client};
 use crate::kafka::offsets::add_offset;
 use crate::{ConnectorError, Place, ReadRange};
@@ -81,7 +81,7 @@ impl KafkaReader {
             return Ok(());
         }
         let config = source.cluster.consumer_config(source.group.as_deref().unwrap_or("herald-backfill"));
-        let consumer = Brief::new(create_client::<BaseConsumer<Context>>(&config, bootstrap)?);
+        let consumer = BriefClient::new(create_client::<BaseConsumer<Context>>(&config, bootstrap)?);
         consumer.assign(&assignment).map_err(|error| self.to_error(error))?;
         let until = Instant::now() + source.open_timeout;
         while !wanted.is_empty() {

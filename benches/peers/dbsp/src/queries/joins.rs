@@ -32,7 +32,7 @@ row! {
     Sale { id: i64, seller: i64, category: i64, }
 }
 
-/// Who sells in some states in one category, and what.
+/// Persons who sell in some states in one category, with the auctions.
 pub fn q3(dir: &Path) -> Result<Job> {
     let (circuit, (persons, auctions, output)) = job::build(|circuit| {
         let (persons, person_handle) = circuit.add_input_indexed_zset::<i64, Resident>();

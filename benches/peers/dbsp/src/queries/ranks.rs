@@ -43,7 +43,7 @@ row! {
 }
 
 impl Offer {
-    /// What bids are ranked by: the greatest wins.
+    /// The rank of a bid: the greatest wins.
     fn rank(&self) -> (i64, Reverse<Time>, Reverse<i64>) {
         (self.price, Reverse(self.date_time), Reverse(self.event))
     }
@@ -113,7 +113,7 @@ row! {
 }
 
 impl Last {
-    /// What bids are ranked by: the greatest is the last bid, and the first of those at one time.
+    /// The rank of a bid: the greatest is the last bid, and the first of those at one time.
     fn rank(&self) -> (Time, Reverse<i64>) {
         (self.date_time, Reverse(self.event))
     }

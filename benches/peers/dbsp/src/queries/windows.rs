@@ -114,7 +114,7 @@ row! {
     Auction { seller: i64, date_time: Time, }
 }
 
-/// Who entered and opened an auction within the same 10 seconds.
+/// Persons who entered and opened an auction within the same 10 seconds.
 pub fn q8(dir: &Path) -> Result<Job> {
     let (circuit, (persons, auctions, output)) = job::build(|circuit| {
         let (persons, person_handle) = circuit.add_input_zset::<Person>();
@@ -144,7 +144,7 @@ row! {
     Made { bidder: i64, date_time: Time, }
 }
 
-/// How many bids of a user came in each 10 seconds.
+/// The number of bids of a user in each 10 seconds.
 pub fn q12(dir: &Path) -> Result<Job> {
     let (circuit, (bids, output)) = job::build(|circuit| {
         let (bids, handle) = circuit.add_input_zset::<Made>();
