@@ -109,8 +109,8 @@ pub struct Rel {
     pub paired: Vec<Pair>,
     /// Columns that have one value in all rows, which a key in `unique` may name.
     pub constants: BTreeMap<usize, ScalarValue>,
-    /// True when no row is ever retracted.
-    pub append_only: bool,
+    /// Changes that its rows may have.
+    pub growth: Growth,
     /// True when some state upstream drops rows without retracting them (retention, expiry, EMIT ON WINDOW
     /// CLOSE).
     pub inputs_expire: bool,
@@ -129,11 +129,16 @@ impl Rel {
             unique: vec![],
             paired: vec![],
             constants: BTreeMap::new(),
-            append_only: false,
+            growth: Growth::Updating,
             inputs_expire: false,
             durable: false,
             owner: owner.to_owned(),
         }
+    }
+
+    /// Returns true if no row is ever retracted, and all follow from append-only sources.
+    pub fn is_append_only(&self) -> bool {
+        self.growth == Growth::AppendOnly
     }
 
     /// Returns true if it has a row over no rows.
@@ -143,6 +148,17 @@ impl Rel {
             _ => false,
         }
     }
+}
+
+/// Changes that rows of a relation may have, from the most to the fewest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Growth {
+    /// Rows may be retracted.
+    Updating,
+    /// No row is ever retracted: some come from tables that keep the first row of each key.
+    Growing,
+    /// No row is ever retracted, and all follow from append-only sources, whose rows the state does not keep.
+    AppendOnly,
 }
 
 /// Two columns of which each determines the other in the same way in every row: the second is the first

@@ -55,7 +55,7 @@ use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId};
 use crate::runtime::fill::ViewRows;
 use crate::runtime::state_tables::{self, StateTables};
-use aggregates::input::{Grouping, expression_types};
+use aggregates::input::{Extremes, Grouping, expression_types};
 use aggregates::operator::Reduce;
 use aggregates::totals::{StateReads, reduce_totals, rows_of_totals};
 use batch::RelationType;
@@ -101,8 +101,8 @@ pub enum Restore {
     Totals {
         /// State table they are read from.
         table_id: u32,
-        /// Packed form of the key.
-        key: RowCodec,
+        /// Keys and aggregates.
+        grouping: Grouping,
         /// Input of the dataflow.
         handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<Accums>>>>,
     },
@@ -137,9 +137,8 @@ impl Restore {
     /// Returns the state table of an arrangement and the packed form of its key.
     pub fn into_key(self) -> Option<(u32, RowCodec)> {
         match self {
-            Restore::Totals { table_id, key, .. }
-            | Restore::Rows { table_id, key, .. }
-            | Restore::InState { table_id, key } => Some((table_id, key)),
+            Restore::Totals { table_id, grouping, .. } => Some((table_id, grouping.key_codec)),
+            Restore::Rows { table_id, key, .. } | Restore::InState { table_id, key } => Some((table_id, key)),
             Restore::View { .. } => None,
         }
     }
@@ -309,7 +308,9 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Op::EmitOnClose { input, horizon } => self.render_emit_on_close(id, *input, horizon),
             Op::TemporalFilter { .. } => self.render_temporal_filter(id),
             Op::Aggregate { input, keys, aggregates } => {
-                let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
+                let totals = has_totals(plan, id);
+                let extremes = if totals { Extremes::Accumulated } else { Extremes::Indexed };
+                let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates, extremes)?;
                 self.render_group_by(id, *input, grouping)
             }
             Op::Window { input, window } => self.render_window(id, *input, window),
@@ -423,13 +424,14 @@ impl<'s, 'p> Renderer<'s, 'p> {
         if let (Some(table_id), Some(reads), true) = (table_id, self.reads.clone(), in_state) {
             let shape = self.shapes[id].clone();
             let mut reduce = self.reduce_of((grouping, None), shape, (id, Some(table_id)), errors);
-            reduce.skips_repeats = self.plan.rels[input].append_only && reduce.grouping.ignores_repeats();
+            reduce.skips_repeats =
+                self.plan.rels[input].is_append_only() && reduce.grouping.ignores_repeats();
             return Ok(self.render_totals((id, table_id), updates, (reduce, reads)));
         }
         if let (Some(table_id), true) = (table_id, self.is_restored(id) && !anew) {
             let (handle, restored) = self.scope.new_input();
             updates = updates.concat(restored);
-            self.restores.push(Restore::Totals { table_id, key: grouping.key_codec.clone(), handle });
+            self.restores.push(Restore::Totals { table_id, grouping: grouping.clone(), handle });
         }
         // Removals re-enter before the arrangement, behind the restored rows.
         let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Groups));
@@ -455,13 +457,13 @@ impl<'s, 'p> Renderer<'s, 'p> {
     ) -> Deltas<'s> {
         let mut restored = None;
         if self.is_restored(id) {
-            let key = reduce.grouping.key_codec.clone();
+            let grouping = reduce.grouping.clone();
             self.restores.push(if self.unread_epoch(id).is_some() {
-                Restore::InState { table_id, key }
+                Restore::InState { table_id, key: grouping.key_codec }
             } else {
                 let (handle, totals) = self.scope.new_input();
                 restored = Some(rows_of_totals(totals, reduce.clone()));
-                Restore::Totals { table_id, key, handle }
+                Restore::Totals { table_id, grouping, handle }
             });
         }
         let rows = reduce_totals(updates, (reduce, table_id), reads);

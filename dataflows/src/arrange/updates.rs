@@ -116,6 +116,20 @@ impl<R> ExchangeBuffer<R> {
     }
 }
 
+impl<R: Diff> ExchangeBuffer<R> {
+    /// Adds a diff to the update pushed last if that is of the same key and value; returns false if it is not.
+    pub fn add_to_last(&mut self, (key, value): (&[u8], &[u8]), diff: &R) -> bool {
+        let part = &mut self.parts[self.at];
+        let (keys, values) = (&part.keys, &part.values);
+        let Some(last) = part.diffs.last_mut() else { return false };
+        let same = keys.get(keys.len() - 1) == key && values.get(values.len() - 1) == value;
+        if same {
+            last.plus_equals(diff);
+        }
+        same
+    }
+}
+
 impl<R: HeapBytes> ExchangeBuffer<R> {
     /// Returns the updates, one item for each worker that has any.
     pub fn into_updates(self) -> impl Iterator<Item = Updates<R>> {

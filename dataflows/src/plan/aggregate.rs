@@ -1,23 +1,25 @@
 //! Aggregates that are kept in accumulators: their names and arguments.
 //!
 //! Each of them is a function of sums that add under insertion and removal, or (min, max) of an
-//! ordered index; an aggregate that needs its group's rows is a [`super::Fold`].
+//! ordered index, or of the extreme value alone where no row is retracted; an aggregate that needs its group's rows is a
+//! [`super::Fold`].
 
 use std::fmt;
 
 use arrow::datatypes::DataType;
 
 use super::state_role::StateRole;
-use super::{Op, Plan, RelId, Scalar};
+use super::{Growth, Op, Plan, RelId, Scalar};
 
 /// Returns true if the groups of a relation are read by their whole keys alone, so that their totals live in the state:
-/// aggregates that add, and DISTINCT. The order of an index (min, max) is read in memory, and so are groups that expire.
+/// aggregates that add, DISTINCT, and min and max of rows that are never retracted. The order of an index is read in
+/// memory, and so are groups that expire.
 pub(crate) fn has_totals(plan: &Plan, id: RelId) -> bool {
     let by_key = match &plan.rels[id].op {
         Op::Distinct { .. } => true,
-        Op::Aggregate { keys, aggregates, .. } => {
-            let indexed = |aggregate: &Aggregate| matches!(aggregate.func, AggFunc::Min | AggFunc::Max);
-            !keys.is_empty() && !aggregates.iter().any(indexed)
+        Op::Aggregate { input, keys, aggregates } => {
+            let adds = |aggregate: &Aggregate| !aggregate.func.is_extreme();
+            !keys.is_empty() && (plan.rels[*input].growth >= Growth::Growing || aggregates.iter().all(adds))
         }
         _ => false,
     };
@@ -142,15 +144,19 @@ impl AggFunc {
         })
     }
 
+    /// Returns true for min and max.
+    pub fn is_extreme(self) -> bool {
+        matches!(self, AggFunc::Min | AggFunc::Max)
+    }
+
     /// Returns true if duplicates make no difference to it.
     pub fn ignores_duplicates(self) -> bool {
         matches!(self, AggFunc::Min | AggFunc::Max | AggFunc::BoolAnd | AggFunc::BoolOr)
     }
 
-    /// Number of accumulators it takes.
+    /// Maximum number of accumulators it takes.
     pub fn accumulator_count(self) -> usize {
         match self {
-            AggFunc::Min | AggFunc::Max => 0,
             AggFunc::Stat(stat) if stat.is_over_pairs() => 5,
             AggFunc::Stat(_) => 2,
             _ => 1,

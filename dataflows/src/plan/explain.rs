@@ -27,6 +27,7 @@ pub use fingerprint::{
 
 pub use self::sources::export_path;
 use self::sources::{connector_text, key_of, source_text};
+use super::aggregate::has_totals;
 use super::analysis::interval;
 use super::formats::Format;
 use super::state_role::StateRole;
@@ -305,7 +306,8 @@ fn temporal_join_text(plan: &Plan, rel: &Rel) -> (&'static str, String) {
 }
 
 /// The state that an operator keeps, in words; None for stateless ones.
-fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
+fn state_text(plan: &Plan, id: RelId) -> Option<String> {
+    let rel = &plan.rels[id];
     Some(match &rel.op {
         Op::Source(i) => {
             let source = &plan.sources[*i];
@@ -324,8 +326,8 @@ fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
         }
         Op::Distinct { .. } => "every row and its count".to_owned(),
         Op::Aggregate { aggregates, .. } => {
-            let kept = aggregates.iter().any(|a| matches!(a.func, super::AggFunc::Min | super::AggFunc::Max));
-            let kept = if kept { ", and the values of min and max" } else { "" };
+            let indexed = !has_totals(plan, id) && aggregates.iter().any(|a| a.func.is_extreme());
+            let kept = if indexed { ", and the values of min and max" } else { "" };
             format!("accumulators of each group{kept}")
         }
         Op::Window { window, .. } => {
@@ -350,7 +352,8 @@ fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
         Op::TemporalFilter { until, .. } if until.is_empty() => "rows that do not pass yet".to_owned(),
         Op::TemporalFilter { .. } => "rows that pass or will pass".to_owned(),
         Op::TemporalJoin { left, when: When::ProcTime, .. } => {
-            let found = if plan.rels[*left].append_only { "" } else { ", and the matches of each left row" };
+            let found =
+                if plan.rels[*left].is_append_only() { "" } else { ", and the matches of each left row" };
             format!("the rows of the right side by join key{found}")
         }
         Op::TemporalJoin { .. } => "the rows of both sides by join key and time".to_owned(),
@@ -511,13 +514,13 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         let space = if detail.is_empty() { "" } else { " " };
         let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
         let _ = writeln!(out, "     columns  {}", words::readable(&words::shown_columns(&rel.schema)));
-        let changes = if rel.append_only { "append-only" } else { "updating (retracts)" };
+        let changes = if rel.is_append_only() { "append-only" } else { "updating (retracts)" };
         let expires = if rel.inputs_expire { "; input state expires" } else { "" };
         let _ = writeln!(out, "     key      {}; {changes}{expires}", words::readable(&keys_text(rel)));
         if let Op::Recursive(of) = &rel.op {
             let _ = write_rounds(&mut out, of);
         }
-        if let Some(state) = state_text(plan, rel) {
+        if let Some(state) = state_text(plan, *id) {
             let expiry = words::readable(&expiry_text(plan, *id));
             let _ = writeln!(out, "     state    {state}; {}; {expiry}", durability(rel));
         }

@@ -97,13 +97,15 @@ pub(super) fn restore_arrangement(
     worker: &mut Worker,
 ) -> Result<(), RunError> {
     match restore {
-        Restore::Totals { table_id, key, handle } => {
-            let from = StoredArrangement { store, table_id, key: &key, owned };
-            restore_updates(from, handle, to, worker, Accums::from_bytes)
+        Restore::Totals { table_id, grouping, handle } => {
+            let from = StoredArrangement { store, table_id, key: &grouping.key_codec, owned };
+            restore_updates(from, handle, to, worker, |rest, bytes| {
+                grouping.current_update(rest, Accums::from_bytes(bytes)?)
+            })
         }
         Restore::Rows { table_id, key, handle } => {
             let from = StoredArrangement { store, table_id, key: &key, owned };
-            restore_updates(from, handle, to, worker, state::count_of)
+            restore_updates(from, handle, to, worker, |rest, bytes| Some((rest, state::count_of(bytes)?)))
         }
         Restore::InState { .. } => Ok(()),
         Restore::View { rows, shape, handle } => {
@@ -164,14 +166,14 @@ fn view_batch(
     Ok(DeltaBatch::from_columns(shape.assemble(columns, rows.len())?, diffs))
 }
 
-/// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to their owners
-/// as updates of the committed epoch.
+/// Reads stored updates of the owned key groups, with `read` for their values and diffs, and sends them to their owners
+/// as updates of the committed epoch. Neighbours of one key and value are one update.
 fn restore_updates<R: Diff>(
     from: StoredArrangement<'_>,
     mut handle: Handle<Updates<R>>,
     (epoch, ownership): (u64, &Ownership),
     worker: &mut Worker,
-    read: impl Fn(&[u8]) -> Option<R>,
+    read: impl for<'a> Fn(&'a [u8], &[u8]) -> Option<(&'a [u8], R)>,
 ) -> Result<(), RunError> {
     // Updates of earlier epochs are restored as one of the committed epoch.
     handle.advance_to(epoch);
@@ -181,20 +183,24 @@ fn restore_updates<R: Diff>(
         // The stored key is the key group, the packed key and the rest of the row.
         let stored = without_group(stored);
         let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
-        let Some(diff) = read(value) else {
+        let Some((rest, diff)) = read(rest, value) else {
             return Err(RunError::Damaged("an arrangement in the state is not readable".into()));
         };
-        outgoing.push_key(key);
-        outgoing.push_value(rest, diff);
-        held += 1;
+        if outgoing.add_to_last((key, rest), &diff) {
+            return Ok(());
+        }
         // Bounds the updates in flight.
-        if held % RESTORED_PER_BATCH == 0 {
+        if held == RESTORED_PER_BATCH {
             let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, ownership));
             for updates in full.into_updates() {
                 handle.send(updates);
             }
             worker.step();
+            held = 0;
         }
+        outgoing.push_key(key);
+        outgoing.push_value(rest, diff);
+        held += 1;
         Ok(())
     })?;
     for updates in outgoing.into_updates() {

@@ -393,7 +393,7 @@ fn durable_roles(plan: &Plan, rel: &Rel) -> &'static [StateRole] {
         Op::Join { .. } => &[StateRole::Left, StateRole::Right],
         Op::TemporalFilter { .. } => &[StateRole::Waiting],
         // A left row that is never retracted need not remember the rows it found.
-        Op::TemporalJoin { left, when: When::ProcTime, .. } if plan.rels[left].append_only => {
+        Op::TemporalJoin { left, when: When::ProcTime, .. } if plan.rels[left].is_append_only() => {
             &[StateRole::Right]
         }
         Op::TemporalJoin { .. } => &[StateRole::Left, StateRole::Right],

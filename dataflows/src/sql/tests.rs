@@ -183,11 +183,21 @@ fn operators(plan: &Plan) -> String {
 #[test]
 fn the_first_state_after_an_append_only_source_is_durable() {
     let twice = "CREATE VIEW a AS SELECT id, n, max(n) AS c FROM {} GROUP BY id, n; CREATE MATERIALIZED VIEW v AS SELECT c, max(n) AS k FROM a GROUP BY c;";
+    let first = |name: &str, erase: &str| {
+        format!(
+            "CREATE TABLE {name} (id VARCHAR, n BIGINT, PRIMARY KEY (id)) ON CONFLICT DO NOTHING WITH (connector = 'file', path = 'x'{erase}) FORMAT PLAIN ENCODE JSON;"
+        )
+    };
+    let tables = [first("first", ""), first("forgets", ", erase.by = 'id'")].concat();
     let of = |table: &str| {
-        operators(&plan(&twice.replace("{}", table))).replace("Source ", "").replace("Project ", "")
+        let plan = plan(&format!("{tables}{}", twice.replace("{}", table)));
+        operators(&plan).replace("Source ", "").replace("Project ", "")
     };
     assert_eq!(of("s"), "Aggregate* Aggregate");
     assert_eq!(of("m"), "Aggregate Aggregate");
+    // A table that keeps the first row of each key takes none back, but its rows are in the state.
+    assert_eq!(of("first"), "Aggregate* Aggregate");
+    assert_eq!(of("forgets"), "Aggregate Aggregate");
     // Groups that are read by their keys alone are durable above anything.
     let counts = "CREATE VIEW a AS SELECT id, count(*) AS c FROM m GROUP BY id; CREATE MATERIALIZED VIEW v AS SELECT DISTINCT c FROM a;";
     assert_eq!(

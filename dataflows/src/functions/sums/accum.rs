@@ -3,7 +3,7 @@
 //! [`Accums`] is an additive vector of accumulators: a row count, and for each accumulable aggregate
 //! the number of non-NULL arguments and their exact sum (integers in 64 bits, and in 128 where these are too few;
 //! decimals unscaled in 256, since two of 38 digits overflow 128; doubles as [`FloatSum`], products of doubles as
-//! [`ProductSum`]). Because it is additive, differential's own compaction maintains it, and a
+//! [`ProductSum`]), or the least of their packed values. Because it is additive, differential's own compaction maintains it, and a
 //! correction is one more addition. Compaction and reads copy diffs often and rarely change them, so
 //! copies share their accumulators until one changes. The stored form is stable: little-endian, as
 //! written below.
@@ -51,7 +51,14 @@ pub enum ExactSum {
     Float(Box<FloatSum>),
     /// Products of doubles.
     Products(Box<ProductSum>),
+    /// No sum, but the least of packed values, if there is one: min, and max over complements, of rows that are never
+    /// retracted.
+    Least(Option<Box<PackedValue>>),
 }
+
+/// Packed value, which sorts as SQL sorts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackedValue(pub Box<[u8]>);
 
 impl ExactSum {
     /// Creates a sum of integers.
@@ -60,6 +67,11 @@ impl ExactSum {
             Ok(sum) => ExactSum::Int(sum),
             Err(_) => ExactSum::BigInt(Box::new(sum)),
         }
+    }
+
+    /// Creates the least of one packed value; of none from no bytes, which no value has.
+    pub fn least_of(packed: &[u8]) -> ExactSum {
+        ExactSum::Least((!packed.is_empty()).then(|| Box::new(PackedValue(packed.into()))))
     }
 
     /// Returns a sum of integers.
@@ -95,6 +107,11 @@ impl ExactSum {
         match (&mut *self, other) {
             (ExactSum::Float(held), ExactSum::Float(add)) => held.merge(add),
             (ExactSum::Products(held), ExactSum::Products(add)) => held.merge(add),
+            (ExactSum::Least(held), ExactSum::Least(add)) => {
+                if add.is_some() && (held.is_none() || add < held) {
+                    held.clone_from(add);
+                }
+            }
             (held, ExactSum::Int(add)) if held.as_int().is_some() => held.add_int(*add, 1),
             (held, add) => *held = held.plus(add),
         }
@@ -113,7 +130,7 @@ impl ExactSum {
         }
     }
 
-    /// Changes the sign.
+    /// Changes the sign; rows of which the least value is kept are never taken back.
     fn negate(&mut self) {
         match self {
             ExactSum::Int(_) | ExactSum::BigInt(_) => {
@@ -122,6 +139,7 @@ impl ExactSum {
             ExactSum::Wide(sum) => **sum = sum.wrapping_neg(),
             ExactSum::Float(sum) => sum.negate(),
             ExactSum::Products(sum) => sum.negate(),
+            ExactSum::Least(_) => {}
         }
     }
 }
@@ -135,6 +153,7 @@ impl IsZero for ExactSum {
             ExactSum::Wide(sum) => **sum == i256::ZERO,
             ExactSum::Float(sum) => sum.is_zero(),
             ExactSum::Products(sum) => sum.is_zero(),
+            ExactSum::Least(value) => value.is_none(),
         }
     }
 }
@@ -147,6 +166,10 @@ impl HeapBytes for ExactSum {
             ExactSum::Wide(_) => allocated_bytes(size_of::<i256>()),
             ExactSum::Float(sum) => allocated_bytes(size_of::<FloatSum>()) + sum.heap_bytes(),
             ExactSum::Products(sum) => allocated_bytes(size_of::<ProductSum>()) + sum.heap_bytes(),
+            ExactSum::Least(None) => 0,
+            ExactSum::Least(Some(value)) => {
+                allocated_bytes(size_of::<PackedValue>()) + allocated_bytes(value.0.len())
+            }
         }
     }
 }
@@ -227,6 +250,13 @@ impl Accums {
                     out.push(3);
                     sum.write(&mut out);
                 }
+                ExactSum::Least(value) => {
+                    out.push(4);
+                    let value = value.as_ref().map_or(&[][..], |value| &value.0);
+                    // A record, and so each of its values, is far below 4 GiB.
+                    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+                    out.extend_from_slice(value);
+                }
             }
         }
         out
@@ -256,6 +286,12 @@ impl Accums {
                     ExactSum::Wide(Box::new(i256::from_le_bytes(*head)))
                 }
                 3 => ExactSum::Products(Box::new(ProductSum::read(input)?)),
+                4 => {
+                    let (len, rest) = input.split_first_chunk::<4>()?;
+                    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+                    *input = rest;
+                    ExactSum::least_of(value)
+                }
                 _ => return None,
             };
             accs.push(Acc { n, sum });
@@ -361,6 +397,25 @@ mod tests {
         let exact = Acc { n: 1, sum: ExactSum::Float(Box::new(float)) };
         let floats = Accums::new(1, [whole(), exact].into_iter()).heap_bytes();
         assert!(floats > counts + size_of::<FloatSum>(), "{floats}");
+    }
+
+    #[test]
+    fn the_least_value_wins_in_any_order() {
+        let one = |packed: &[u8], n| Accums::new(n, [Acc { n, sum: ExactSum::least_of(packed) }].into_iter());
+        let values: [&[u8]; 4] = [&[1, 7], &[1, 3, 9], &[], &[1, 3]];
+        for first in 0..values.len() {
+            let mut total = one(&[], 0);
+            for at in 0..values.len() {
+                total.plus_equals(&one(values[(first + at) % values.len()], 1));
+            }
+            assert_eq!(total, one(&[1, 3], 4));
+            assert_eq!(Accums::from_bytes(&total.to_bytes()), Some(total.clone()));
+            assert_eq!(Accums::from_bytes(&total.to_bytes()[..18]), None);
+        }
+        assert!(one(&[], 0).is_zero() && !one(&[1], 1).is_zero());
+        assert_eq!(Accums::from_bytes(&one(&[], 1).to_bytes()), Some(one(&[], 1)));
+        let heap = one(&[1; 9], 1).heap_bytes() - one(&[], 0).heap_bytes();
+        assert_eq!(heap, allocated_bytes(size_of::<PackedValue>()) + allocated_bytes(9));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Facts about each relation: unique keys, paired and constant columns, append-only, expiring inputs, durable.
+//! Facts about each relation: unique keys, paired and constant columns, growth, expiring inputs, durable.
 //!
 //! Facts flow from inputs to users in one pass. They are proofs, not guesses: a key is listed only
 //! where it is unique at every epoch whatever the data. Durable are the first state after an append-only source,
@@ -17,10 +17,13 @@ use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::aggregate::has_totals;
 use crate::plan::canonical::{is_time, strip_canonical};
+use crate::plan::formats::Format;
 use crate::plan::formats::IncludeKind;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::{Call, Window};
-use crate::plan::{JoinKind, Op, Origin, Pair, Plan, Recursive, Rel, RelId, Scalar, Source, When};
+use crate::plan::{
+    Conflict, Growth, JoinKind, Keyed, Op, Origin, Pair, Plan, Recursive, Rel, RelId, Scalar, Source, When,
+};
 
 /// Limit on the keys of one relation; joins multiply them.
 const MAX_KEYS: usize = 8;
@@ -45,7 +48,7 @@ pub(crate) fn annotate(plan: &mut Plan) {
         rel.unique = facts.unique;
         rel.paired = facts.paired;
         rel.constants = facts.constants;
-        rel.append_only = facts.append_only;
+        rel.growth = facts.growth;
         let forgets =
             matches!(rel.op, Op::EmitOnClose { .. } | Op::TemporalJoin { when: When::ProcTime, .. });
         // The inputs of a recursion come whole on a restart, and it is derived again from them.
@@ -74,7 +77,7 @@ struct Facts {
     unique: Vec<Vec<usize>>,
     paired: Vec<Pair>,
     constants: Constants,
-    append_only: bool,
+    growth: Growth,
     inputs_expire: bool,
 }
 
@@ -83,6 +86,13 @@ impl Facts {
     fn inherit_keys(&mut self, input: &Rel) {
         self.paired.clone_from(&input.paired);
         self.unique.clone_from(&input.unique);
+    }
+
+    /// Notes that rows are retracted, unless the operator only adds to them.
+    fn grow_if(&mut self, only_adds: bool) {
+        if !only_adds {
+            self.growth = Growth::Updating;
+        }
     }
 }
 
@@ -94,7 +104,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
         unique: Vec::new(),
         paired: Vec::new(),
         constants: constants_of(rel, &inputs),
-        append_only: inputs.iter().all(|i| i.append_only),
+        growth: inputs.iter().map(|i| i.growth).min().unwrap_or(Growth::AppendOnly),
         inputs_expire: inputs.iter().any(|i| i.inputs_expire),
     };
     match &rel.op {
@@ -103,7 +113,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
         Op::Values(rows) if rows.num_rows() <= 1 => facts.unique.push(vec![]),
         Op::Values(_) | Op::Given(_) => {}
         Op::TemporalFilter { until, .. } => {
-            facts.append_only &= until.is_empty();
+            facts.grow_if(until.is_empty());
             facts.inherit_keys(inputs[0]);
         }
         Op::Filter { .. } => facts.inherit_keys(inputs[0]),
@@ -123,18 +133,18 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
             facts.unique.push((0..rel.schema.fields().len()).collect());
         }
         Op::EmitOnClose { .. } => {
-            facts.append_only = true;
+            facts.growth = Growth::AppendOnly;
             facts.inherit_keys(inputs[0]);
         }
         Op::Aggregate { keys, .. } | Op::GroupRows { keys, .. } => {
-            facts.append_only = false;
+            facts.growth = Growth::Updating;
             facts.paired = output_pairs(keys, inputs[0]);
             facts.unique = vec![(0..keys.len()).collect()];
             // A key of the input whose columns are grouping keys is a key of the output, too.
             facts.unique.extend(carried_keys(keys, inputs[0]));
         }
         Op::Window { window, .. } => {
-            facts.append_only = false;
+            facts.growth = Growth::Updating;
             facts.paired.clone_from(&inputs[0].paired);
             facts.unique = window_keys(window, inputs[0]);
         }
@@ -144,14 +154,7 @@ fn facts_of(plan: &Plan, id: RelId) -> Facts {
         Op::TemporalJoin { right_keys, when, .. } => {
             temporal_join_facts(*when, right_keys, (inputs[0], inputs[1]), &mut facts)
         }
-        Op::Recursive(recursive) => {
-            if recursive.distinct {
-                facts.unique.push((0..rel.schema.fields().len()).collect());
-            }
-            let mut inputs = retracting_inputs(plan, &rel.op).into_iter();
-            facts.append_only =
-                rounds_only_add(recursive) && inputs.all(|input| plan.rels[input].append_only);
-        }
+        Op::Recursive(recursive) => recursive_facts(plan, rel, recursive, &mut facts),
     }
     facts.unique = minimal_keys(facts.unique, &facts.paired);
     facts
@@ -165,7 +168,7 @@ fn source_facts(plan: &Plan, index: usize, facts: &mut Facts) {
             // A row past its retention is not retracted, and its key may come again as a new row.
             let forgets = keyed.retention_us.is_some();
             facts.unique = if forgets { vec![] } else { vec![keyed.key.clone()] };
-            facts.append_only = false;
+            facts.growth = growth_of_table(source, keyed);
             facts.inputs_expire = forgets;
         }
         None => {
@@ -178,17 +181,37 @@ fn source_facts(plan: &Plan, index: usize, facts: &mut Facts) {
     }
 }
 
+/// The growth of a table: the first row of a key stays, unless its person is erased.
+fn growth_of_table(source: &Source, keyed: &Keyed) -> Growth {
+    // A delete, which only other formats have, would free the key.
+    let stays = keyed.conflict == Conflict::DoNothing && source.format == Format::Plain;
+    if stays && source.erase_by.is_empty() { Growth::Growing } else { Growth::Updating }
+}
+
 /// The column that holds a part of a record's origin.
 fn included_column(source: &Source, kind: &IncludeKind) -> Option<usize> {
     let include = source.includes.iter().position(|included| included == kind)?;
     source.origins.iter().position(|origin| matches!(origin, Origin::Included(at) if *at == include))
 }
 
+/// The facts of a recursion.
+fn recursive_facts(plan: &Plan, rel: &Rel, recursive: &Recursive, facts: &mut Facts) {
+    if recursive.distinct {
+        facts.unique.push((0..rel.schema.fields().len()).collect());
+    }
+    // Some inputs are read without their retractions.
+    facts.growth = Growth::AppendOnly;
+    for input in retracting_inputs(plan, &rel.op) {
+        facts.growth = facts.growth.min(plan.rels[input].growth);
+    }
+    facts.grow_if(rounds_only_add(recursive));
+}
+
 /// The facts of a join.
 fn join_facts(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts: &mut Facts) {
     let (left, right) = sides;
     let width = left.schema.fields().len();
-    facts.append_only &= kind.only_adds();
+    facts.grow_if(kind.only_adds());
     facts.paired.clone_from(&left.paired);
     if !kind.outputs_pairs() {
         facts.unique.clone_from(&left.unique);
@@ -231,7 +254,8 @@ fn never_all_null(key: &[usize], rel: &Rel) -> bool {
 /// The facts of a temporal join.
 fn temporal_join_facts(when: When, right_keys: &[Scalar], (left, right): (&Rel, &Rel), facts: &mut Facts) {
     let now = when == When::ProcTime;
-    facts.append_only = now && left.append_only;
+    facts.growth = left.growth;
+    facts.grow_if(now);
     facts.inherit_keys(left);
     // As of PROCTIME() a left row is paired with every right row of its key.
     if now && !fixes_key(right_keys, right) {

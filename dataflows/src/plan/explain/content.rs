@@ -325,7 +325,7 @@ impl Prints {
 /// Notes the texts of rows that can fail and be taken back, in an operator and in the steps without state below it.
 fn note_failing(plan: &Plan, id: RelId, texts: &mut Vec<String>) {
     let op = &plan.rels[id].op;
-    if may_fail(plan, id) && op.inputs().iter().any(|input| !plan.rels[*input].append_only) {
+    if may_fail(plan, id) && op.inputs().iter().any(|input| !plan.rels[*input].is_append_only()) {
         texts.extend(input_scalars(op).into_iter().map(|(_, scalar)| scalar.to_string()));
         for input in op.inputs() {
             texts.extend(plan.rels[input].schema.fields().iter().map(|field| field.name().clone()));

@@ -11,7 +11,7 @@ pub(super) fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String
     for id in shown {
         let rel = &plan.rels[*id];
         let OperatorText { op, detail } = shown_operator(plan, rel);
-        let state = match state_text(plan, rel) {
+        let state = match state_text(plan, *id) {
             Some(_) => format!("\\n{}", durability(rel)),
             None => String::new(),
         };

@@ -60,7 +60,7 @@ fn relation_json(plan: &Plan, id: RelId) -> Value {
         "view": rel.owner,
         "columns": columns_json(&rel.schema),
         "keys": keys,
-        "append_only": rel.append_only,
+        "append_only": rel.is_append_only(),
         "inputs_expire": rel.inputs_expire,
         "state": state_json(plan, id),
         "round": rounds_json(&rel.op),
@@ -81,7 +81,7 @@ fn columns_json(schema: &Schema) -> Vec<Value> {
 /// The state that a relation keeps; null for stateless operators.
 fn state_json(plan: &Plan, id: RelId) -> Value {
     let rel = &plan.rels[id];
-    let Some(keeps) = state_text(plan, rel) else { return Value::Null };
+    let Some(keeps) = state_text(plan, id) else { return Value::Null };
     json!({"keeps": keeps, "durable": durability(rel) == "durable", "expires": expiry_text(plan, id)})
 }
 

@@ -76,17 +76,10 @@ pub fn finish_group(
     let mut values = Vec::with_capacity(grouping.slots.len());
     for slot in &grouping.slots {
         let value = match &slot.place {
-            AccumulatorLocation::Index(..) => Ok(match heads.next().flatten() {
-                Some(mut head) => {
-                    // The index of max stores complements.
-                    if slot.aggregate.func == AggFunc::Max {
-                        for byte in &mut head {
-                            *byte = !*byte;
-                        }
-                    }
-                    ResultValue::Packed(head)
-                }
-                None => ResultValue::Null,
+            AccumulatorLocation::Index(..) => Ok(extreme_value(slot, heads.next().flatten())),
+            AccumulatorLocation::Least(at, _) => Ok(match accums.accs().get(*at).map(|acc| &acc.sum) {
+                Some(ExactSum::Least(Some(value))) => extreme_value(slot, Some(value.0.to_vec())),
+                _ => ResultValue::Null,
             }),
             AccumulatorLocation::Acc(at, scale) => accumulated_value(slot, *scale, accums, *at),
             AccumulatorLocation::Moments(at) => {
@@ -102,6 +95,17 @@ pub fn finish_group(
         }
     }
     Finished::Row(values)
+}
+
+/// Returns the value of min or max, of which max stores the complement.
+fn extreme_value(slot: &AggregateSlot, stored: Option<Vec<u8>>) -> ResultValue {
+    let Some(mut packed) = stored else { return ResultValue::Null };
+    if slot.aggregate.func == AggFunc::Max {
+        for byte in &mut packed {
+            *byte = !*byte;
+        }
+    }
+    ResultValue::Packed(packed)
 }
 
 /// Computes the value of an aggregate that has one accumulator.
@@ -224,7 +228,7 @@ fn column_of_slot<'a>(
     slot: &AggregateSlot,
     values: impl Iterator<Item = &'a ResultValue>,
 ) -> Result<ArrayRef, RunError> {
-    if let AccumulatorLocation::Index(_, codec) = &slot.place {
+    if let AccumulatorLocation::Index(_, codec) | AccumulatorLocation::Least(_, codec) = &slot.place {
         let column = codec.decode(values.map(ResultValue::packed_bytes))?.pop();
         return column.ok_or_else(|| RunError::Broken("a column is missing".into()));
     }

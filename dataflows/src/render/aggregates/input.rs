@@ -3,7 +3,8 @@
 //! One arrangement serves all aggregates of a GROUP BY. Under a key, the empty value carries the
 //! accumulators (in the diff, see `functions::sums::accum`); every other value is an entry of an ordered
 //! index, `[slot] ++ packed argument`, counted in its diff, from which min and max read the head
-//! (max stores the complement, so that its head is the greatest). Each incoming batch is aggregated
+//! (max stores the complement, so that its head is the greatest). Where no row is ever retracted, the head alone is an
+//! accumulator. Each incoming batch is aggregated
 //! by key before it is arranged, so the arrangement receives an update per key, not per row. DISTINCT is a
 //! GROUP BY of all columns without aggregates.
 
@@ -35,7 +36,7 @@ pub struct Grouping {
     /// Aggregates in output order.
     pub slots: Vec<AggregateSlot>,
     /// Accumulators of no rows.
-    template: Vec<Acc>,
+    pub(super) template: Vec<Acc>,
 }
 
 /// Aggregate with the location of its state.
@@ -56,14 +57,30 @@ pub enum AccumulatorLocation {
     Moments(Range<usize>),
     /// First byte of its index entries, and the argument's packed form.
     Index(u8, RowCodec),
+    /// Position in `Accums::accs` of the least packed argument, and the argument's packed form.
+    Least(usize, RowCodec),
+}
+
+/// State that a GROUP BY keeps for min and max.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extremes {
+    /// All values in an ordered index, since rows may be retracted.
+    Indexed,
+    /// The extreme value alone.
+    Accumulated,
 }
 
 impl Grouping {
-    /// Resolves keys and aggregates over rows of `input`.
+    /// Resolves keys and aggregates over rows of `input`, and where min and max are kept.
     ///
     /// # Errors
     /// When an expression has no type over `input`, or the plan has more aggregates than a GROUP BY keeps.
-    pub fn new(input: &Schema, keys: &[Scalar], aggregates: &[Aggregate]) -> Result<Grouping, RunError> {
+    pub fn new(
+        input: &Schema,
+        keys: &[Scalar],
+        aggregates: &[Aggregate],
+        extremes: Extremes,
+    ) -> Result<Grouping, RunError> {
         let types = expression_types(input, keys)?;
         let (mut slots, mut template) = (vec![], vec![]);
         let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
@@ -77,7 +94,13 @@ impl Grouping {
             };
             let place = match (aggregate.func, arg) {
                 (AggFunc::Min | AggFunc::Max, Some(arg)) => {
-                    AccumulatorLocation::Index(at as u8, RowCodec::new(&[arg])?)
+                    let codec = RowCodec::new(&[arg])?;
+                    if extremes == Extremes::Accumulated {
+                        template.push(Acc { n: 0, sum: ExactSum::Least(None) });
+                        AccumulatorLocation::Least(template.len() - 1, codec)
+                    } else {
+                        AccumulatorLocation::Index(at as u8, codec)
+                    }
                 }
                 (AggFunc::Stat(stat), _) => {
                     let from = template.len();
@@ -110,7 +133,7 @@ impl Grouping {
         for (at, field) in input.fields().iter().enumerate() {
             keys.push(Scalar::column(field.name(), at));
         }
-        Grouping::new(input, &keys, &[])
+        Grouping::new(input, &keys, &[], Extremes::Indexed)
     }
 
     /// Returns true if the result of a group does not depend on how often a row came.
@@ -194,11 +217,11 @@ fn aggregate_batch(
                 sums.add_moments(at, &groups.members, ((arg, other), &counted, &diffs));
             }
             AccumulatorLocation::Index(tag, codec) => {
-                let Some(arg) = arg else {
-                    return Err(RunError::Broken("min or max without argument".into()));
-                };
-                let flip = slot.aggregate.func == AggFunc::Max;
-                indexes.push((*tag, index_entries(codec, arg, flip)?, counted));
+                indexes.push((*tag, packed_values(codec, arg, slot.aggregate.func)?, counted));
+            }
+            AccumulatorLocation::Least(at, codec) => {
+                let values = packed_values(codec, arg, slot.aggregate.func)?;
+                sums.add_least(*at, &groups.members, &values, (&counted, &diffs))?;
             }
         }
     }
@@ -223,9 +246,13 @@ fn aggregate_batch(
 }
 
 /// Packs the arguments of min or max; for max with every bit flipped, so that the greatest sorts first.
-fn index_entries(codec: &RowCodec, arg: &ArrayRef, flip: bool) -> Result<Rows, RunError> {
+///
+/// # Errors
+/// Without argument, or when it has no packed form.
+fn packed_values(codec: &RowCodec, arg: Option<&ArrayRef>, func: AggFunc) -> Result<Rows, RunError> {
+    let Some(arg) = arg else { return Err(RunError::Broken("min or max without argument".into())) };
     let mut values = codec.encode(std::slice::from_ref(arg))?;
-    if flip {
+    if func == AggFunc::Max {
         values.flip();
     }
     Ok(values)
@@ -320,6 +347,36 @@ impl GroupSums {
             self.add_floats(at, members, rows);
         } else {
             return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
+        }
+        Ok(())
+    }
+
+    /// Adds the least value of each group.
+    ///
+    /// # Errors
+    /// When a row is taken back: the plan says that none is.
+    fn add_least(
+        &mut self,
+        at: usize,
+        members: &[u32],
+        values: &Rows,
+        (counted, diffs): (&[bool], &[i64]),
+    ) -> Result<(), RunError> {
+        let mut least: Vec<Option<&[u8]>> = vec![None; self.accs.len() / self.width];
+        for row in marked_rows(counted) {
+            if diffs[row] < 0 {
+                return Err(RunError::Broken("a row was retracted of input that only grows".into()));
+            }
+            let group = members[row] as usize;
+            self.accs[group * self.width + at].n += diffs[row];
+            let value = values.get(row);
+            if least[group].is_none_or(|held| value < held) {
+                least[group] = Some(value);
+            }
+        }
+        // Only the least value of a batch is copied, once for each group.
+        for (group, least) in least.into_iter().enumerate() {
+            self.accs[group * self.width + at].sum = ExactSum::least_of(least.unwrap_or_default());
         }
         Ok(())
     }

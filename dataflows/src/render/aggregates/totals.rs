@@ -7,6 +7,7 @@
 //! the new total is written with the epoch. Nothing is loaded at a start. Over append-only input DISTINCT,
 //! bool_and and bool_or leave out changes that no result depends on, so the count of a row may be less than the rows that came.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,6 +64,13 @@ struct Totals {
 struct Changes {
     keys: Rows,
     diffs: Vec<Accums>,
+}
+
+/// The totals of some groups.
+struct Held {
+    totals: Vec<Option<Accums>>,
+    /// Of groups in an earlier form: the rest of their rows, behind the key, which go when the total is written.
+    outdated: HashMap<usize, Vec<Vec<u8>>>,
 }
 
 /// Emits the changed rows of every group that changed; its totals are those of a state table.
@@ -135,11 +143,15 @@ impl Totals {
         let pinned = epoch.max(self.reduce.first + 1);
         for (at, diff) in changes.diffs.into_iter().enumerate() {
             // The result before is taken while the total still is as it was: it is changed in place.
-            let (key, old) = (changes.keys.get(at), held[at].take());
+            let (key, old) = (changes.keys.get(at), held.totals[at].take());
             let before = self.reduce.row_of(old.as_ref());
-            if self.is_repeat(old.as_ref(), &diff, before.as_ref()) {
+            let outdated = held.outdated.remove(&at);
+            if outdated.is_none() && self.is_repeat(old.as_ref(), &diff, before.as_ref()) {
                 self.cache.set(key, 0, old);
                 continue;
+            }
+            for rest in outdated.into_iter().flatten() {
+                self.reduce.write_total((key, &rest), epoch, None);
             }
             let new = match old {
                 Some(mut total) => {
@@ -179,14 +191,14 @@ impl Totals {
     }
 
     /// Returns the totals of some keys: from the cache, or else from the state.
-    fn look_up(&mut self, epoch: u64, keys: &Rows) -> Result<Vec<Option<Accums>>, RunError> {
-        let mut held = Vec::with_capacity(keys.len());
+    fn look_up(&mut self, epoch: u64, keys: &Rows) -> Result<Held, RunError> {
+        let mut held = Held { totals: Vec::with_capacity(keys.len()), outdated: HashMap::new() };
         let mut missing: Vec<(Vec<u8>, u32)> = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             match self.cache.take(key) {
-                Some(total) => held.push(total),
+                Some(total) => held.totals.push(total),
                 None => {
-                    held.push(None);
+                    held.totals.push(None);
                     missing.push((stored_key(key), at as u32));
                 }
             }
@@ -199,19 +211,44 @@ impl Totals {
         for some in missing.chunks(READ_AT_ONCE) {
             fail_point!("totals.look_up");
             let keys = some.iter().map(|(stored, _)| &stored[..]);
-            for ((_, at), bytes) in some.iter().zip(self.reads.store.multi_get(self.table_id, keys)?) {
-                if let Some(bytes) = bytes {
-                    held[*at as usize] = Some(read_total(&bytes)?);
+            for ((stored, at), bytes) in some.iter().zip(self.reads.store.multi_get(self.table_id, keys)?) {
+                let Some(bytes) = bytes else { continue };
+                let (at, mut total) = (*at as usize, read_total(&bytes)?);
+                if !self.reduce.grouping.is_current(&total) {
+                    let rest;
+                    (total, rest) = self.read_outdated(stored)?;
+                    held.outdated.insert(at, rest);
                 }
+                held.totals[at] = Some(total);
             }
         }
         Ok(held)
+    }
+
+    /// Reads a group in an earlier form, which has several rows; returns its total and the rest of each row behind the
+    /// key but for the first one, which is the total's own.
+    fn read_outdated(&self, stored: &[u8]) -> Result<(Accums, Vec<Vec<u8>>), RunError> {
+        let (mut total, mut outdated) = (Accums::default(), Vec::new());
+        let mut scan = self.reads.store.iter_from(self.table_id, stored)?;
+        while let Some((row, bytes)) = scan.next_entry()? {
+            let Some(rest) = row.strip_prefix(stored) else { break };
+            let update = self.reduce.grouping.current_update(rest, read_total(bytes)?);
+            total.plus_equals(&update.ok_or_else(unreadable)?.1);
+            if !rest.is_empty() {
+                outdated.push(rest.to_vec());
+            }
+        }
+        Ok((total, outdated))
     }
 }
 
 /// Reads the stored form of a total.
 fn read_total(bytes: &[u8]) -> Result<Accums, RunError> {
-    Accums::from_bytes(bytes).ok_or_else(|| RunError::Damaged("a group in the state is not readable".into()))
+    Accums::from_bytes(bytes).ok_or_else(unreadable)
+}
+
+fn unreadable() -> RunError {
+    RunError::Damaged("a group in the state is not readable".into())
 }
 
 impl Reduce {

@@ -69,7 +69,7 @@ impl<'s> Renderer<'s, '_> {
                     super::pairs::JoinSide { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
                 let mut keyed =
                     super::pairs::key_rows(stream, side, self.error_table(id)?, self.collector.clone());
-                if !self.plan.rels[*left].append_only {
+                if !self.plan.rels[*left].is_append_only() {
                     let table_id = self.state_tables.table_of(id, StateRole::Left)?;
                     operator.lookup_table_id = Some(table_id);
                     if self.is_restored(id) {

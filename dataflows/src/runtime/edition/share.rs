@@ -197,7 +197,7 @@ fn share_of_source(plan: &Plan, at: usize, fate: &SourceFate) -> Share {
 /// The share that an operator emits from its restored state.
 pub(super) fn share_of_kept(plan: &Plan, id: RelId) -> Share {
     let rel = &plan.rels[id];
-    let gone = if rel.append_only { Share::Nothing } else { Share::Lost };
+    let gone = if rel.is_append_only() { Share::Nothing } else { Share::Lost };
     match &rel.op {
         Op::EmitOnClose { .. } | Op::TemporalJoin { when: When::ProcTime, .. } => gone,
         // Rows that never leave are not kept in the state once they have entered.

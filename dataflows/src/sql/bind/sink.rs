@@ -124,7 +124,7 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
         SinkInput::Query(..) => "its query",
     };
     if format == Format::Plain {
-        if rel.append_only {
+        if rel.is_append_only() {
             return None;
         }
         let why = why_retracts(plan, sink.rel);

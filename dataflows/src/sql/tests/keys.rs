@@ -9,7 +9,7 @@ fn facts(text: &str) -> (Vec<String>, bool) {
     let names = |key: &Vec<usize>| {
         key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
     };
-    (rel.unique.iter().map(names).collect(), rel.append_only)
+    (rel.unique.iter().map(names).collect(), rel.is_append_only())
 }
 
 #[test]
