@@ -51,7 +51,7 @@ use crate::functions::sums::accum::Accums;
 use crate::plan::aggregate::has_totals;
 use crate::plan::analysis::reach::is_refilled_from;
 use crate::plan::state_role::StateRole;
-use crate::plan::window::Window;
+use crate::plan::window::{Window, kept_first};
 use crate::plan::{Op, Plan, RelId};
 use crate::runtime::fill::ViewRows;
 use crate::runtime::state_tables::{self, StateTables};
@@ -483,21 +483,22 @@ impl<'s, 'p> Renderer<'s, 'p> {
             PartitionLayout { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
         let stream = self.new_input(id, input, durable);
         let updates = windows::operator::arrange_input(stream, place, errors.clone(), self.collector.clone());
-        let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Partitions));
-        let updates = self.persist_rows(updates, (id, StateRole::Partitions), &partition)?;
-        let name = self.counter_name(id, "partitions");
-        let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
-        let codec = partition.clone();
         let mut operator = WindowOperator {
             input: shape,
             window: window.clone(),
-            partition,
+            partition: partition.clone(),
             expired: None,
-            unread: None,
-            name,
+            unread: self.unread_epoch(id),
+            name: self.counter_name(id, "partitions"),
             collector: self.collector.clone(),
             errors,
         };
+        if let Some(first) = kept_first(self.plan, id) {
+            return self.render_first_rows((id, first), updates, operator);
+        }
+        let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Partitions));
+        let updates = self.persist_rows(updates, (id, StateRole::Partitions), &partition)?;
+        let arranged = crate::arrange::trace::arrange(updates, &operator.name, self.collector.clone());
         match window.session() {
             // Rows of ended sessions are removed while their output stays: the change is held back.
             Some(session) if self.plan.settled.contains_key(&id) => {
@@ -505,13 +506,13 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 let row = self.shapes[input].codec.clone();
                 let sessions = Sessions::new(session, row, of);
                 self.connect_session_expiry(&arranged, removal_loop, sessions)?;
+                operator.unread = None;
                 let rows = windows::operator::emit_windows(arranged, operator)?;
                 self.hold_back_expired(id, rows, self.shapes[id].clone())
             }
             _ => {
                 let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions);
-                operator.expired = self.connect_expiry(&[&arranged], removal_loop, of, codec)?;
-                operator.unread = self.unread_epoch(id);
+                operator.expired = self.connect_expiry(&[&arranged], removal_loop, of, partition)?;
                 windows::operator::emit_windows(arranged, operator)
             }
         }

@@ -15,7 +15,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits`, `erasure` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits`, `erasure`, `top_rows` | the tests |
 
 #[cfg(feature = "failpoints")]
 mod control;
@@ -45,6 +45,7 @@ mod retention;
 mod rows;
 mod taken_back;
 mod texts;
+mod top_rows;
 #[path = "../scalar/value.rs"]
 #[allow(dead_code, reason = "of tests/scalar; not all of it is needed here")]
 mod value;

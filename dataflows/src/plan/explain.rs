@@ -31,7 +31,7 @@ use super::aggregate::has_totals;
 use super::analysis::interval;
 use super::formats::Format;
 use super::state_role::StateRole;
-use super::window::Window;
+use super::window::{Window, kept_first};
 use super::{
     Conflict, Edge, History, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar,
     Sink, View, When,
@@ -333,7 +333,8 @@ fn state_text(plan: &Plan, id: RelId) -> Option<String> {
         Op::Window { window, .. } => {
             let of =
                 if window.partition.is_empty() { "in one partition, on one worker" } else { "by partition" };
-            format!("every row {of}, in order")
+            let kept = if kept_first(plan, id).is_some() { "the output rows" } else { "every row" };
+            format!("{kept} {of}, in order")
         }
         Op::GroupRows { .. } => {
             "the aggregates' arguments of every row of each group, with its count".to_owned()

@@ -18,7 +18,8 @@ use datafusion_physical_expr::window::WindowExpr;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::windows::create_window_expr;
 
-use super::Scalar;
+use super::state_role::StateRole;
+use super::{Growth, Op, Plan, RelId, Scalar};
 use crate::functions::windows::exact::exact;
 use crate::functions::windows::session::{SESSION_END, SESSION_START};
 use crate::functions::windows::slide::slide;
@@ -104,6 +105,13 @@ pub struct Session {
     pub gap_us: i64,
     /// Position in [`Window::functions`] of the end.
     pub end: usize,
+}
+
+/// The limit of a top-N that keeps only the rows that it outputs: no input row is ever retracted, and none expires.
+pub(crate) fn kept_first(plan: &Plan, id: RelId) -> Option<First> {
+    let Op::Window { input, window } = &plan.rels[id].op else { return None };
+    let expires = plan.expiry.contains_key(&(id, StateRole::Partitions));
+    window.first.filter(|_| plan.rels[*input].growth >= Growth::Growing && !expires)
 }
 
 impl Window {

@@ -3,8 +3,8 @@
 //! The arrangement's key is the packed partition; its values are `order ++ row ++ length of order`, so
 //! that a partition is read in its order (see `order_bytes`). For every partition that changed, the
 //! operator reads its rows just before and at the epoch, computes the functions over both and emits
-//! the difference. Where only the first rows are output (top-N), no more than those are read; otherwise the
-//! cost of a change is the partition's length. A failing function (overflow) is an error of the whole
+//! the difference. Where only the first rows are output (top-N), no more than those are read (and if no row is ever
+//! retracted, none are arranged, see `first_rows`); otherwise the cost of a change is the partition's length. A failing function (overflow) is an error of the whole
 //! partition, which has no rows until it succeeds again; where all functions look back only, it still has
 //! the rows before the failure.
 
@@ -149,7 +149,7 @@ type Failure = (String, String);
 type Results = Result<Vec<Vec<u8>>, Failure>;
 
 /// Output rows and their diffs, by epoch.
-type WindowOutput = BTreeMap<u64, (Rows, Vec<i64>)>;
+pub(super) type WindowOutput = BTreeMap<u64, (Rows, Vec<i64>)>;
 
 /// Emits the changed output rows of every partition that changed.
 ///
@@ -168,8 +168,8 @@ pub fn emit_windows<'s>(
 }
 
 /// Functions prepared for evaluation.
-struct Compute {
-    over: WindowOperator,
+pub(super) struct Compute {
+    pub(super) over: WindowOperator,
     /// DataFusion's expression of each function; None for ranks.
     exprs: Vec<Option<Arc<dyn WindowExpr>>>,
     /// Packed form of the functions' columns.
@@ -177,7 +177,7 @@ struct Compute {
 }
 
 impl Compute {
-    fn new(over: WindowOperator) -> Result<Compute, RunError> {
+    pub(super) fn new(over: WindowOperator) -> Result<Compute, RunError> {
         let types: Vec<DataType> = over.window.functions.iter().map(|f| f.output.clone()).collect();
         let mut exprs = Vec::with_capacity(types.len());
         for at in 0..types.len() {
@@ -261,7 +261,7 @@ impl Compute {
     }
 
     /// Emits the difference of the partition's results just before and at `time`.
-    fn emit_difference(
+    pub(super) fn emit_difference(
         &self,
         key: &[u8],
         time: u64,
