@@ -12,13 +12,11 @@
 //! `ExpiryRule` decides on the content due at a horizon: in this module groups and rows by a time they
 //! hold, in `sessions` the rows of ended sessions.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
 use differential_dataflow::difference::Abelian;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader};
-use schemas::memory::{HeapBytes, table_bytes};
 use schemas::{MemoryPart, MemoryShare, RowCodec};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -28,7 +26,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Concat, Concatenate};
 use timely::progress::Antichain;
 
-use super::rule::{ExpiredKeys, ExpiryRule, with_name};
+use super::rule::{ExpiredKeys, ExpiryRule, SentRemovals, with_name};
 use super::sessions::Sessions;
 use super::time_index::{KeySchedule, TimeIndex};
 use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
@@ -192,9 +190,6 @@ struct Expiry {
 /// Values of a key with their multiplicities.
 type HeldValues<R> = Vec<(Vec<u8>, R)>;
 
-/// Key and row of a removal; the row is empty for a group.
-type Removal = (Vec<u8>, Vec<u8>);
-
 /// Keys of an arrangement by time.
 #[derive(Default)]
 struct ExpiryQueue {
@@ -202,10 +197,7 @@ struct ExpiryQueue {
     groups: TimeIndex,
     /// Keys of rows by the earliest time of a row that has not expired.
     rows: KeySchedule,
-    /// Removals that were sent and have not come back through the feedback edge yet.
-    removed: HashSet<Removal>,
-    /// Bytes of the keys and rows in `removed`.
-    removed_bytes: usize,
+    removed: SentRemovals,
     memory: MemoryShare,
     /// Time below which everything is dropped.
     passed: Option<i64>,
@@ -273,26 +265,15 @@ impl ExpiryQueue {
     /// # Errors
     /// When it was not: below the horizon nothing else may arrive.
     fn take_removal(&mut self, key: &[u8], row: &[u8]) -> Result<(), RunError> {
-        let removal = (key.to_vec(), row.to_vec());
-        if !self.removed.remove(&removal) {
+        if !self.removed.take(key, row) {
             return Err(RunError::Broken("a row reached what was final".into()));
         }
-        self.removed_bytes -= removal.heap_bytes();
         Ok(())
     }
 
-    /// Records that a removal has been sent.
-    fn await_removal(&mut self, removal: Removal) {
-        let bytes = removal.heap_bytes();
-        if self.removed.insert(removal) {
-            self.removed_bytes += bytes;
-        }
-    }
-
     fn report_memory(&mut self) {
-        let places = table_bytes(self.removed.capacity(), size_of::<Removal>());
         let keys = self.groups.held_bytes() + self.rows.held_bytes();
-        self.memory.set(MemoryPart::Expiry, keys + places + self.removed_bytes);
+        self.memory.set(MemoryPart::Expiry, keys + self.removed.held_bytes());
     }
 }
 
@@ -398,13 +379,13 @@ impl Expiry {
                 outgoing.push_value(self.stored_row(&value), total);
                 // Awaited by `note_rows`, when the removal has passed the feedback edge.
                 if self.by_row {
-                    due.await_removal((key.to_vec(), value));
+                    due.removed.insert(&key, &value);
                 }
             }
             if !self.by_row {
                 // Recorded before the removal arrives, so that the operator emits nothing for it.
                 self.expired.record(epoch + 1, &key);
-                due.await_removal((key.to_vec(), vec![]));
+                due.removed.insert(&key, &[]);
             }
         }
         if removed > 0 {

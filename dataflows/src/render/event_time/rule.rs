@@ -1,14 +1,18 @@
 //! Rules by which state expires, and the keys that did.
 
-use crate::arrange::updates::ExchangeBuffer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
+
+use schemas::memory::{allocated_bytes, table_bytes};
 
 use crate::arrange::rows::Diff;
 use crate::arrange::trace::{PackedTrace, SharedBatch};
+use crate::arrange::updates::ExchangeBuffer;
 use crate::collect::Shared;
 use crate::error::RunError;
+use crate::render::aggregates::input::KeyHasher;
 
 /// Rule for the content that leaves an arrangement, and for the time of its removal.
 pub(in crate::render) trait ExpiryRule<R: Diff> {
@@ -27,6 +31,48 @@ pub(in crate::render) fn with_name(name: &str, error: RunError) -> RunError {
     match error {
         RunError::Broken(what) => RunError::Broken(format!("{name}: {what}")),
         other => other,
+    }
+}
+
+/// Removals that were sent and have not come back through the feedback edge yet.
+#[derive(Default)]
+pub(super) struct SentRemovals {
+    /// Key and row of each in one, with the key's length in front; the row is empty for a group.
+    removals: HashSet<Box<[u8]>, BuildHasherDefault<KeyHasher>>,
+    bytes: usize,
+    /// The removal that is sought.
+    sought: Vec<u8>,
+}
+
+impl SentRemovals {
+    /// Records that a removal has been sent.
+    pub(super) fn insert(&mut self, key: &[u8], row: &[u8]) {
+        self.seek(key, row);
+        if self.removals.insert(self.sought[..].into()) {
+            self.bytes += allocated_bytes(self.sought.len());
+        }
+    }
+
+    /// Takes a removal back; returns false if it was not sent.
+    pub(super) fn take(&mut self, key: &[u8], row: &[u8]) -> bool {
+        self.seek(key, row);
+        let sent = self.removals.remove(&self.sought[..]);
+        if sent {
+            self.bytes -= allocated_bytes(self.sought.len());
+        }
+        sent
+    }
+
+    fn seek(&mut self, key: &[u8], row: &[u8]) {
+        self.sought.clear();
+        self.sought.extend_from_slice(&key.len().to_be_bytes());
+        self.sought.extend_from_slice(key);
+        self.sought.extend_from_slice(row);
+    }
+
+    /// Returns the bytes that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes + table_bytes(self.removals.capacity(), size_of::<Box<[u8]>>())
     }
 }
 

@@ -4,13 +4,10 @@
 //! its last row. All its rows are removed together, while their output stays. A partition is checked when its
 //! first session may have ended; if rows have extended it meanwhile, it is checked again at the new end.
 
-use std::collections::HashSet;
-
 use differential_dataflow::trace::{Cursor, Navigable};
-use schemas::memory::{HeapBytes, allocated_bytes, table_bytes};
 use schemas::{MemoryPart, MemoryShare, RowCodec};
 
-use super::rule::{ExpiryRule, with_name};
+use super::rule::{ExpiryRule, SentRemovals, with_name};
 use super::time_index::KeySchedule;
 use super::watermark::time_in;
 use crate::arrange::seek::Seek;
@@ -30,12 +27,9 @@ pub struct Sessions {
     collector: Shared,
     /// Partitions by the time of their next check.
     due: KeySchedule,
-    /// Removed rows whose removal has not come back through the feedback edge yet.
-    removed: HashSet<(Vec<u8>, Vec<u8>)>,
+    removed: SentRemovals,
     /// Time below which ended sessions are dropped.
     passed: Option<i64>,
-    /// Bytes of the keys and rows in `removed`.
-    removed_bytes: usize,
     memory: MemoryShare,
 }
 
@@ -45,26 +39,17 @@ type SessionRow = (Vec<u8>, i64, i64);
 impl Sessions {
     /// Creates the rule without any rows.
     pub fn new(session: Session, row: RowCodec, (name, collector): (String, Shared)) -> Sessions {
-        let (due, removed, memory) = (KeySchedule::default(), HashSet::new(), MemoryShare::default());
-        Sessions { session, row, name, collector, due, removed, passed: None, removed_bytes: 0, memory }
+        let (due, removed, memory) =
+            (KeySchedule::default(), SentRemovals::default(), MemoryShare::default());
+        Sessions { session, row, name, collector, due, removed, passed: None, memory }
     }
 
     fn row_time(&self, value: &[u8]) -> Result<Option<i64>, RunError> {
         time_in(&self.row, split_value(value)?.1, self.session.time)
     }
 
-    /// Records a row whose removal has been sent.
-    fn await_removal(&mut self, row: (Vec<u8>, Vec<u8>)) {
-        let bytes = row.heap_bytes();
-        if self.removed.insert(row) {
-            self.removed_bytes += bytes;
-        }
-    }
-
     fn report_memory(&mut self) {
-        let removed = table_bytes(self.removed.capacity(), size_of::<(Vec<u8>, Vec<u8>)>());
-        let bytes = self.due.held_bytes() + removed + self.removed_bytes;
-        self.memory.set(MemoryPart::Sessions, bytes);
+        self.memory.set(MemoryPart::Sessions, self.due.held_bytes() + self.removed.held_bytes());
     }
 
     /// Returns the partition's rows that have a time, in order, as of `epoch`.
@@ -98,9 +83,7 @@ impl ExpiryRule<i64> for Sessions {
                     // A row that is not late is at or above the watermark, one microsecond below the horizon.
                     if self.passed.is_none_or(|passed| time >= passed - 1) {
                         self.due.schedule_key(key, time.saturating_add(self.session.gap_us));
-                    } else if self.removed.remove(&(key.to_vec(), value.to_vec())) {
-                        self.removed_bytes -= allocated_bytes(key.len()) + allocated_bytes(value.len());
-                    } else {
+                    } else if !self.removed.take(key, value) {
                         let what = "a row reached what was final";
                         return Err(with_name(&self.name, RunError::Broken(what.into())));
                     }
@@ -148,7 +131,7 @@ impl ExpiryRule<i64> for Sessions {
                 }
                 for (value, _, count) in session {
                     outgoing.push_value(value, *count);
-                    self.await_removal((key.to_vec(), value.clone()));
+                    self.removed.insert(&key, value);
                     removed += 1;
                 }
                 rest = later;
