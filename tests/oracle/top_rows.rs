@@ -168,7 +168,7 @@ fn only_the_first_rows_are_kept() {
     }
 }
 
-/// A state of an earlier release has all rows; the next epoch takes out what is not output.
+/// A state of an earlier release has all rows; the epochs take out what is not output.
 #[test]
 fn rows_that_an_earlier_release_kept_are_taken_out() {
     let plan = plan(TOPOLOGY);
@@ -204,9 +204,11 @@ fn rows_that_an_earlier_release_kept_are_taken_out() {
     let mut engine = open(&plan, dir.path(), 3, 1);
     assert_eq!(arranged(engine.store()), earlier);
     history.assert_views(&engine, &plan);
+    // Each worker takes out its own, in epochs in which it gets rows: one here, the rest after another start.
     history.epoch(&mut engine, &mut ChaCha8Rng::seed_from_u64(7));
     history.assert_views(&engine, &plan);
-    history.assert_kept(engine.store());
+    let left = arranged(engine.store());
+    assert!(left.iter().any(|(id, rows)| rows.len() < earlier[id].len()));
     drop(engine);
     let mut engine = open(&plan, dir.path(), 1, 1);
     history.epoch(&mut engine, &mut ChaCha8Rng::seed_from_u64(8));

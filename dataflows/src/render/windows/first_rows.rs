@@ -2,15 +2,17 @@
 //!
 //! A row behind the first N cannot come back, for the rows before it stay. So an arrangement of all rows is not needed:
 //! changes of an epoch are merged with the kept rows once the epoch is complete, rows that are pushed out leave memory and
-//! state, and rows that are behind at once never enter. The stored form is that of an arrangement of all rows; from one
-//! that holds more of them the next epoch takes them out.
+//! state, and rows that are behind at once never enter. The stored form is that of an arrangement of all rows; from a
+//! state that holds more of them, as earlier releases left it, the epochs take them out, some thousands each.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 
 use schemas::memory::{allocated_bytes, table_bytes};
-use schemas::{MemoryPart, MemoryShare, stored_key};
+use schemas::{MemoryPart, MemoryShare, stored_key, without_group};
+use state::Store;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
@@ -45,12 +47,19 @@ struct Merged<'a> {
     added: i64,
 }
 
+/// Rows of the state that are looked at in one epoch while others than the kept ones are in it.
+const SWEPT_AT_ONCE: usize = 4096;
+
 /// State table of the kept rows.
-#[derive(Clone, Copy)]
 struct Stored {
     table_id: u32,
     /// Epoch whose rows come from the table.
     restored: Option<u64>,
+    /// The state, where it can be read.
+    store: Option<Arc<Store>>,
+    worker: usize,
+    /// Stored key from which on the table may hold rows that are not kept; None if it holds none.
+    sweep: Option<Vec<u8>>,
 }
 
 /// The first rows of a worker's partitions.
@@ -88,7 +97,8 @@ impl<'s> Renderer<'s, '_> {
                 self.restores.push(Restore::Rows { table_id, key: operator.partition.clone(), handle });
                 restored = Some(self.start.epoch);
             }
-            stored = Some(Stored { table_id, restored });
+            let store = self.reads.as_ref().map(|reads| reads.store.clone());
+            stored = Some(Stored { table_id, restored, store, worker: self.scope.index(), sweep: None });
         }
         first_rows(updates, operator, (first, stored))
     }
@@ -150,6 +160,9 @@ impl FirstRows {
             }
         });
         result?;
+        if !self.is_restored(epoch) {
+            self.sweep(epoch)?;
+        }
         self.report_memory();
         let over = &self.compute.over;
         let mut collector = over.collector.borrow_mut();
@@ -201,12 +214,14 @@ impl FirstRows {
         Ok(())
     }
 
-    /// Writes the count of a row if it changed; one that came from the table and is not kept is taken out of it.
-    fn store_count(&self, (key, epoch): (&[u8], u64), value: &[u8], [before, after]: [i64; 2]) {
-        let Some(Stored { table_id, .. }) = self.stored else { return };
+    /// Writes the count of a row if it changed.
+    fn store_count(&mut self, (key, epoch): (&[u8], u64), value: &[u8], [before, after]: [i64; 2]) {
         let from_table = self.is_restored(epoch);
-        let stays = if from_table { after > 0 } else { before == after };
-        if stays {
+        let Some(stored) = &mut self.stored else { return };
+        if from_table && after == 0 && stored.sweep.is_none() {
+            stored.sweep = Some(Vec::new());
+        }
+        if from_table || before == after {
             return;
         }
         // As in an arrangement: the partition, then the value.
@@ -214,14 +229,43 @@ impl FirstRows {
         row.extend_from_slice(value);
         let bytes = after.to_be_bytes();
         let count = if after > 0 { Some(&bytes[..]) } else { None };
-        // The restored epoch is committed already.
-        let written = epoch + u64::from(from_table);
-        self.compute.over.collector.borrow_mut().at(written).write_total(table_id, &row, count);
+        let collector = &self.compute.over.collector;
+        collector.borrow_mut().at(epoch).write_total(stored.table_id, &row, count);
+    }
+
+    /// Looks at some rows of the state, and takes out those of this worker that are not kept; the next call goes on behind
+    /// them.
+    fn sweep(&mut self, epoch: u64) -> Result<(), RunError> {
+        let Some(stored) = &mut self.stored else { return Ok(()) };
+        let (Some(mut from), Some(store)) = (stored.sweep.take(), &stored.store) else { return Ok(()) };
+        let over = &self.compute.over;
+        let mut collector = over.collector.borrow_mut();
+        let ownership = collector.ownership();
+        let mut scan = store.iter_from(stored.table_id, &from)?;
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some((row, _)) = scan.next_entry()? else { return Ok(()) };
+            let packed = without_group(row);
+            let (key, value) = packed.split_at(over.partition.prefix_len(packed, over.partition.columns())?);
+            let kept = match self.partitions.get(key) {
+                Some(rows) => rows.binary_search_by(|(held, _)| (**held).cmp(value)).is_ok(),
+                None => false,
+            };
+            // A row that this or another epoch has just pushed out may be taken out twice.
+            if !kept && ownership.owner_of(key) == stored.worker {
+                collector.at(epoch).write_total(stored.table_id, row, None);
+            }
+            // The least key above this one.
+            from.clear();
+            from.extend_from_slice(row);
+            from.push(0);
+        }
+        stored.sweep = Some(from);
+        Ok(())
     }
 
     /// Returns true for the epoch whose rows come from the state.
     fn is_restored(&self, epoch: u64) -> bool {
-        matches!(self.stored, Some(Stored { restored: Some(restored), .. }) if restored == epoch)
+        self.stored.as_ref().is_some_and(|stored| stored.restored == Some(epoch))
     }
 
     /// Sets the rows of a partition, whose earlier ones are not counted any more.
