@@ -155,7 +155,7 @@ impl Rel {
 pub enum Growth {
     /// Rows may be retracted.
     Updating,
-    /// No row is ever retracted: some come from tables that keep the first row of each key.
+    /// No row is ever retracted: some come from tables that keep the first row of each key for ever.
     Growing,
     /// No row is ever retracted, and all follow from append-only sources, whose rows the state does not keep.
     AppendOnly,

@@ -19,7 +19,7 @@ const PLAYERS: usize = 48_000;
 /// used.
 const FILLED: &str = "
 CREATE TABLE players (id BIGINT NOT NULL, team BIGINT NOT NULL, bio VARCHAR NOT NULL, PRIMARY KEY (id))
-ON CONFLICT DO NOTHING WITH (
+ON CONFLICT OVERWRITE WITH (
   connector = 'datagen', rows.total = '48000', rows.per.second = '6000', seed = '5',
   fields.id.kind = 'sequence', fields.team.kind = 'random', fields.team.min = '0', fields.team.max = '4999',
   fields.bio.kind = 'text', fields.bio.length = '1000'

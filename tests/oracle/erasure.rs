@@ -37,6 +37,7 @@ const ERASURES: usize = 0;
 const MATCHES: usize = 1;
 const DEVICES: usize = 2;
 const FIRSTS: usize = 3;
+const SEEN: usize = 4;
 /// Persons; their names are long, so that nothing else holds them.
 const PERSONS: u64 = 6;
 
@@ -169,7 +170,14 @@ fn views_are_those_without_the_persons_wherever_orders_come() {
 fn paths_that_come_later_filter_the_rows_that_are_held() {
     // Where nobody is erased from a table that keeps the first rows, the extreme value alone is kept.
     let latest = "CREATE MATERIALIZED VIEW latest AS SELECT owner, max(id) AS id FROM firsts GROUP BY owner;";
-    let text = format!("{TOPOLOGY}{latest}");
+    // Above a source as well the state stays as it is, so that it must hold all that a person may leave behind.
+    let with_source = "
+CREATE SOURCE seen (id BIGINT, owner VARCHAR) WITH (connector = 'file', path = 'seen') FORMAT PLAIN ENCODE JSON;
+CREATE VIEW people AS SELECT id, owner FROM firsts UNION ALL SELECT id, owner FROM seen;
+CREATE MATERIALIZED VIEW greatest AS SELECT count(*) AS n, max(id) AS id FROM people GROUP BY id % 2;
+CREATE MATERIALIZED VIEW first_two AS SELECT id, r FROM
+  (SELECT id, row_number() OVER (PARTITION BY id % 2 ORDER BY id) AS r FROM people) AS x WHERE r <= 2;";
+    let text = format!("{TOPOLOGY}{latest}{with_source}");
     let (with, dir) = (plan(&text), tempfile::tempdir().expect("a directory"));
     let without = plan(&text.replace(", erase.by = 'owner'", ""));
     let rows_of = |engine: &Engine, name: &str| {
@@ -184,15 +192,27 @@ fn paths_that_come_later_filter_the_rows_that_are_held() {
         engine.feed(source, records);
         engine.close(|_, _| {});
     };
-    let mut engine = Engine::open(&without, dir.path(), &[1; 4], options);
+    let mut engine = Engine::open(&without, dir.path(), &[1; 5], options);
     feed(&mut engine, DEVICES, json!({"id": 1, "owner": name(1), "version": 1}));
     feed(&mut engine, FIRSTS, json!({"id": 1, "owner": name(1)}));
+    let mut seen = Records::new(0);
+    for (offset, id) in [3, 5, 7].into_iter().enumerate() {
+        seen.push(
+            offset as i64,
+            None,
+            None,
+            Some(json!({"id": id, "owner": "nobody"}).to_string().as_bytes()),
+        );
+    }
+    engine.feed(SEEN, seen);
+    engine.close(|_, _| {});
     feed(&mut engine, ERASURES, json!({"subject": name(1)}));
     assert_eq!(rows(&engine), 1, "nothing says where the owner is");
-    assert_eq!(rows_of(&engine, "latest"), 1);
+    assert_eq!(["latest", "greatest", "first_two"].map(|view| rows_of(&engine, view)), [1, 1, 2]);
     drop(engine);
-    let engine = Engine::open(&with, dir.path(), &[1; 4], options);
+    let engine = Engine::open(&with, dir.path(), &[1; 5], options);
     assert_eq!((rows(&engine), rows_of(&engine, "latest")), (0, 0));
+    assert_eq!(["greatest", "first_two"].map(|view| rows_of(&engine, view)), [1, 2]);
     let [receipt] = &engine.store().erasures().expect("receipts")[..] else { panic!("one receipt") };
     assert_eq!((receipt.orders, receipt.finished_ms, receipt.tables["devices"].removed), (1, None, 1));
     assert_eq!(
@@ -202,7 +222,7 @@ fn paths_that_come_later_filter_the_rows_that_are_held() {
     );
     assert_forgotten(&engine, &BTreeSet::from([name(1)]));
     drop(engine);
-    let mut engine = Engine::open(&without, dir.path(), &[1; 4], options);
+    let mut engine = Engine::open(&without, dir.path(), &[1; 5], options);
     assert_eq!(rows_of(&engine, "latest"), 0, "what was erased stays so");
     let mut records = Records::new(0);
     records.push(1, None, None, Some(json!({"id": 2, "owner": name(2)}).to_string().as_bytes()));

@@ -207,5 +207,8 @@ impl fmt::Display for Aggregate {
     }
 }
 
-/// Maximum number of aggregates, and of accumulators, of one GROUP BY: one byte identifies them in the state.
+/// Maximum number of aggregates of one GROUP BY: one byte identifies them in the state.
 pub const MAX_AGGREGATES: usize = 200;
+
+/// Maximum number of accumulators of one GROUP BY, which one byte counts in the state.
+pub const MAX_ACCUMULATORS: usize = 255;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::{SqlError, SqlFile, compile};
 use crate::plan::explain::{Form, Prints, explain, fingerprint, sink_fingerprint, source_fingerprint};
-use crate::plan::{Op, Plan};
+use crate::plan::{Growth, Op, Plan};
 
 /// A keyed table, an append-only source and a dimension, on lines 1 to 3.
 const PRELUDE: &str = "\
@@ -198,6 +198,11 @@ fn the_first_state_after_an_append_only_source_is_durable() {
     // A table that keeps the first row of each key takes none back, but its rows are in the state.
     assert_eq!(of("first"), "Aggregate* Aggregate");
     assert_eq!(of("forgets"), "Aggregate Aggregate");
+    // Beside rows of a source its rows may leave: the state above both stays if `erase.by` comes to the table.
+    let both = |query: &str| plan(&format!("{tables}CREATE MATERIALIZED VIEW v AS {query};"));
+    let growth = |query: &str| both(query).rels.last().unwrap().growth;
+    assert_eq!(growth("SELECT id, n FROM s UNION ALL SELECT id, n FROM first"), Growth::Updating);
+    assert_eq!(growth("SELECT a.id FROM s AS a JOIN first AS b ON a.id = b.id"), Growth::Growing);
     // Groups that are read by their keys alone are durable above anything.
     let counts = "CREATE VIEW a AS SELECT id, count(*) AS c FROM m GROUP BY id; CREATE MATERIALIZED VIEW v AS SELECT DISTINCT c FROM a;";
     assert_eq!(

@@ -225,7 +225,7 @@ impl Accums {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(9 + self.accs().len() * 25);
         out.extend_from_slice(&self.rows.to_le_bytes());
-        // The number of accumulators is below 256 by `MAX_AGGREGATES`.
+        // The number of accumulators is below 256 by `MAX_ACCUMULATORS`.
         out.push(self.accs().len() as u8);
         for acc in self.accs() {
             out.extend_from_slice(&acc.n.to_le_bytes());

@@ -59,7 +59,13 @@ pub(crate) fn annotate(plan: &mut Plan) {
         let forgets = forgets || (stays && rel.durable);
         // Recomputed state is emitted whole on a restart before any of it expires, so its users miss nothing.
         rel.inputs_expire = facts.inputs_expire || forgets || (expires && rel.durable);
-        unsaved.push(raw && !stateful);
+        let unsaved_rows = raw && !stateful;
+        // What is durable above these stays so if `erase.by` comes to a table, which is no edit: its stored form must not
+        // depend on that.
+        if rel.growth == Growth::Growing && (unsaved_rows || rel.inputs_expire) {
+            rel.growth = Growth::Updating;
+        }
+        unsaved.push(unsaved_rows);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::functions::sums::accum::{Acc, Accums, ExactSum};
 use crate::functions::sums::moments;
-use crate::plan::aggregate::MAX_AGGREGATES;
+use crate::plan::aggregate::{MAX_ACCUMULATORS, MAX_AGGREGATES};
 use crate::plan::{AggFunc, Aggregate, Scalar};
 use crate::render::batch::{DeltaBatch, RelationType, empty_rows, unmark_nulls};
 use crate::render::linear::{Deltas, Errors, to_updates};
@@ -84,7 +84,7 @@ impl Grouping {
         let types = expression_types(input, keys)?;
         let (mut slots, mut template) = (vec![], vec![]);
         let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
-        if aggregates.len().max(accumulators) > MAX_AGGREGATES {
+        if aggregates.len() > MAX_AGGREGATES || accumulators > MAX_ACCUMULATORS {
             return Err(RunError::Broken("too many aggregates in one GROUP BY".into()));
         }
         for (at, aggregate) in aggregates.iter().enumerate() {

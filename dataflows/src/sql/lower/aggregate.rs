@@ -13,7 +13,7 @@ use datafusion_expr::{Expr, logical_plan as logical};
 
 use super::call::{AggregateCall, CallKind};
 use super::{Lower, all_columns, cast, column_at, column_type, lower_scalars, plain_field, scalar_fields};
-use crate::plan::aggregate::{MAX_AGGREGATES, Stat};
+use crate::plan::aggregate::{MAX_ACCUMULATORS, MAX_AGGREGATES, Stat};
 use crate::plan::{AggFunc, Aggregate, JoinKind, Op, RelId, Scalar};
 
 impl Lower<'_> {
@@ -218,7 +218,7 @@ fn find_equal(scalars: &[Scalar], part: &Scalar, below: &Schema) -> Result<Optio
 /// Checks that a GROUP BY can keep its aggregates.
 fn check_room(aggregates: &[Aggregate]) -> Result<()> {
     let accumulators: usize = aggregates.iter().map(|one| one.func.accumulator_count()).sum();
-    if aggregates.len().max(accumulators) > MAX_AGGREGATES {
+    if aggregates.len() > MAX_AGGREGATES || accumulators > MAX_ACCUMULATORS {
         return plan_err!("one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them");
     }
     Ok(())
