@@ -298,7 +298,14 @@ pub fn to_connector_error(error: KafkaError, bootstrap: &str, what: &str) -> Con
             | Code::BrokerNotAvailable
             | Code::ReplicaNotAvailable
             | Code::NotEnoughReplicas
-            | Code::NotEnoughReplicasAfterAppend,
+            | Code::NotEnoughReplicasAfterAppend
+            // A leader has just changed, and the client or the broker has not heard of it.
+            | Code::NotController
+            | Code::ListenerNotFound
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError,
         ) => ConnectorError::Unreachable { bootstrap, reason: error.to_string() },
         Some(
             Code::TopicAuthorizationFailed
