@@ -15,11 +15,12 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits`, `erasure`, `top_rows` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair`, `edits`, `earlier`, `erasure`, `top_rows` | the tests |
 
 #[cfg(feature = "failpoints")]
 mod control;
 mod duck;
+mod earlier;
 mod edits;
 mod engine;
 mod erasure;

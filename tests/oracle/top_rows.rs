@@ -32,11 +32,11 @@ CREATE MATERIALIZED VIEW first_games AS SELECT team, power, n, r FROM
 CREATE MATERIALIZED VIEW best AS SELECT team, power, n, 1 AS r FROM ranked WHERE r = 1;
 ";
 /// Sources of the views, in order; and the rank by which each numbers its rows.
-const VIEWS: [(usize, Rank); 5] =
-    [(0, Rank::Number), (0, Rank::Rank), (0, Rank::Dense), (1, Rank::Number), (0, Rank::First)];
+const VIEWS: [(usize, By); 5] =
+    [(0, By::Number), (0, By::Rank), (0, By::Dense), (1, By::Number), (0, By::First)];
 
 #[derive(Clone, Copy, PartialEq)]
-enum Rank {
+enum By {
     Number,
     Rank,
     Dense,
@@ -48,22 +48,22 @@ enum Rank {
 type Shot = (String, i64, i64);
 
 /// The rows of a view, by sorting all rows of its source.
-fn expected(rows: &[Shot], rank: Rank) -> Vec<Row> {
+fn expected(rows: &[Shot], rank: By) -> Vec<Row> {
     let mut teams: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
     for (team, power, n) in rows {
         // Rows that the order leaves equal are numbered by their other columns.
         teams.entry(team).or_default().push((-power, *n));
     }
-    let most = if rank == Rank::First { 1 } else { 2 };
+    let most = if rank == By::First { 1 } else { 2 };
     let mut out = Vec::new();
     for (team, mut rows) in teams {
         rows.sort_unstable();
         for (at, (power, n)) in rows.iter().enumerate() {
             let better = rows.iter().filter(|(other, _)| other < power);
             let r = match rank {
-                Rank::Number => at + 1,
-                Rank::Rank | Rank::First => better.count() + 1,
-                Rank::Dense => better.map(|(other, _)| other).collect::<BTreeSet<_>>().len() + 1,
+                By::Number => at + 1,
+                By::Rank | By::First => better.count() + 1,
+                By::Dense => better.map(|(other, _)| other).collect::<BTreeSet<_>>().len() + 1,
             };
             if r <= most {
                 out.push(vec![json!(team), json!(-power), json!(n), json!(r)]);
