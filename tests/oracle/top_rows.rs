@@ -74,7 +74,7 @@ fn expected(rows: &[Shot], rank: By) -> Vec<Row> {
     out
 }
 
-/// What came so far: records of both sources, and the rows that count.
+/// Records sent so far to both sources, and the rows that count.
 #[derive(Clone, Default)]
 struct History {
     sent: [i64; 2],

@@ -2,7 +2,8 @@
 //! cache.
 //!
 //! It takes the place of an arrangement of accumulators where a group is read by its whole key alone: for aggregates that
-//! add, for min and max of rows that are never retracted, and for DISTINCT. Changes of an epoch are summed by key once the epoch is complete; the total of each changed
+//! add, for min and max of rows that are never retracted, and for DISTINCT. Changes of an epoch are summed by key once
+//! the epoch is complete; the total of each changed
 //! group comes from the cache or else from the state; old and new results that differ are retracted and emitted, and
 //! the new total is written with the epoch. Nothing is loaded at a start. Over append-only input DISTINCT,
 //! bool_and and bool_or leave out changes that no result depends on, so the count of a row may be less than the rows that came.
