@@ -97,7 +97,7 @@ fn answered_offset(at: &TopicPartitionListElem<'_>) -> Result<i64, KafkaError> {
 /// Returns true if the error may pass: a new partition, or one whose leader changes, has no end for a while.
 fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    let new = [Code::UnknownPartition, Code::UnknownTopicOrPartition, Code::OffsetNotAvailable];
+    let new = [Code::UnknownPartition, Code::UnknownTopicOrPartition];
     match error.rdkafka_error_code() {
         Some(code) if new.contains(&code) => true,
         Some(code) => {

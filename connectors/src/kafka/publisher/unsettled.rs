@@ -22,7 +22,7 @@ use super::progress::{LastMarker, Marker, Progress};
 use super::reached::{Reached, has_records, verify_reached};
 use crate::ConnectorError;
 use crate::kafka::client::{Context, REPLAY_HEADER, header_of};
-use crate::kafka::offsets::{add_offset, await_offsets};
+use crate::kafka::offsets::await_offsets;
 use crate::kafka::topics::partition_count;
 
 /// Time that an open transaction may take to end.
@@ -208,8 +208,9 @@ impl OutputWatch {
             if open.iter().any(|open| open.is_at(&at)) {
                 continue;
             }
-            let ends = self.committed.fetch_watermarks(&at.topic, partition, timeout);
-            let low = ends.map_err(|error| self.progress.to_error(error))?.0;
+            let one = partition..partition + 1;
+            let first = await_offsets(&self.committed, &at.topic, one, Offset::Beginning, timeout);
+            let low = first.map_err(|error| self.progress.to_error(error))?.first().copied().unwrap_or(end);
             if low < end {
                 closed.push(PartitionEnds { stable: low.max(end - OFFSETS_SEARCHED), ..at });
             }
@@ -240,29 +241,17 @@ impl OutputWatch {
         topics: &[(String, i32)],
         timeout: Duration,
     ) -> Result<BTreeMap<(String, i32), i64>, ConnectorError> {
-        let failed = |error| self.progress.to_error(error);
-        let mut asked = TopicPartitionList::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                // Offset::End is -1, the protocol's timestamp for the end.
-                add_offset(&mut asked, topic, partition, Offset::End).map_err(failed)?;
-            }
-        }
-        if asked.count() == 0 {
-            return Ok(BTreeMap::new());
-        }
-        let answer = consumer.offsets_for_times(asked, timeout).map_err(failed)?;
         let mut latest = BTreeMap::new();
-        for at in answer.elements() {
-            at.error().map_err(failed)?;
-            let Offset::Offset(offset) = at.offset() else {
-                return Err(ConnectorError::Transaction(format!(
-                    "the end of topic \"{}\" partition {} is not known",
-                    at.topic(),
-                    at.partition()
-                )));
-            };
-            latest.insert((at.topic().to_string(), at.partition()), offset);
+        for (topic, partitions) in topics {
+            let ends = await_offsets(consumer, topic, 0..*partitions, Offset::End, timeout);
+            for (partition, end) in (0..).zip(ends.map_err(|error| self.progress.to_error(error))?) {
+                if end < 0 {
+                    return Err(ConnectorError::Transaction(format!(
+                        "the end of topic \"{topic}\" partition {partition} is not known"
+                    )));
+                }
+                latest.insert((topic.clone(), partition), end);
+            }
         }
         Ok(latest)
     }
