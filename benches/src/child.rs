@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,11 +20,15 @@ use anyhow::{Context, Result, bail};
 const TICKS: f64 = 100.0;
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
+/// Interval at which metrics are awaited: reading them costs some ten milliseconds for each gigabyte that a process holds.
+const POLL_EVERY: Duration = Duration::from_millis(400);
 /// Interval in which an idle process uses less than a tenth of a core.
 const IDLE_INTERVAL: Duration = Duration::from_millis(400);
+/// Bytes of a block, as the file system counts them.
+const BLOCK: u64 = 512;
 /// Bytes of a page of memory.
 const PAGE_BYTES: u64 = 4096;
-/// Time that any child may take.
+/// Time that any child may take, and a running one until it is idle if no other is set.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Cost and output of a child.
@@ -83,6 +88,8 @@ pub struct Running {
     child: std::process::Child,
     port: u16,
     log: PathBuf,
+    /// Time that any wait for it may take.
+    pub patience: Duration,
 }
 
 impl Running {
@@ -93,7 +100,7 @@ impl Running {
     pub fn start(command: &mut Command, log: &Path, port: u16) -> Result<Running> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log)?);
         let child = command.spawn().context("cannot start what is to be measured")?;
-        Ok(Running { child, port, log: log.to_owned() })
+        Ok(Running { child, port, log: log.to_owned(), patience: TIMEOUT })
     }
 
     /// Its process id.
@@ -107,10 +114,7 @@ impl Running {
     /// When it has ended.
     pub fn used(&mut self) -> Result<Used> {
         self.verify_alive()?;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
-        let peak_kib =
-            peak.and_then(|kib| kib.parse().ok()).context("a process' status is not as expected")?;
+        let peak_kib = peak_kib(self.child.id()).context("a process' status is not as expected")?;
         Ok(Used { cpu_s: process_s(self.child.id())?, peak_kib })
     }
 
@@ -134,7 +138,7 @@ impl Running {
         let begun = Instant::now();
         while !fetch_metrics(self.port).is_ok_and(|metrics| done(&metrics)) {
             self.verify_within(begun)?;
-            std::thread::sleep(SAMPLE_EVERY * 2);
+            std::thread::sleep(POLL_EVERY);
         }
         let at = Instant::now();
         Ok((self.wait_idle()?, at))
@@ -160,8 +164,8 @@ impl Running {
     /// Verifies that it has not ended, and that the time has not passed that it may take from `begun` on.
     fn verify_within(&mut self, begun: Instant) -> Result<()> {
         self.verify_alive()?;
-        if begun.elapsed() > TIMEOUT {
-            bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(&self.log));
+        if begun.elapsed() > self.patience {
+            bail!("a run took longer than {} s: {}", self.patience.as_secs(), log_tail(&self.log));
         }
         Ok(())
     }
@@ -181,6 +185,13 @@ impl Drop for Running {
 /// When it cannot be started, fails, or takes too long; with the end of its log.
 pub fn run(command: &mut Command, log: &Path) -> Result<Cost> {
     run_watched(command, log, |_| {})
+}
+
+/// The most memory that a process held at a time, in KiB.
+fn peak_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
+    peak?.parse().ok()
 }
 
 /// Runs a command that listens on `port`, and samples its threads and metrics while it runs.
@@ -273,6 +284,17 @@ pub fn resident_bytes(pid: u32) -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_BYTES
 }
 
+/// Bytes of the blocks of all files below a directory. A file that is deleted meanwhile does not count.
+pub fn disk_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(of) if of.is_dir() => disk_bytes(&entry.path()),
+        Ok(of) => of.blocks() * BLOCK,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 /// Updates the CPU time of every thread of a process; threads that ended keep their last value.
 fn sample_threads(pid: u32, seen: &mut BTreeMap<(String, String), f64>) {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
@@ -322,5 +344,14 @@ mod tests {
     fn names_may_hold_anything() {
         let (name, fields) = parse_stat("12 (a) b) S 1 2").unwrap_or_default();
         assert_eq!((name, fields), ("a) b", vec!["S", "1", "2"]));
+    }
+
+    #[test]
+    fn files_below_a_directory_count() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("a"))?;
+        std::fs::write(dir.path().join("a/b"), vec![1; 100_000])?;
+        assert!((100_000..200_000).contains(&disk_bytes(dir.path())));
+        Ok(())
     }
 }

@@ -4,9 +4,11 @@
 //! ```text
 //! herald-benches experiment commits            an epoch as one value, as puts, and as puts with counts
 //! herald-benches experiment totals [N,N,..]    totals in the state behind a cache of records, beside an arrangement
+//! herald-benches experiment memory [N,N,.. [SIZE,SIZE,..]]   the process with more groups than `--memory` holds
 //! ```
 
 mod commits;
+mod memory;
 mod totals;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +29,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("commits") => commits::run(),
         Some("totals") => totals::run(&arguments[1..]),
-        _ => bail!("name an experiment: commits or totals"),
+        Some("memory") => memory::run(&arguments[1..]),
+        _ => bail!("name an experiment: commits, totals or memory"),
     }
 }
 

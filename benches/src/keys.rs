@@ -63,13 +63,13 @@ pub fn measure(paths: &Paths, options: &Options, keys: u64) -> Result<OverKeys> 
     command.arg("--listen").arg(format!("127.0.0.1:{port}")).env("FOLLOW", "true");
     command.env("MATCHES", dir.join("matches-*.jsonl")).env("CHAMPIONS", &champions);
     let mut running = Running::start(&mut command, &paths.work_path(&format!("{name}.log")), port)?;
-    let (mut before_s, _) = running.wait_until(|metrics| committed_matches(metrics) >= keys)?;
+    let (mut before_s, _) = running.wait_until(|metrics| committed_records(metrics, "matches") >= keys)?;
     let mut all = keys;
     let mut next = |file: u32, events: u64| -> Result<Measured> {
         let begun = Instant::now();
         all += events;
         std::fs::rename(dir.join(format!("next-{file}.jsonl")), dir.join(format!("matches-{file}.jsonl")))?;
-        let (after_s, ended) = running.wait_until(|metrics| committed_matches(metrics) >= all)?;
+        let (after_s, ended) = running.wait_until(|metrics| committed_records(metrics, "matches") >= all)?;
         let cpu_s = after_s - std::mem::replace(&mut before_s, after_s);
         Ok(Measured { events, cpu_s, wall_s: ended.duration_since(begun).as_secs_f64() })
     };
@@ -80,10 +80,11 @@ pub fn measure(paths: &Paths, options: &Options, keys: u64) -> Result<OverKeys> 
     Ok(measured)
 }
 
-/// Matches committed, with any outcome.
-fn committed_matches(metrics: &str) -> u64 {
-    let counts = metrics.lines().filter(|line| {
-        line.starts_with("herald_source_records_total{") && line.contains("source=\"matches\"")
-    });
+/// Records of a source that are committed, with any outcome.
+pub fn committed_records(metrics: &str, source: &str) -> u64 {
+    let label = format!("source=\"{source}\"");
+    let counts = metrics
+        .lines()
+        .filter(|line| line.starts_with("herald_source_records_total{") && line.contains(&label));
     counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }

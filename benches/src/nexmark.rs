@@ -6,7 +6,8 @@
 //! without events, too, and a second ratio leaves that time out. `benches/peers/nexmark/README.md` says more.
 //!
 //! ```text
-//! herald-benches nexmark [--events N] [--queries q0,q1,..] [--repeat N] [--only herald,flink,dbsp] [--json FILE] [--quick]
+//! herald-benches nexmark [--events N] [--queries q0,q1,..] [--repeat N] [--workers N] [--only herald,flink,dbsp]
+//!     [--json FILE] [--quick]
 //! ```
 
 mod answers;
@@ -40,6 +41,8 @@ struct Bench {
     events: Events,
     /// Files without a line.
     nothing: Events,
+    /// Herald's worker threads.
+    workers: u64,
 }
 
 /// Measures every query and prints the table.
@@ -54,7 +57,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     eprintln!("writing {} events", options.events);
     let events = Events::write(paths.work_path("events"), options.events)?;
     let nothing = Events::write(paths.work_path("nothing"), 0)?;
-    let bench = Bench { paths, jars, dbsp, events, nothing };
+    let bench = Bench { paths, jars, dbsp, events, nothing, workers: options.workers };
     let mut report = Report::new(&options, arguments, &bench.events);
     for query in &options.queries {
         report.lines.push(bench.measure(query, &options)?);
@@ -131,7 +134,9 @@ impl Bench {
         let text = queries::herald_text(&self.paths, query, &self.events)?;
         let mut command = Command::new(&self.paths.herald);
         command.arg("run").arg(self.write_sql(query, &text)?);
-        command.args(["--once", "--workers", "1", "--listen", "off", "--state"]).arg(state);
+        command
+            .args(["--once", "--workers", &self.workers.to_string(), "--listen", "off", "--state"])
+            .arg(state);
         let (run, _) = self.run_child(&mut command).with_context(|| format!("{query} in Herald"))?;
         Ok(run)
     }

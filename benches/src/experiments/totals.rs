@@ -32,18 +32,18 @@ const GROUPED: &str =
 const FILTERED: &str = "CREATE MATERIALIZED VIEW v AS SELECT k FROM a WHERE k < 0;";
 
 /// Draws keys. Which keys are frequent has nothing to do with their order.
-struct Keys {
+pub(super) struct Keys {
     random: Random,
     ranks: Players,
     keys: u64,
 }
 
 impl Keys {
-    fn new(keys: u64, law: Law) -> Keys {
+    pub(super) fn new(keys: u64, law: Law) -> Keys {
         Keys { random: Random::new(7, 0), ranks: Players::new(keys, law), keys }
     }
 
-    fn draw(&mut self) -> u64 {
+    pub(super) fn draw(&mut self) -> u64 {
         self.ranks.draw(&mut self.random).wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.keys
     }
 }

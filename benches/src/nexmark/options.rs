@@ -59,6 +59,8 @@ pub struct NexmarkOptions {
     pub queries: Vec<&'static str>,
     /// Runs of each query in each engine.
     pub repeat: usize,
+    /// Herald's worker threads.
+    pub workers: u64,
     /// Engines to measure.
     engines: Vec<Engine>,
     /// File that the report is written to as JSON.
@@ -75,6 +77,7 @@ impl NexmarkOptions {
             events: 1_000_000,
             queries: QUERIES.to_vec(),
             repeat: 5,
+            workers: 1,
             engines: vec![Engine::Herald, Engine::Flink],
             json: None,
         };
@@ -86,13 +89,14 @@ impl NexmarkOptions {
                 "--events" => options.events = parse_number(value()?)?,
                 "--queries" => options.queries = value()?.split(',').map(query_of).collect::<Result<_>>()?,
                 "--repeat" => options.repeat = parse_number(value()?)? as usize,
+                "--workers" => options.workers = parse_number(value()?)?,
                 "--only" => {
                     options.engines = value()?.split(',').map(Engine::parse).collect::<Result<_>>()?
                 }
                 "--json" => options.json = Some(PathBuf::from(value()?)),
                 other => bail!(
                     "{other} is not known; there are --events N, --queries q0,q1,.., --repeat N, \
-                     --only herald,flink,dbsp, --json FILE and --quick"
+                     --workers N, --only herald,flink,dbsp, --json FILE and --quick"
                 ),
             }
         }

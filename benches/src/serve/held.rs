@@ -2,8 +2,6 @@
 //!
 //! Each key is a player with one game: an entry of the keyed table of games and a group of the aggregate over players.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -26,10 +24,12 @@ const AWAY: Duration = Duration::from_secs(1);
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// Longest time that is waited for that; on a busy machine each record may wait longer than a second.
 const GIVEN_UP: Duration = Duration::from_secs(300);
-/// Bytes of a block, as the file system counts them.
-const BLOCK: u64 = 512;
 /// A session that ends soon lets a group of consumers go on soon after a kill.
 const SHORT_SESSION: &str = "session.timeout.ms=6000";
+/// A static member is known by its name, so that it joins at once, whether its session has ended or not (KIP-345).
+const STATIC_MEMBER: &str = "group.instance.id=bench";
+/// Threads that restore state.
+const TWO_THREADS: &str = "num.stream.threads=2";
 
 /// Memory and disk of an idle process, in bytes.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub fn measure(bench: &Bench, parts: &mut Vec<Part>) -> Result<()> {
     let mut contenders = vec![Contender::herald(&[])];
     if options.peers {
         contenders.push(Contender::streams(&[SHORT_SESSION]));
+        contenders.push(Contender::streams(&[SHORT_SESSION, STATIC_MEMBER, TWO_THREADS]));
     }
     for turn in 0..options.repeat {
         let mut fewest: Option<Held> = None;
@@ -113,18 +114,7 @@ fn fill<'a>(bench: &'a Bench, contender: &'a Contender, keys: u64) -> Result<Run
 /// Looks at an idle process.
 fn look_at(run: &mut Run<'_>, keys: u64) -> Result<Held> {
     let memory = child::resident_bytes(run.process()?.pid());
-    Ok(Held { keys, memory, disk: disk_bytes(&run.place.state) })
-}
-
-/// Bytes of the blocks of all files below a directory. A file that is deleted meanwhile does not count.
-fn disk_bytes(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(of) if of.is_dir() => disk_bytes(&entry.path()),
-        Ok(of) => of.blocks() * BLOCK,
-        Err(_) => 0,
-    });
-    sizes.sum()
+    Ok(Held { keys, memory, disk: child::disk_bytes(&run.place.state) })
 }
 
 /// Kills a process while records come, starts it again, and waits until it has caught up.
@@ -158,14 +148,5 @@ mod tests {
         let fewer = Held { keys: 10_000, memory: 50_000_000, disk: 2_000_000 };
         let more = Held { keys: 110_000, memory: 70_000_000, disk: 12_000_000 };
         assert_eq!(more.per_key(fewer), [200.0, 100.0]);
-    }
-
-    #[test]
-    fn files_below_a_directory_count() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        std::fs::create_dir(dir.path().join("a"))?;
-        std::fs::write(dir.path().join("a/b"), vec![1; 100_000])?;
-        assert!((100_000..200_000).contains(&disk_bytes(dir.path())));
-        Ok(())
     }
 }
