@@ -124,7 +124,7 @@ impl Store {
         lock: StateLock,
     ) -> Result<Store, StateError> {
         let dir = layout.root.clone();
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let cache = options::new_cache(options.block_cache_bytes);
         let database = options::database_options(options, create);
         layout.close_database()?;
         let families = options::family_descriptors(options, &cache);

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use fail::fail_point;
-use rocksdb::{Cache, ColumnFamily, DB, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 use schemas::{GROUP_BYTES, key_group};
 
 use crate::catalogue::{Catalogue, CatalogueEntry, StateTableKind};
@@ -21,7 +21,7 @@ use crate::error::StateError;
 use crate::layout::{FORMAT_VERSION, Layout, StateLock};
 
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
-use crate::store::options::{StoreOptions, database_options, family_descriptors};
+use crate::store::options::{StoreOptions, database_options, family_descriptors, new_cache};
 use crate::store::read::Reads;
 use crate::table;
 
@@ -249,7 +249,7 @@ fn open_database(
     options: &StoreOptions,
     create: bool,
 ) -> Result<DB, StateError> {
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let cache = new_cache(options.block_cache_bytes);
     let families = family_descriptors(options, &cache);
     DB::open_cf_descriptors(&database_options(options, create), path, families)
         .map_err(StateError::database_in(&layout.root))

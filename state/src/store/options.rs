@@ -6,7 +6,9 @@
 //! with lz4, the last one with zstd. Only two background jobs run: the engine's workers need the cores.
 
 use fail::fail_point;
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, LruCacheOptions, Options,
+};
 
 use schemas::SALT_BYTES;
 
@@ -54,6 +56,19 @@ impl Default for StoreOptions {
             erasure_salt: None,
         }
     }
+}
+
+/// Least bytes of a shard of the cache of blocks. The filter of a file is one block of up to 2 MB: a shard that holds
+/// only a few of them reads the same filters again and again.
+const SHARD_BYTES: usize = 64 << 20;
+
+/// Creates the cache of blocks, indexes and filters.
+pub(crate) fn new_cache(bytes: usize) -> Cache {
+    let shard_bits = (bytes / SHARD_BYTES).checked_ilog2().unwrap_or(0).min(6);
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(shard_bits as i32);
+    Cache::new_lru_cache_opts(&options)
 }
 
 /// Returns the options of the database as a whole.

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rocksdb::{Cache, DB};
+use rocksdb::DB;
 
 use super::history::{HistoryPlace, HistorySince};
 use super::options::{self, StoreOptions};
@@ -122,8 +122,7 @@ impl Reader {
         // All files are kept open: a file that the running process deletes stays readable through its
         // descriptor.
         let options = StoreOptions { block_cache_bytes: 64 << 20, open_files: -1, ..StoreOptions::default() };
-        let families =
-            options::family_descriptors(&options, &Cache::new_lru_cache(options.block_cache_bytes));
+        let families = options::family_descriptors(&options, &options::new_cache(options.block_cache_bytes));
         let database = options::database_options(&options, false);
         let before = database_files(&layout.database_dir());
         let (from, to) = (layout.database_dir(), scratch.to_owned());
