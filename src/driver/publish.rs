@@ -196,9 +196,6 @@ impl Targets {
             let outputs: Vec<(u64, i64, &Vec<Vec<u8>>)> =
                 epochs.iter().filter_map(|e| Some((e.epoch, e.commit_ms, e.chunks.get(&target)?))).collect();
             self.send_to_target(target, &outputs)?;
-            if let Some((epoch, ..)) = outputs.last() {
-                self.store.delete_outbox(target, *epoch)?;
-            }
         }
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
         let first = epochs.first().map_or(last, |e| e.epoch);
@@ -235,9 +232,6 @@ impl Targets {
                     .publish_all(&epochs, &self.stop)
                     .inspect_err(|error| remember_lost(&self.store, error))
                     .with_context(|| format!("epoch {last} is committed and stays in the outbox"))?;
-                let published = Published { epoch: *last, digest: Some(digest(chunks)) };
-                self.store.set_published(0, &published)?;
-                self.remember_offsets(false)?;
             }
             _ => {
                 if let Some(file) = self.files.get_mut(&target) {
@@ -247,7 +241,8 @@ impl Targets {
                 }
             }
         }
-        Ok(())
+        self.store.set_published(target, &Published { epoch: *last, digest: Some(digest(chunks)) })?;
+        if target == 0 { self.remember_offsets(false) } else { Ok(()) }
     }
 }
 

@@ -81,9 +81,11 @@ impl Store {
         Ok(())
     }
 
-    /// Calls [`Store::set_published`] for an epoch whose digest is not known.
+    /// Calls [`Store::set_published`] for an epoch whose digest only the state may know.
     pub fn delete_outbox(&self, cluster: u16, up_to_epoch: u64) -> Result<(), StateError> {
-        self.set_published(cluster, &Published { epoch: up_to_epoch, digest: None })
+        let known = self.published(cluster)?.filter(|known| known.epoch == up_to_epoch);
+        let digest = known.and_then(|known| known.digest);
+        self.set_published(cluster, &Published { epoch: up_to_epoch, digest })
     }
 
     /// Returns the amount of unpublished output by cluster.

@@ -20,7 +20,12 @@ pub fn settled_epoch(store: Option<&Store>, marker: Option<&Marker>, target: u16
     let Some(store) = store else { return Ok(settle(marker, "", 0, 0, |_| None)?) };
     let published = published_epoch(store, target)?;
     fail_point!("publish.marker.ignored", |_| Ok(published));
-    let digest_of = |epoch| outbox_digest(store, target, epoch);
+    let known = store.published(target)?;
+    let digest_of = |epoch| {
+        // Of an epoch that is published the state keeps the digest alone.
+        let digest = known.as_ref().filter(|known| known.epoch == epoch).and_then(|known| known.digest);
+        outbox_digest(store, target, epoch).or(digest)
+    };
     let at = settle(marker, store.state_id(), store.meta().epoch, published, digest_of)?;
     Ok(at)
 }
@@ -137,7 +142,7 @@ mod tests {
     use std::sync::Arc;
 
     use dataflows::runtime::fill::{Fill, Pieces, SinkFill};
-    use state::{Commit, StoreOptions};
+    use state::{Commit, Published, StoreOptions};
 
     use super::*;
 
@@ -179,6 +184,22 @@ mod tests {
         }
         let copy = Manifest { form: "current".to_owned(), ..own(3, 5) };
         assert_eq!(settled(Some(copy), ExportStart { sends_all: true, ..kept }), Ok(3));
+        Ok(())
+    }
+
+    #[test]
+    fn an_epoch_of_the_same_number_with_other_content_is_refused() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        let store = Store::open(dir.path(), &options)?;
+        store.commit(Commit { epoch: 1, ..Commit::default() })?;
+        let marker = |chunk: &[u8]| Marker::whole(store.state_id(), 1, &[chunk.to_vec()]);
+        store.set_published(0, &Published { epoch: 1, digest: Some(marker(b"own").digest) })?;
+        assert_eq!(settled_epoch(Some(&store), Some(&marker(b"own")), 0)?, 1);
+        let told = settled_epoch(Some(&store), Some(&marker(b"of another copy")), 0).unwrap_err();
+        assert!(format!("{told:#}").contains("epoch 1"), "{told:#}");
+        store.set_published(0, &Published { epoch: 1, digest: None })?;
+        assert_eq!(settled_epoch(Some(&store), Some(&marker(b"of another copy")), 0)?, 1, "not known");
         Ok(())
     }
 

@@ -53,7 +53,8 @@ fn in_order_until_published() {
     drop(store);
 
     let store = open(dir.path());
-    assert_eq!(store.published(0).unwrap(), Some(published));
+    store.delete_outbox(0, 259).unwrap();
+    assert_eq!(store.published(0).unwrap(), Some(published), "the digest stays");
     assert_eq!(store.outbox_depth()[&0].epochs, 1);
     store.delete_outbox(0, 260).unwrap();
     store.delete_outbox(1, 1).unwrap();
