@@ -72,6 +72,40 @@ fn once_over_files_ends_and_goes_on_with_what_is_new() {
     assert!(answer.stdout.contains("ace,3"), "{}", answer.stdout);
 }
 
+#[test]
+fn of_two_copies_of_a_state_that_both_ran_one_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("words.sql"), WORDS).expect("a file");
+    let run = |state: &str| {
+        let args = ["run", "words.sql", "--once", "--listen", "off", "--state", state];
+        child::herald(dir, &args, &[], PATIENCE)
+    };
+    let first = r#"{"id":1,"word":"ace"}"#;
+    let (own, other) = ([first, r#"{"id":2,"word":"gank"}"#], [first, r#"{"id":2,"word":"baron"}"#]);
+    words(dir, &[first]);
+    assert_eq!(run("one").code, Some(0));
+    child::succeed(dir, &["state", "backup", "one", "--to", "copy"], &[], PATIENCE);
+    child::succeed(dir, &["state", "restore", "copy", "--to", "two"], &[], PATIENCE);
+    let before =
+        ["counts.jsonl", "counts.jsonl.herald"].map(|name| (name, fs::read(dir.join(name)).expect("a file")));
+    words(dir, &own);
+    assert_eq!(run("one").code, Some(0));
+    // The other copy publishes an epoch of the same number.
+    for (name, content) in before {
+        fs::write(dir.join(name), content).expect("a file");
+    }
+    words(dir, &other);
+    for _ in 0..2 {
+        let ended = run("two");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    words(dir, &own);
+    let refused = run("one");
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("both copies ran"), "{}", refused.stderr);
+}
+
 /// Counts of kills by hour, emitted when the hour closes.
 const HOURS: &str = "
 CREATE SOURCE kills (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at - INTERVAL '10 minutes')
