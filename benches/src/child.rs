@@ -28,7 +28,7 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(400);
 const BLOCK: u64 = 512;
 /// Bytes of a page of memory.
 const PAGE_BYTES: u64 = 4096;
-/// Time that any child may take, and a running one until it is idle if no other is set.
+/// Time that a child may take, and the default for each wait on a running one.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Cost and output of a child.

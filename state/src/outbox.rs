@@ -81,7 +81,7 @@ impl Store {
         Ok(())
     }
 
-    /// Calls [`Store::set_published`] for an epoch whose digest only the state may know.
+    /// Deletes the output up to an epoch and records it as published. A digest that the state has of that epoch is kept.
     pub fn delete_outbox(&self, cluster: u16, up_to_epoch: u64) -> Result<(), StateError> {
         let known = self.published(cluster)?.filter(|known| known.epoch == up_to_epoch);
         let digest = known.and_then(|known| known.digest);
