@@ -10,6 +10,8 @@ mod cursor;
 mod names;
 pub mod output;
 mod pull;
+mod shape;
+mod skip;
 mod value;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use arrow::datatypes::Fields;
 
+use super::shape::UnreadTexts;
+
 /// The number of unknown keys that are stored per object type.
 const MAX_UNKNOWN_KEYS: usize = 1024;
 /// The slot before the first key.
@@ -26,6 +28,8 @@ pub(super) struct Names {
     unknown: usize,
     /// The key that filled each column in the object being read.
     pub(super) filled: Vec<Filled>,
+    /// The remembered values of unread keys.
+    pub(super) unread: Box<UnreadTexts>,
 }
 
 /// A key seen, its result, and the slot that followed it last time.
@@ -79,6 +83,7 @@ impl Names {
             index: HashMap::new(),
             unknown: 0,
             filled: vec![Filled::No; fields.len()],
+            unread: Box::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use jiter::{Jiter, JiterErrorType, JsonErrorType, NumberAny, NumberInt, Peek};
 
+use super::shape::UnreadTexts;
 use super::syntax_error;
 use crate::decode::batch::Fail;
 
@@ -74,6 +75,8 @@ pub(super) trait Pull<'j> {
     fn number(&mut self) -> Result<&[u8], Fail>;
     /// Reads any value.
     fn skip(&mut self) -> Result<(), Fail>;
+    /// Reads the value of an unread key, by its slot; earlier values of the key may tell what it is like.
+    fn skip_like(&mut self, texts: &mut UnreadTexts, slot: u32) -> Result<(), Fail>;
     /// Enters an array; returns the kind of its first item.
     fn first_item(&mut self) -> Result<Option<ValueKind>, Fail>;
     /// Returns the kind of the next item of an array; None at its end.
@@ -142,6 +145,10 @@ impl<'j> Pull<'j> for Jiter<'j> {
 
     fn skip(&mut self) -> Result<(), Fail> {
         self.next_skip().map_err(syntax_error)
+    }
+
+    fn skip_like(&mut self, _: &mut UnreadTexts, _: u32) -> Result<(), Fail> {
+        self.skip()
     }
 
     fn first_item(&mut self) -> Result<Option<ValueKind>, Fail> {

@@ -42,7 +42,7 @@ impl JsonReader {
                 }
             };
             match wanted {
-                None => json.skip()?,
+                None => json.skip_like(&mut names.unread, hit.slot)?,
                 Some(field) => {
                     let node = &mut nodes[field];
                     let kind = json.peek()?;
