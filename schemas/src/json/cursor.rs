@@ -191,7 +191,7 @@ impl<'j> Pull<'j> for Cursor<'j, '_> {
             return self.skip();
         }
         let start = self.at;
-        // Most are like the one of the record before.
+        // Most are like the one that is remembered.
         if let Some(end) = texts.pass(slot, self.bytes(), start) {
             self.at = end;
             return Ok(());

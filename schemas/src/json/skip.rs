@@ -118,6 +118,19 @@ fn skip_fraction(bytes: &[u8], mut at: usize) -> Option<usize> {
     Some(at)
 }
 
+/// Passes a number, a string or a word.
+#[inline]
+pub(super) fn skip_scalar(bytes: &[u8], at: usize) -> Option<usize> {
+    match *bytes.get(at)? {
+        b'-' | b'0'..=b'9' => skip_number(bytes, at),
+        b'"' => skip_string(bytes, at),
+        b't' => skip_word(bytes, at, b"true"),
+        b'f' => skip_word(bytes, at, b"false"),
+        b'n' => skip_word(bytes, at, b"null"),
+        _ => None,
+    }
+}
+
 /// Passes a key and the colon behind it.
 #[inline]
 fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
@@ -136,8 +149,6 @@ pub(super) fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at = skip_blanks(bytes, at);
         match *bytes.get(at)? {
-            b'"' => at = skip_string(bytes, at)?,
-            b'-' | b'0'..=b'9' => at = skip_number(bytes, at)?,
             open @ (b'{' | b'[') => {
                 let is_object = open == b'{';
                 at = skip_blanks(bytes, at + 1);
@@ -155,10 +166,7 @@ pub(super) fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
                     continue;
                 }
             }
-            b't' => at = skip_word(bytes, at, b"true")?,
-            b'f' => at = skip_word(bytes, at, b"false")?,
-            b'n' => at = skip_word(bytes, at, b"null")?,
-            _ => return None,
+            _ => at = skip_scalar(bytes, at)?,
         }
         // Behind a value: the next one, or the ends of those around it.
         loop {
